@@ -1,0 +1,140 @@
+"""What the operator and its Jobs agree on: exit codes, termination messages, the layout in S3 and in the build Pod.
+
+Read by the builders (which write the command lines), by the controller (which reads the answers) and by the workers
+and the exporter (which give them). Values only: nothing here does I/O.
+"""
+
+import enum
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+PERMANENT_EXIT_CODE = 42
+"""A fault that only an edit of the spec or other weights can cure; the Job is not tried again."""
+
+TRANSIENT_EXIT_CODE = 1
+"""A fault that the world must cure; the Job is tried again, later the operator makes it anew."""
+
+TERMINATION_LOG = "/dev/termination-log"
+TERMINATION_LIMIT = 2000
+"""Bytes of a termination message: the kubelet allots 12 KiB to all containers of a Pod and cuts what is over."""
+
+MANIFEST = "manifest.json"
+GOLDEN = "golden.npz"
+GOLDEN_INPUT = "input"
+"""Array of golden.npz that holds the model's input, float32 (1, 3, height, width), RGB, 0..1; the other arrays are outputs."""
+
+WORKSPACE = "/work"
+CHECK_DIRECTORY = f"{WORKSPACE}/check"
+SOURCE_DIRECTORY = f"{WORKSPACE}/source"
+EXPORT_DIRECTORY = f"{WORKSPACE}/export"
+VERDICT_FILE = "verdict.json"
+"""Written by check: what fetch, export and publish still have to do (see `Verdict`)."""
+SOURCE_FILE = "source.json"
+EXPORT_FILE = "export.json"
+ONNX_FILE = "model.onnx"
+
+
+class Task(enum.StrEnum):
+    """The five tasks of Ultralytics' models."""
+
+    DETECT = "detect"
+    SEGMENT = "segment"
+    POSE = "pose"
+    OBB = "obb"
+    CLASSIFY = "classify"
+
+
+class Value(BaseModel):
+    """A frozen value, camelCase on the wire as everything in Kubernetes; unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, alias_generator=lambda name: camel(name))
+
+
+def camel(name: str) -> str:
+    """snake_case to camelCase: max_batch_size to maxBatchSize."""
+    head, *tail = name.split("_")
+    return head + "".join(part.capitalize() for part in tail)
+
+
+class Tensor(Value):
+    """An input or output as the ONNX itself declares it."""
+
+    name: str
+    datatype: str
+    """As KServe's v2 protocol names it: FP32, FP16, INT64, …"""
+    shape: list[int]
+    """With the batch dimension; -1 for a dynamic dimension."""
+
+
+class Artifact(Value):
+    """What was published for one revision: recorded in the resource's status."""
+
+    uri: str
+    onnx_sha256: str
+    size_bytes: int
+    source_sha256: str
+    task: Task
+    classes: int
+    classes_digest: str
+    """sha256, first 16 hex, over the class names in order, as JSON."""
+    image_size: list[int]
+    """Height and width in pixels."""
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    ultralytics: str = ""
+    torch: str = ""
+    opset: int = 0
+    end_to_end: bool = False
+    reference: Literal["pytorch", "onnxruntime"] = "pytorch"
+    """What the golden outputs come from."""
+
+
+class Verification(Value):
+    """What the verify Job found on one pod."""
+
+    latency_milliseconds: float
+    worst_iou: Annotated[float, Field(alias="worstIoU")]
+    worst_score_difference: float
+    detections: int = 0
+
+
+class Verdict(Value):
+    """What check found in the storage."""
+
+    state: Literal["published", "reusable", "missing"]
+    reuse: str = ""
+    """The revision whose ONNX and golden picture serve this revision too, where state is reusable."""
+
+
+class Outcome(Value):
+    """A worker's last word, its container's termination message: a result, or a reason and a message."""
+
+    result: dict[str, Any] | None = None
+    reason: str = ""
+    message: str = ""
+
+    def encode(self) -> str:
+        """As JSON of at most TERMINATION_LIMIT bytes; a message too long is cut, a result too long is an error."""
+        text = self.model_dump_json(by_alias=True, exclude_defaults=True)
+        if len(text.encode()) <= TERMINATION_LIMIT:
+            return text
+        if self.result is not None:
+            raise ValueError(f"a result of {len(text.encode())} bytes is over the {TERMINATION_LIMIT} of a termination message")
+        over = len(text.encode()) - TERMINATION_LIMIT
+        # Cut on bytes of the JSON: escapes make a character longer than itself, so go on until it fits.
+        message = self.message
+        while over > 0 and message:
+            message = message[: max(0, len(message) - max(over // 4, 1) - 1)]
+            text = self.model_copy(update={"message": message + "…"}).model_dump_json(by_alias=True, exclude_defaults=True)
+            over = len(text.encode()) - TERMINATION_LIMIT
+        return text
+
+    @classmethod
+    def decode(cls, text: str) -> "Outcome | None":
+        """Read a termination message; None where it is not one of ours (a crash, a kernel's kill, a cut text)."""
+        try:
+            return cls.model_validate(json.loads(text))
+        except (ValueError, ValidationError):
+            return None
