@@ -46,16 +46,16 @@ class Task(enum.StrEnum):
     CLASSIFY = "classify"
 
 
-class Value(BaseModel):
-    """A frozen value, camelCase on the wire as everything in Kubernetes; unknown fields are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, alias_generator=lambda name: camel(name))
-
-
 def camel(name: str) -> str:
     """snake_case to camelCase: max_batch_size to maxBatchSize."""
     head, *tail = name.split("_")
     return head + "".join(part.capitalize() for part in tail)
+
+
+class Value(BaseModel):
+    """A frozen value, camelCase on the wire as everything in Kubernetes; unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, alias_generator=camel)
 
 
 class Tensor(Value):

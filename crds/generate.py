@@ -1,0 +1,194 @@
+"""Write the CRD from the pydantic models: `python crds/generate.py [--check]`."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonref
+import yaml
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema
+
+from yolo_operator.core import api
+
+CRD = Path(__file__).with_name("yolodeployments.yaml")
+NAME_RULES = api.rules(
+    (
+        "self.metadata.name.size() <= 40",
+        "metadata.name is at most 40 characters: Services and Jobs are named after it",
+    ),
+    (
+        "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        "metadata.name starts with a letter and holds only lower-case letters, digits and hyphens: Services are named after it",
+    ),
+    (
+        "!self.metadata.name.matches('-v[0-9]+$')",
+        "metadata.name must not end in -v and digits: NAME-v1 is the Service of version 1",
+    ),
+)
+COLUMNS = [
+    ("Ready", ".status.conditions[?(@.type=='Ready')].status", 0),
+    ("Status", ".status.conditions[?(@.type=='Ready')].reason", 0),
+    ("Versions", ".status.display.versions", 0),
+    ("Replicas", ".status.display.replicas", 0),
+    ("URL", ".status.url", 0),
+    ("Model", ".spec.modelName", 1),
+    ("Task", ".status.task", 1),
+    ("GPU", ".spec.gpu.count", 1),
+    ("Revision", ".status.display.revisions", 1),
+]
+
+
+class StructuralSchema(GenerateJsonSchema):
+    """JSON schema as a CRD accepts it: absent instead of null, no titles, no additionalProperties beside properties."""
+
+    def nullable_schema(self, schema: Any) -> Any:
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: Any) -> Any:
+        if schema.get("default", ...) is None:
+            return self.generate_inner(schema["schema"])
+        return super().default_schema(schema)
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
+        return False
+
+    def _update_class_schema(self, json_schema: Any, cls: Any, config: Any) -> None:
+        super()._update_class_schema(json_schema, cls, config)
+        json_schema.pop("title", None)
+        json_schema.pop("additionalProperties", None)
+
+
+def structural(model: type[BaseModel]) -> dict[str, Any]:
+    """The structural schema of a model, references put in place."""
+    schema = model.model_json_schema(schema_generator=StructuralSchema)
+    flat: dict[str, Any] = jsonref.replace_refs(schema, proxies=False, merge_props=True, lazy_load=False)
+    flat.pop("$defs", None)
+    return clean(flat)
+
+
+def clean(node: Any, *, in_properties: bool = False) -> Any:
+    """Drop what the API server refuses, join wrapped descriptions, and put a default beside every optional object.
+
+    An object's own default makes the defaults of its fields appear in what is stored, so that `kubectl get -o yaml` shows them.
+    """
+    if isinstance(node, list):
+        return [clean(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    result = {key: clean(value, in_properties=key == "properties") for key, value in node.items() if in_properties or key != "title"}
+    if isinstance(result.get("description"), str):
+        result["description"] = " ".join(result["description"].split())
+    if "enum" in result and "const" in result:
+        result.pop("const")
+    if "const" in result:
+        result["enum"] = [result.pop("const")]
+    return result
+
+
+def with_object_defaults(schema: dict[str, Any]) -> dict[str, Any]:
+    """Where every field of an optional object has a default, default the object to {}; the API server fills in the rest."""
+    required = schema.get("required", [])
+    for name, part in schema.get("properties", {}).items():
+        if "properties" in part:
+            with_object_defaults(part)
+            optional = name not in required
+            if optional and not part.get("required") and part.pop("x-defaulted", False):
+                part["default"] = {}
+        if "properties" in part.get("items", {}):
+            with_object_defaults(part["items"])
+    return schema
+
+
+def mark_defaulted(model: type[BaseModel], schema: dict[str, Any]) -> None:
+    """Note which object fields have a default factory: those are defaulted in the CRD too, those that may be absent are not."""
+    for field in model.model_fields.values():
+        part = schema["properties"][field.alias or ""]
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            if field.default_factory is not None:
+                part["x-defaulted"] = True
+                factory_default = field.default_factory().model_dump(by_alias=True, exclude_defaults=True)  # type: ignore[call-arg]
+                if factory_default:
+                    for key, value in factory_default.items():
+                        part["properties"][key]["default"] = value
+            mark_defaulted(inner, part)
+
+
+def crd() -> dict[str, Any]:
+    """The CustomResourceDefinition."""
+    spec = structural(api.Spec)
+    mark_defaulted(api.Spec, spec)
+    version = spec["properties"]["versions"]["items"]
+    mark_defaulted(api.Version, version)
+    with_object_defaults(spec)
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{api.PLURAL}.{api.GROUP}"},
+        "spec": {
+            "group": api.GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "kind": api.KIND,
+                "listKind": f"{api.KIND}List",
+                "plural": api.PLURAL,
+                "singular": "yolodeployment",
+                "shortNames": ["yolo", "yolos"],
+                "categories": ["all", "yolo-operator"],
+            },
+            "versions": [
+                {
+                    "name": api.VERSION,
+                    "served": True,
+                    "storage": True,
+                    "subresources": {
+                        "status": {},
+                        "scale": {
+                            "specReplicasPath": ".spec.replicas",
+                            "statusReplicasPath": ".status.replicas",
+                            "labelSelectorPath": ".status.selector",
+                        },
+                    },
+                    "additionalPrinterColumns": [{"name": name, "type": "string", "jsonPath": path, "priority": priority} for name, path, priority in COLUMNS]
+                    + [{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}],
+                    "schema": {
+                        "openAPIV3Schema": {
+                            "type": "object",
+                            "description": " ".join((api.YoloDeployment.__doc__ or "").split()),
+                            "required": ["spec"],
+                            **NAME_RULES,
+                            "properties": {
+                                "apiVersion": {"type": "string"},
+                                "kind": {"type": "string"},
+                                "metadata": {"type": "object"},
+                                "spec": spec,
+                                "status": structural(api.Status),
+                            },
+                        }
+                    },
+                }
+            ],
+        },
+    }
+
+
+def main() -> int:
+    """Write or check the file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="fail where the file differs instead of writing it")
+    text = "# Generated by `make crds` from operator/yolo_operator/core/api.py. Do not edit.\n" + yaml.safe_dump(
+        crd(), sort_keys=False, width=140, allow_unicode=True
+    )
+    if not parser.parse_args().check:
+        CRD.write_text(text)
+        return 0
+    if CRD.read_text() != text:
+        sys.stderr.write(f"{CRD} differs from the models: run `make crds`\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,224 @@
+"""The only writer: server-side apply, create, delete, and the status, over the kubernetes client. No policy here.
+
+No write starts once `may_write` refuses: a replica that has lost its Lease must not act on it any more.
+"""
+
+import datetime
+import json
+import logging
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import aiohttp
+from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+
+from yolo_operator import __version__
+from yolo_operator.controller import telemetry
+from yolo_operator.controller.kinds import EVENT, POD, YOLO, Kind, Manifest
+from yolo_operator.core import names
+from yolo_operator.core.errors import InvalidSpec, NotReady, OperatorError, Unavailable
+
+log = logging.getLogger(__name__)
+
+REQUEST_TIMEOUT_SECONDS = 30
+APPLY = "application/apply-patch+yaml"
+FINALIZER_MANAGER = f"{names.FIELD_MANAGER}-finalizer"
+GATE_MANAGER = f"{names.FIELD_MANAGER}-gate"
+
+
+class Missing(OperatorError):
+    """The object is not there (404)."""
+
+
+class NamespaceTerminating(OperatorError):
+    """The namespace is being deleted: nothing can be created in it any more."""
+
+
+class Conflict(OperatorError):
+    """The object is another one, or there is one already (409)."""
+
+
+class Kube:
+    """The API server, as the reconciler needs it."""
+
+    def __init__(self, client: ApiClient, may_write: Callable[[], None] = lambda: None) -> None:
+        self._client = client
+        self._may_write = may_write
+        client.user_agent = f"yolo-operator/{__version__}"
+
+    async def apply(self, kind: Kind, manifest: Manifest, live: Manifest | None) -> Manifest:
+        """Server-side apply. Without a live object known, one of the same name that is not ours is left alone: Unavailable NameConflict."""
+        metadata = manifest["metadata"]
+        if live is None:
+            await self._refuse_foreign(kind, manifest)
+        else:
+            # Applies to this very object or to none: not to one that somebody made in its place.
+            manifest = manifest | {"metadata": metadata | {"uid": live["metadata"]["uid"]}}
+        return await self._request("PATCH", kind.path(metadata["namespace"], metadata["name"]), manifest, content_type=APPLY, **self._as(names.FIELD_MANAGER))
+
+    async def create(self, kind: Kind, manifest: Manifest) -> Manifest | None:
+        """Create; one that is there already and ours is as good, and None is returned."""
+        metadata = manifest["metadata"]
+        try:
+            return await self._request("POST", kind.path(metadata["namespace"]), manifest, fieldManager=names.FIELD_MANAGER)
+        except Conflict:
+            await self._refuse_foreign(kind, manifest)
+            return None
+
+    async def delete(self, kind: Kind, live: Manifest) -> None:
+        """Delete this very object; one that is gone already is as good. In the foreground, so that a Job is there until its Pods have ended."""
+        metadata = live["metadata"]
+        body = {"propagationPolicy": "Foreground" if kind.name == "Job" else "Background", "preconditions": {"uid": metadata["uid"]}}
+        try:
+            await self._request("DELETE", kind.path(metadata["namespace"], metadata["name"]), body)
+        except (Missing, Conflict):
+            log.debug("already gone", extra={"kind": kind.name, "object": metadata["name"]})
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
+        """One object, from the API server itself; None where there is none."""
+        try:
+            return await self._request("GET", kind.path(namespace, name))
+        except Missing:
+            return None
+
+    async def replace(self, kind: Kind, manifest: Manifest) -> Manifest:
+        """Replace an object in the state it was read in."""
+        metadata = manifest["metadata"]
+        return await self._request("PUT", kind.path(metadata["namespace"], metadata["name"]), manifest)
+
+    async def list(self, kind: Kind, namespace: str = "") -> list[Manifest]:
+        """All objects of a kind that its watch shows, from the API server's own cache."""
+        query = {"resourceVersion": "0"} | ({"labelSelector": kind.selector} if kind.selector else {})
+        answer = await self._request("GET", kind.path(namespace), **query)
+        return list(answer["items"])
+
+    async def write_status(self, yolo: Mapping[str, Any], status: Manifest) -> Manifest:
+        """Apply a YoloDeployment's status as a whole."""
+        metadata = yolo["metadata"]
+        body = {**self._head(YOLO, metadata), "status": status}
+        return await self._request(
+            "PATCH", YOLO.path(metadata["namespace"], metadata["name"], "status"), body, content_type=APPLY, **self._as(names.FIELD_MANAGER)
+        )
+
+    async def set_finalizer(self, yolo: Mapping[str, Any], *, present: bool) -> Manifest:
+        """Put our finalizer on a YoloDeployment, or take it off."""
+        metadata = yolo["metadata"]
+        body = self._head(YOLO, metadata)
+        body["metadata"]["finalizers"] = [names.FINALIZER] if present else []
+        return await self._request("PATCH", YOLO.path(metadata["namespace"], metadata["name"]), body, content_type=APPLY, **self._as(FINALIZER_MANAGER))
+
+    async def open_gate(self, pod: Mapping[str, Any], now: str) -> Manifest:
+        """Let a Pod in: its readiness gate becomes True."""
+        metadata = pod["metadata"]
+        condition = {
+            "type": names.VERIFIED_GATE,
+            "status": "True",
+            "reason": "RightAnswers",
+            "message": "A pod of the same template gave the right answers",
+            "lastTransitionTime": now,
+        }
+        body = {**self._head(POD, metadata), "status": {"conditions": [condition]}}
+        return await self._request("PATCH", POD.path(metadata["namespace"], metadata["name"], "status"), body, content_type=APPLY, **self._as(GATE_MANAGER))
+
+    async def event(self, yolo: Mapping[str, Any], *, reason: str, message: str, warning: bool) -> None:
+        """Record an Event; one that cannot be recorded is logged and nothing more."""
+        metadata = yolo["metadata"]
+        moment = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        body = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": f"{metadata['name']}.{uuid.uuid4().hex[:16]}", "namespace": metadata["namespace"]},
+            "involvedObject": {
+                "apiVersion": YOLO.api_version,
+                "kind": YOLO.name,
+                "name": metadata["name"],
+                "namespace": metadata["namespace"],
+                "uid": metadata["uid"],
+            },
+            "reason": reason,
+            "message": message[:1000],
+            "type": "Warning" if warning else "Normal",
+            "source": {"component": names.FIELD_MANAGER},
+            "firstTimestamp": moment,
+            "lastTimestamp": moment,
+            "count": 1,
+        }
+        try:
+            await self._request("POST", EVENT.path(metadata["namespace"]), body)
+        except OperatorError as error:
+            log.info("event not recorded", extra={"reason": reason, "error": str(error)})
+
+    async def _refuse_foreign(self, kind: Kind, manifest: Manifest) -> None:
+        metadata = manifest["metadata"]
+        found = await self.get(kind, metadata["namespace"], metadata["name"])
+        if found is not None and not names.is_owned(found, metadata["ownerReferences"][0]["uid"]):
+            raise Unavailable(
+                "NameConflict", f"{kind.name} {metadata['name']!r} is there already and not ours: delete or rename it, or rename this YoloDeployment"
+            )
+
+    def _head(self, kind: Kind, metadata: Mapping[str, Any]) -> Manifest:
+        return {
+            "apiVersion": kind.api_version,
+            "kind": kind.name,
+            "metadata": {"name": metadata["name"], "namespace": metadata["namespace"], "uid": metadata["uid"]},
+        }
+
+    def _as(self, manager: str) -> dict[str, str]:
+        return {"fieldManager": manager, "force": "true"}
+
+    async def _request(self, method: str, path: str, body: Any = None, *, content_type: str = "application/json", **query: str) -> Manifest:
+        if method != "GET":
+            self._may_write()
+        serialized = await self._client.param_serialize(
+            method,
+            path,
+            query_params=list(query.items()),
+            header_params={"Content-Type": content_type, "Accept": "application/json", "User-Agent": self._client.user_agent},
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        try:
+            response = await self._client.call_api(*serialized, _request_timeout=REQUEST_TIMEOUT_SECONDS)
+            text = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            telemetry.api_requests.labels(method, "none").inc()
+            raise Unavailable("ApiServerUnreachable", f"{method} {path}: {type(error).__name__}") from error
+        telemetry.api_requests.labels(method, str(response.status)).inc()
+        answer = json.loads(text) if text else {}
+        if response.status >= 300:
+            raise error_of(method, path, response.status, answer)
+        result: Manifest = answer
+        return result
+
+
+def error_of(method: str, path: str, code: int, answer: Mapping[str, Any]) -> OperatorError:
+    """What an error of the API server means for what happens next."""
+    message = str(answer.get("message", ""))[:1000]
+    causes = {cause.get("reason") for cause in answer.get("details", {}).get("causes", ())}
+    match code:
+        case 404:
+            return Missing("NotFound", f"{method} {path}: {message}")
+        case 409:
+            return Conflict("Conflict", message)
+        case 403 if "NamespaceTerminating" in causes:
+            return NamespaceTerminating("NamespaceTerminating", message)
+        case 400 | 422:
+            return InvalidSpec("Rejected", f"The API server refuses what the spec leads to: {message}")
+        case 403:
+            return Unavailable("Forbidden", message)
+        case 429:
+            return NotReady("TooManyRequests", message)
+        case _:
+            return Unavailable("ApiServerError", f"{code}: {message}")
+
+
+async def connect() -> ApiClient:
+    """The client, by the Pod's service account or the user's kubeconfig."""
+    configuration = Configuration()
+    try:
+        load_incluster_config(client_configuration=configuration)
+    except ConfigException:
+        await load_kube_config(client_configuration=configuration)
+    return ApiClient(configuration)

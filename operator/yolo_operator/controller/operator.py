@@ -1,0 +1,120 @@
+"""`yolo-operator run`: leads if it may, watches, reconciles, reports; ends when it is told to or must not go on."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from prometheus_client.core import REGISTRY
+
+from yolo_operator.controller import handlers, kinds, telemetry
+from yolo_operator.controller.cache import Cache, Key
+from yolo_operator.controller.kube import Kube, connect
+from yolo_operator.controller.leader import Elector, LeadershipLost
+from yolo_operator.controller.queue import Queue
+from yolo_operator.controller.reconciler import Reconciler
+from yolo_operator.controller.resync import Resync
+from yolo_operator.controller.settings import Settings
+
+log = logging.getLogger(__name__)
+
+STUCK_SECONDS = 300
+"""A pass this long is stuck: the process is restarted."""
+
+
+class Operator:
+    """All parts, wired."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._cache = Cache()
+        self._queue: Queue[Key] = Queue()
+        self._resync: Resync | None = None
+
+    async def run(self) -> None:
+        """Run until SIGTERM or SIGINT, or until leadership is lost."""
+        settings, stop = self._settings, asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        client = await connect()
+        elector = None
+        if settings.lease_namespace:
+            elector = Elector(kube=Kube(client), namespace=settings.lease_namespace, name=settings.lease_name, identity=settings.identity)
+        kube = Kube(client, elector.check if elector else lambda: None)
+        endpoint = telemetry.Endpoint(self._trouble)
+        REGISTRY.register(telemetry.Resources(self._conditions, lambda: len(self._queue)))
+        await endpoint.start(settings.address, settings.port)
+        try:
+            if elector is None or await self._acquired(elector, stop):
+                await self._lead(kube, elector, stop)
+        finally:
+            if elector is not None:
+                await elector.release()
+            await endpoint.stop()
+            await client.close()
+
+    async def _acquired(self, elector: Elector, stop: asyncio.Event) -> bool:
+        """Wait for the lease, or for the end."""
+        acquiring, stopping = asyncio.create_task(elector.acquire()), asyncio.create_task(stop.wait())
+        done, pending = await asyncio.wait({acquiring, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        if acquiring in done:
+            acquiring.result()
+        return acquiring in done
+
+    async def _lead(self, kube: Kube, elector: Elector | None, stop: asyncio.Event) -> None:
+        """Watch and reconcile until one of the parts ends."""
+        settings = self._settings
+        reconciler = Reconciler(kube=kube, cache=self._cache, queue=self._queue, defaults=settings.defaults, now=lambda: datetime.now(UTC))
+        self._resync = Resync(kube=kube, cache=self._cache, queue=self._queue, namespaces=settings.namespaces, pause=settings.resync_seconds)
+        tasks = [
+            asyncio.create_task(handlers.watch(self._cache, self._queue, settings.namespaces, stop), name="watch"),
+            asyncio.create_task(self._queue.run(reconciler.reconcile, settings.workers), name="queue"),
+            asyncio.create_task(self._resync.run(), name="resync"),
+        ]
+        if elector is not None:
+            tasks.append(asyncio.create_task(elector.keep(), name="lease"))
+        log.info("running", extra={"namespaces": settings.namespaces or "all", "workers": settings.workers})
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            stop.set()
+            for task in tasks[1:]:
+                task.cancel()
+            # kopf ends its watches by itself once `stop` is set; the others are cancelled.
+            with contextlib.suppress(TimeoutError, asyncio.CancelledError):
+                await asyncio.wait_for(tasks[0], timeout=5)
+            await asyncio.gather(*tasks, return_exceptions=True)
+        log.info("stopped")
+
+    def _trouble(self) -> str:
+        """What is wrong with this process, empty if nothing."""
+        if self._queue.oldest_pass_seconds() > STUCK_SECONDS:
+            return f"a pass has been running for more than {STUCK_SECONDS} s"
+        return self._resync.trouble() if self._resync is not None else ""
+
+    def _conditions(self) -> Iterator[tuple[str, str]]:
+        for body in self._cache.all(kinds.YOLO):
+            for condition in body.get("status", {}).get("conditions", ()):
+                yield condition["type"], condition["status"]
+
+
+async def run(settings: Settings) -> None:
+    """Run in this event loop."""
+    await Operator(settings).run()
+
+
+def main(settings: Settings) -> int:
+    """Run in this process; 1 where leadership was lost, so that it is started anew."""
+    telemetry.configure_logs(settings.log_format, settings.log_level)
+    try:
+        asyncio.run(run(settings))
+    except (LeadershipLost, OSError) as error:
+        log.error("ending: %s", error)  # noqa: TRY400  one sentence: where it came from is of no help
+        return 1
+    return 0

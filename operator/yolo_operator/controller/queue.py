@@ -1,0 +1,77 @@
+"""The queue of names: coalesces bells, runs one pass per name at a time and several names at once, backs off per name."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Generic, TypeVar
+
+log = logging.getLogger(__name__)
+
+BACKOFF_MIN_SECONDS, BACKOFF_MAX_SECONDS = 0.5, 60.0
+K = TypeVar("K", bound=Hashable)
+
+
+class Queue(Generic[K]):
+    """Names that want a pass, each with the moment it is due (the loop's own monotonic clock)."""
+
+    def __init__(self) -> None:
+        self._due: dict[K, float] = {}
+        self._running: dict[K, float] = {}
+        self._failures: dict[K, int] = {}
+        self._changed = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def add(self, key: K, delay: float = 0.0) -> None:
+        """Ask for a pass after `delay` seconds; an earlier one that is asked for already stays."""
+        moment = asyncio.get_running_loop().time() + delay
+        if moment < self._due.get(key, float("inf")):
+            self._due[key] = moment
+            self._changed.set()
+
+    def oldest_pass_seconds(self) -> float:
+        """How long the longest pass under way has been running."""
+        now = asyncio.get_running_loop().time()
+        return max((now - since for since in self._running.values()), default=0.0)
+
+    async def run(self, reconcile: Callable[[K], Awaitable[bool]], workers: int) -> None:
+        """Serve for ever. `reconcile` tells whether the pass went well; one that did not comes again, later each time."""
+        slots = asyncio.Semaphore(workers)
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await slots.acquire()
+                key = await self._next()
+                self._running[key] = asyncio.get_running_loop().time()
+                group.create_task(self._pass(key, reconcile, slots))
+
+    async def _next(self) -> K:
+        while True:
+            now = asyncio.get_running_loop().time()
+            ready = [(moment, key) for key, moment in self._due.items() if key not in self._running]
+            if ready:
+                moment, key = min(ready, key=lambda pair: pair[0])
+                if moment <= now:
+                    del self._due[key]
+                    return key
+            self._changed.clear()
+            timeout = min(ready, key=lambda pair: pair[0])[0] - now if ready else None
+            try:
+                await asyncio.wait_for(self._changed.wait(), timeout)
+            except TimeoutError:
+                continue
+
+    async def _pass(self, key: K, reconcile: Callable[[K], Awaitable[bool]], slots: asyncio.Semaphore) -> None:
+        try:
+            went_well = await reconcile(key)
+        finally:
+            self._running.pop(key, None)
+            slots.release()
+            self._changed.set()
+        if went_well:
+            self._failures.pop(key, None)
+            return
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        pause = min(BACKOFF_MAX_SECONDS, BACKOFF_MIN_SECONDS * 2 ** min(failures - 1, 16))
+        self.add(key, pause * random.uniform(0.8, 1.2))  # noqa: S311  jitter, no secret

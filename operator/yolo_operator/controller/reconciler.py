@@ -1,0 +1,171 @@
+"""One pass over one resource: gather, plan, apply, status. The status is written on success and on failure."""
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from yolo_operator.controller import kinds, telemetry
+from yolo_operator.controller.cache import Cache, Key
+from yolo_operator.controller.kinds import Kind, Manifest
+from yolo_operator.controller.kube import Kube, Missing, NamespaceTerminating
+from yolo_operator.controller.queue import Queue
+from yolo_operator.core import api, clock, conditions, drift, names, status
+from yolo_operator.core.defaults import Defaults
+from yolo_operator.core.errors import InvalidSpec, NotReady, OperatorError, Unavailable
+from yolo_operator.core.observed import Observed
+from yolo_operator.core.plan import Plan, plan
+
+log = logging.getLogger(__name__)
+
+DRIFT_FIGHT_TIMES, DRIFT_FIGHT_SECONDS = 3, 600.0
+"""So often an object's field is put back within so many seconds; then somebody else wants it otherwise, and we back off."""
+
+
+class Reconciler:
+    """Brings the cluster closer to what a resource asks for, a pass at a time."""
+
+    def __init__(self, *, kube: Kube, cache: Cache, queue: Queue[Key], defaults: Defaults, now: Callable[[], datetime]) -> None:
+        self._kube = kube
+        self._cache = cache
+        self._queue = queue
+        self._defaults = defaults
+        self._now = now
+        self._put_back: dict[tuple[Key, str, str], list[float]] = {}
+
+    async def reconcile(self, key: Key) -> bool:
+        """One pass; returns whether it went well. The queue never runs two for the same key at once."""
+        body = self._cache.get(kinds.YOLO, key)
+        if body is None:
+            self._put_back = {seen: times for seen, times in self._put_back.items() if seen[0] != key}
+            return True
+        started = time.monotonic()
+        error: OperatorError | None = None
+        try:
+            error = await self._pass(key, body)
+        except OperatorError as caught:
+            error = caught
+        except Exception as caught:  # the last line of defence: one resource's fault must not stop the others
+            log.exception("pass failed", extra={"namespace": key.namespace, "resource": key.name})
+            error = Unavailable("InternalError", f"{type(caught).__name__}: {caught}")
+        seconds = time.monotonic() - started
+        well = error is None or isinstance(error, InvalidSpec | NotReady | Missing)
+        telemetry.duration.observe(seconds)
+        telemetry.reconciles.labels("ok" if error is None else "error").inc()
+        fields: dict[str, Any] = {
+            "namespace": key.namespace,
+            "resource": key.name,
+            "generation": body["metadata"].get("generation"),
+            "seconds": round(seconds, 4),
+        }
+        if error is not None:
+            telemetry.errors.labels(error.reason).inc()
+            fields |= {"reason": error.reason, "error": error.message}
+        log.log(logging.INFO if well else logging.WARNING, "reconciled", extra=fields)
+        return well
+
+    async def _pass(self, key: Key, body: Manifest) -> OperatorError | None:
+        now = self._now()
+        yolo: api.YoloDeployment = api.identity(body)
+        computed: api.Status | None = None
+        error: OperatorError | None = None
+        try:
+            yolo = api.parse(body)
+            decided = self._decide(yolo, self._cache.observe(key, yolo.uid), now)
+            body, error = await self._apply(yolo, body, decided, now)
+            computed = decided.status
+            if decided.again_at is not None:
+                self._queue.add(key, max(0.0, (decided.again_at - now).total_seconds()) + 0.5)
+        except OperatorError as caught:
+            error = caught
+        if yolo.deleting and names.FINALIZER not in body["metadata"].get("finalizers", ()):
+            return error
+        if error is not None:
+            computed = status.failed(yolo, error, now, base=computed)
+        if computed is not None:
+            await self._report(yolo, body, computed)
+        return error
+
+    def _decide(self, yolo: api.YoloDeployment, observed: Observed, now: datetime) -> Plan:
+        return plan(yolo, observed, self._defaults, now)
+
+    async def _apply(self, yolo: api.YoloDeployment, body: Manifest, decided: Plan, now: datetime) -> tuple[Manifest, OperatorError | None]:
+        """Write what the plan wants and differs. One object that is refused does not hold up the others; the first refusal is reported."""
+        first: OperatorError | None = None
+        if decided.notice is not None:
+            log.warning(decided.notice[1], extra={"namespace": yolo.namespace, "resource": yolo.name, "reason": decided.notice[0]})
+            await self._kube.event(body, reason=decided.notice[0], message=decided.notice[1], warning=True)
+        if decided.finalizer != (names.FINALIZER in yolo.finalizers) and (decided.finalizer is False or not yolo.deleting):
+            body = await self._kube.set_finalizer(body, present=decided.finalizer)
+            self._cache.put(kinds.YOLO, body)
+        for manifest in decided.apply:
+            try:
+                await self._apply_one(Key.of(body), manifest)
+            except OperatorError as error:
+                first = first or error
+        for manifest in decided.create:
+            try:
+                made = await self._kube.create(kinds.JOB, manifest)
+                if made is not None:
+                    self._cache.put(kinds.JOB, made)
+            except NamespaceTerminating:
+                return await self._let_go(yolo, body, now)
+            except OperatorError as error:
+                first = first or error
+        for live in decided.delete:
+            await self._kube.delete(kinds.BY_NAME[live["kind"]], live)
+        for pod in decided.let_in:
+            try:
+                self._cache.put(kinds.POD, await self._kube.open_gate(pod, clock.text(now)))
+            except Missing:
+                log.debug("pod is gone", extra={"object": pod["metadata"]["name"]})
+        return body, first
+
+    async def _let_go(self, yolo: api.YoloDeployment, body: Manifest, now: datetime) -> tuple[Manifest, OperatorError | None]:
+        """In a namespace that is being deleted no Job can run: a resource that waits for one is let go, with a word about what stays."""
+        if not yolo.deleting:
+            return body, NotReady("NamespaceTerminating", "The namespace is being deleted")
+        return await self._apply(yolo, body, self._decide(yolo, Observed(namespace_terminating=True), now), now)
+
+    async def _apply_one(self, owner: Key, manifest: Manifest) -> None:
+        kind = kinds.BY_NAME[manifest["kind"]]
+        live = self._cache.get(kind, Key.of(manifest))
+        if live is not None and not names.is_owned(live, manifest["metadata"]["ownerReferences"][0]["uid"]):
+            live = None
+        if live is not None:
+            path = drift.differs(manifest, live)
+            if path is None:
+                return
+            self._refuse_fight(owner, kind, manifest, path, live)
+            log.info("apply", extra={"kind": kind.name, "object": manifest["metadata"]["name"], "differs": path})
+        self._cache.put(kind, await self._kube.apply(kind, manifest, live))
+
+    def _refuse_fight(self, owner: Key, kind: Kind, manifest: Manifest, path: str, live: Manifest) -> None:
+        """Count what is put back to the same value; after some times in a row another writer is named instead."""
+        fingerprint = names.digest([kind.name, manifest["metadata"]["name"], path, manifest])
+        now = time.monotonic()
+        times = [moment for moment in self._put_back.get((owner, kind.name, fingerprint), []) if now - moment < DRIFT_FIGHT_SECONDS]
+        if len(times) >= DRIFT_FIGHT_TIMES:
+            raise Unavailable(
+                "DriftFight",
+                f"{kind.name} {live['metadata']['name']!r}: {path} was put back {len(times)} times and changed again; find who else writes it (kubectl get --show-managed-fields)",
+            )
+        self._put_back[owner, kind.name, fingerprint] = [*times, now]
+
+    async def _report(self, yolo: api.YoloDeployment, body: Manifest, computed: api.Status) -> None:
+        """Write the status where it differs, and an Event for each condition that has turned."""
+        wanted = computed.model_dump(mode="json", by_alias=True, exclude_none=True)
+        if wanted == body.get("status"):
+            return
+        try:
+            self._cache.put(kinds.YOLO, await self._kube.write_status(body, wanted))
+        except Missing:
+            return
+        for condition in computed.conditions:
+            old = conditions.find(yolo.status.conditions, condition.type)
+            turned = old is None or (old.status, old.reason) != (condition.status, condition.reason)
+            # Ready tells of every step, the others only when they become True.
+            if turned and (condition.type == conditions.READY or condition.status == "True") and condition.type != conditions.RECONCILING:
+                stalled = conditions.is_true(computed.conditions, conditions.STALLED)
+                await self._kube.event(body, reason=condition.reason, message=f"{condition.type}: {condition.message or condition.status}", warning=stalled)

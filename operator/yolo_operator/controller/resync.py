@@ -1,0 +1,88 @@
+"""The slow level-based resync: lists everything, repairs the cache, rings for all, and tells a dead watch from a quiet one.
+
+kopf never makes up for a DELETED that it missed, and a watch can stop telling without ending. What a list shows twice in a row and
+the watch has not shown in between, the watch has missed.
+"""
+
+import asyncio
+import logging
+
+from yolo_operator.controller import kinds, telemetry
+from yolo_operator.controller.cache import Cache, Key, resource_version
+from yolo_operator.controller.kinds import Kind
+from yolo_operator.controller.kube import Kube
+from yolo_operator.controller.queue import Queue
+from yolo_operator.core.errors import OperatorError
+
+log = logging.getLogger(__name__)
+
+GRACE_SECONDS = 10.0
+"""So long a watch may lag behind a list before a difference counts as missed."""
+
+
+class Resync:
+    """Lists all kinds now and then."""
+
+    def __init__(self, *, kube: Kube, cache: Cache, queue: Queue[Key], namespaces: tuple[str, ...], pause: float) -> None:
+        self._kube = kube
+        self._cache = cache
+        self._queue = queue
+        self._namespaces = namespaces or ("",)
+        self._pause = pause
+        self._missed: dict[str, int] = {}
+
+    def trouble(self) -> str:
+        """The kinds whose watch has missed something in each of the last two lists, empty if none."""
+        dead = sorted(kind for kind, times in self._missed.items() if times >= 2)
+        return f"the watch of {', '.join(dead)} shows nothing any more" if dead else ""
+
+    async def run(self) -> None:
+        """For ever: list, compare, repair, ring."""
+        while True:
+            await asyncio.sleep(self._pause)
+            for kind in kinds.WATCHED:
+                try:
+                    await self._check(kind)
+                except OperatorError as error:
+                    log.warning("resync failed", extra={"kind": kind.name, "error": error.message})
+            for body in self._cache.all(kinds.YOLO):
+                self._queue.add(Key.of(body))
+
+    async def _check(self, kind: Kind) -> None:
+        """Compare a list with the cache, twice if they differ: between the two a living watch catches up."""
+        if not await self._differences(kind):
+            self._missed[kind.name] = 0
+            return
+        await asyncio.sleep(GRACE_SECONDS)
+        listed = await self._listed(kind)
+        before = {Key.of(body): body for body in self._cache.all(kind)}
+        late = [body for body in listed if self._is_newer(kind, body)]
+        gone = [body for key, body in before.items() if key not in {Key.of(item) for item in listed}]
+        # What changed only just now is no fault of the watch: another list after the grace must show the same.
+        known_late = [body for body in late if resource_version(body) <= self._newest]
+        known_gone = [body for body in gone if Key.of(body) in self._absent]
+        for body in known_late:
+            self._cache.put(kind, body)
+        for body in known_gone:
+            self._cache.drop(kind, body)
+        missed = len(known_late) + len(known_gone)
+        telemetry.missed.labels(kind.name).inc(missed)
+        self._missed[kind.name] = self._missed.get(kind.name, 0) + 1 if missed else 0
+        if missed:
+            log.warning("the watch has missed changes", extra={"kind": kind.name, "count": missed})
+
+    async def _differences(self, kind: Kind) -> bool:
+        """Whether a list shows anything the cache does not; remembers what it showed."""
+        before = list(self._cache.all(kind))
+        listed = await self._listed(kind)
+        present = {Key.of(body) for body in listed}
+        self._newest = max((resource_version(body) for body in listed), default=0)
+        self._absent = {Key.of(body) for body in before} - present
+        return bool(self._absent) or any(self._is_newer(kind, body) for body in listed)
+
+    async def _listed(self, kind: Kind) -> list[kinds.Manifest]:
+        return [body for namespace in self._namespaces for body in await self._kube.list(kind, namespace)]
+
+    def _is_newer(self, kind: Kind, body: kinds.Manifest) -> bool:
+        known = self._cache.get(kind, Key.of(body))
+        return known is None or resource_version(known) < resource_version(body)

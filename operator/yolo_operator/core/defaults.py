@@ -1,0 +1,42 @@
+"""What the cluster administrator sets for all resources; the controller reads it from its environment."""
+
+from dataclasses import dataclass
+
+from yolo_operator.core import api
+from yolo_operator.core.errors import InvalidSpec
+
+ULTRALYTICS_ASSETS = "https://github.com/ultralytics/assets/releases/latest/download"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defaults:
+    """Values that the spec may leave out, and what Jobs are made of."""
+
+    operator_image: str
+    exporter_image: str
+    triton_image: str
+    cluster_name: str = "default"
+    """Written into every manifest: prune removes only what carries its own."""
+    storage: api.Storage | None = None
+    assets_url: str = ULTRALYTICS_ASSETS
+    """Where ultralytics://NAME is downloaded from; a mirror can stand in."""
+    image_pull_policy: str = "IfNotPresent"
+    retry_min_seconds: float = 60
+    """Pause before a failed Job is made anew; doubles with every failure."""
+    retry_max_seconds: float = 600
+
+
+def storage_of(yolo: api.YoloDeployment, defaults: Defaults) -> api.Storage:
+    """The storage of a resource. Raises InvalidSpec where neither it nor the administrator names one."""
+    storage = yolo.spec.storage or defaults.storage
+    if storage is None:
+        raise InvalidSpec(
+            "StorageMissing",
+            "spec.storage is not set and the operator has no default storage: set spec.storage.uri, endpoint and secretRef",
+        )
+    return storage
+
+
+def image_of(yolo: api.YoloDeployment, defaults: Defaults) -> str:
+    """The Triton image of a resource."""
+    return yolo.spec.triton.image or defaults.triton_image

@@ -1,0 +1,125 @@
+"""Whether a live object differs from what we want of it. Pure; what makes 'a second reconcile writes nothing' true.
+
+Three things are compared: what is wanted must be there (other fields, defaults and foreign ones are not ours); quantities by value;
+and fields that our manager owns but does not want any more must go.
+"""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from yolo_operator.core import names
+
+MERGE_KEYS: Mapping[str, tuple[str, ...]] = {
+    "containers": ("name",),
+    "initContainers": ("name",),
+    "env": ("name",),
+    "volumes": ("name",),
+    "volumeMounts": ("mountPath",),
+    "imagePullSecrets": ("name",),
+    "ownerReferences": ("uid",),
+    "topologySpreadConstraints": ("topologyKey", "whenUnsatisfiable"),
+    "readinessGates": (),
+    "tolerations": (),
+}
+PORT_KEYS = (("containerPort", "protocol"), ("port", "protocol"))
+SUFFIXES: Mapping[str, Decimal | int] = {
+    "": 1, "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("0.001"), "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18,
+    "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40, "Pi": 1 << 50, "Ei": 1 << 60,
+}  # fmt: skip
+
+
+def differs(wanted: Mapping[str, Any], live: Mapping[str, Any]) -> str | None:
+    """The first path where the live object is not as wanted, None where it is."""
+    ignored = {"apiVersion", "kind"}
+    for key in wanted.keys() - ignored:
+        path = _missing(wanted[key], live.get(key), key, key)
+        if path:
+            return path
+    owned: Mapping[str, Any] = next(
+        (
+            entry.get("fieldsV1", {})
+            for entry in live.get("metadata", {}).get("managedFields", ())
+            if entry.get("manager") == names.FIELD_MANAGER and entry.get("operation") == "Apply" and not entry.get("subresource")
+        ),
+        {},
+    )
+    return _unwanted(owned, wanted, "")
+
+
+def quantity(value: object) -> Decimal | None:
+    """A Kubernetes quantity as a number, None where it is none."""
+    text = str(value)
+    digits = text.rstrip("numkMGTPEi")
+    try:
+        return Decimal(digits) * SUFFIXES[text[len(digits) :]]
+    except (InvalidOperation, KeyError):
+        return None
+
+
+def _missing(wanted: Any, live: Any, field: str, path: str) -> str | None:
+    if isinstance(wanted, Mapping):
+        if not isinstance(live, Mapping):
+            # The API server drops empty objects and lists: an absent one is as wanted.
+            return path if wanted or live not in (None, {}) else None
+        return next((found for key, value in wanted.items() if (found := _missing(value, live.get(key), key, f"{path}.{key}"))), None)
+    if isinstance(wanted, list):
+        return _missing_in_list(wanted, live if isinstance(live, list) else [], field, path)
+    if wanted == live or (wanted in (None, False, "") and live is None):
+        return None
+    if field not in names.TEXT_FIELDS and quantity(wanted) is not None and quantity(wanted) == quantity(live):
+        return None
+    return path
+
+
+def _missing_in_list(wanted: Sequence[Any], live: Sequence[Any], field: str, path: str) -> str | None:
+    keys = merge_keys(field, wanted)
+    if not keys:
+        if len(wanted) != len(live):
+            return path
+        pairs = zip(wanted, live, strict=True)
+        return next(
+            (found for index, (want, have) in enumerate(pairs) if (found := _missing(want, have, field, f"{path}[{index}]"))),
+            None,
+        )
+    by_key = {tuple(item.get(key) for key in keys): item for item in live}
+    for want in wanted:
+        identity = tuple(want.get(key) for key in keys)
+        found = _missing(want, by_key.get(identity), field, f"{path}[{identity[0]}]")
+        if found:
+            return found
+    return None
+
+
+def merge_keys(field: str, items: Sequence[Any]) -> tuple[str, ...]:
+    """The keys that identify an item of a list, as the API server merges it; none for a list that is one value."""
+    if field == "ports":
+        return next((keys for keys in PORT_KEYS if items and all(keys[0] in item for item in items)), ())
+    return MERGE_KEYS.get(field, ())
+
+
+def _unwanted(owned: Mapping[str, Any], wanted: Any, path: str) -> str | None:
+    """The first path that our manager owns and that is not wanted any more."""
+    for key, inner in owned.items():
+        kind, _, name = key.partition(":")
+        if kind == "f":
+            if not isinstance(wanted, Mapping) or name not in wanted:
+                return f"{path}.{name}"
+            found = _unwanted(inner, wanted[name], f"{path}.{name}")
+        elif kind == "k":
+            item = _item(wanted, name)
+            if item is None:
+                return f"{path}[{name}]"
+            found = _unwanted(inner, item, f"{path}[{name}]")
+        else:
+            continue
+        if found:
+            return found
+    return None
+
+
+def _item(wanted: Any, key: str) -> Mapping[str, Any] | None:
+    identity = names.parse_object(key)
+    items = wanted if isinstance(wanted, list) else []
+    # A key may name a field with a default that we did not write, such as a port's protocol.
+    return next((item for item in items if all(item.get(k, v) == v for k, v in identity.items())), None)

@@ -1,0 +1,117 @@
+"""Names, labels and annotations: each defined once. Every child's name follows from the resource's, so a lost event loses nothing."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from yolo_operator.core import api
+
+Manifest = dict[str, Any]
+
+FIELD_MANAGER = "yolo-operator"
+FINALIZER = f"{api.GROUP}/storage"
+"""Held only with deletionPolicy Delete: what was published has to be removed first."""
+
+MANAGED_BY = "app.kubernetes.io/managed-by"
+COMPONENT = "app.kubernetes.io/component"
+OWNER = f"{api.GROUP}/deployment"
+"""Label: the YoloDeployment an object belongs to."""
+VERSION = f"{api.GROUP}/version"
+"""Label: the version of the model a pod serves."""
+REVISION = f"{api.GROUP}/revision"
+"""Label of pods: the published revision they serve or build."""
+TEMPLATE = f"{api.GROUP}/template"
+"""Label of Triton pods: hash of what their template was rendered from, so that other templates can be told apart."""
+RENDERED = f"{api.GROUP}/rendered-template"
+"""Annotation of Triton Deployments: the pod template as it was applied. It is sent again until its inputs change, so that
+another release of the operator, which may render it otherwise, restarts nothing."""
+POD_TEMPLATE_HASH = "pod-template-hash"
+JOB_NAME = "batch.kubernetes.io/job-name"
+
+TEXT_FIELDS = frozenset({"name", "value", "image", "args", "command"})
+"""Fields whose text is never a quantity, however much it looks like one."""
+
+VERIFIED_GATE = f"{api.GROUP}/verified"
+"""Readiness gate of Triton pods: True once a pod of the same template has given the right answers."""
+
+TRITON, BUILD, VERIFY, PRUNE = "triton", "build", "verify", "prune"
+MANAGED_SELECTOR = f"{MANAGED_BY}={FIELD_MANAGER}"
+
+
+def digest(value: object, length: int = 8) -> str:
+    """Hex digest of a value's canonical JSON: the same value has the same digest in every process and release."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:length]
+
+
+def canonical(value: object) -> str:
+    """A value's JSON with sorted keys and no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def parse_canonical(text: str) -> Manifest | None:
+    """Read an object back; None where the text was changed by hand into something else."""
+    value = parse_object(text)
+    return value if "metadata" in value and "spec" in value else None
+
+
+def parse_object(text: str) -> Manifest:
+    """A JSON object; empty where the text is none."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def versioned(yolo: api.YoloDeployment, version: int) -> str:
+    """Name of the Deployment, Service and PodDisruptionBudget of one version."""
+    return f"{yolo.name}-v{version}"
+
+
+def labels(yolo: api.YoloDeployment, component: str, version: int | None = None) -> dict[str, str]:
+    """Labels of an object that belongs to the resource."""
+    base = {
+        MANAGED_BY: FIELD_MANAGER,
+        "app.kubernetes.io/name": "yolo",
+        "app.kubernetes.io/instance": yolo.name,
+        COMPONENT: component,
+        OWNER: yolo.name,
+    }
+    return base if version is None else base | {VERSION: str(version)}
+
+
+def selector(yolo: api.YoloDeployment, version: int | None = None) -> dict[str, str]:
+    """Selects Triton pods only: without the component, Job pods would become endpoints."""
+    base = {OWNER: yolo.name, COMPONENT: TRITON}
+    return base if version is None else base | {VERSION: str(version)}
+
+
+def metadata(yolo: api.YoloDeployment, name: str, component: str, version: int | None = None) -> Manifest:
+    """Metadata of a child, owned by the resource; it does not hold up the owner's deletion."""
+    return {
+        "name": name,
+        "namespace": yolo.namespace,
+        "labels": labels(yolo, component, version),
+        "ownerReferences": [
+            {
+                "apiVersion": api.API_VERSION,
+                "kind": api.KIND,
+                "name": yolo.name,
+                "uid": yolo.uid,
+                "controller": True,
+                "blockOwnerDeletion": False,
+            }
+        ],
+    }
+
+
+def is_owned(manifest: Mapping[str, Any], uid: str) -> bool:
+    """Whether an object is a child of the resource with this UID."""
+    return any(reference.get("uid") == uid for reference in manifest["metadata"].get("ownerReferences", ()))
+
+
+def label(manifest: Mapping[str, Any], key: str) -> str:
+    """Value of a label, empty where there is none."""
+    value: str = manifest["metadata"].get("labels", {}).get(key, "")
+    return value

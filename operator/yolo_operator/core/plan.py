@@ -1,0 +1,354 @@
+"""What should happen next to one resource. START READING HERE.
+
+`plan` is pure: resource, children and time in, a `Plan` out. Any bell calls it, none says what changed; a lost event, a stale view
+and a crash between any two writes only mean that it is asked again. `controller.reconciler` gathers before and applies after.
+
+    version ──► build Job ──► artifact ──► Deployment ──► pods ──► verify Job ──► gate open ──► Serving
+                  │ failed                                  │ trouble    │ wrong answers
+                  └────────────► reason and remedy in the status ◄───────┘
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from yolo_operator.core import api, clock, jobs, names, pods, revision, status
+from yolo_operator.core.contract import Artifact, Verification
+from yolo_operator.core.defaults import Defaults
+from yolo_operator.core.names import Manifest
+from yolo_operator.core.observed import (
+    DRAINING,
+    Observed,
+    Progress,
+    finished,
+    is_serving,
+    pruning,
+    status_of,
+    targets_of,
+    template_hash,
+    triton_pods,
+)
+from yolo_operator.core.resources import budget, job, service, triton
+
+VERIFIED_KEPT = 5
+"""Verified pod templates remembered besides the live ones: one that comes back needs no second look."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Plan:
+    """What to write: objects to apply, Jobs to create, objects to delete, pods to let in, and the status."""
+
+    status: api.Status
+    apply: list[Manifest] = field(default_factory=list)
+    create: list[Manifest] = field(default_factory=list)
+    delete: list[Manifest] = field(default_factory=list)
+    let_in: list[Manifest] = field(default_factory=list)
+    finalizer: bool = False
+    """Whether our finalizer is to be on the resource."""
+    again_at: datetime | None = None
+    """When to look again although no bell rings."""
+    notice: tuple[str, str] | None = None
+    """Reason and message of an Event that no condition carries."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """What every step of one pass is given; `result` is what they add to."""
+
+    yolo: api.YoloDeployment
+    observed: Observed
+    defaults: Defaults
+    now: datetime
+    result: Plan
+
+
+def plan(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, now: datetime) -> Plan:
+    """Decide what should exist next. No I/O and no clock: same inputs, same plan. Raises InvalidSpec."""
+    if yolo.deleting:
+        return deletion(yolo, observed, defaults, now)
+    result = Plan(status=yolo.status, finalizer=yolo.spec.deletion_policy == "Delete")
+    turn = Turn(yolo=yolo, observed=observed, defaults=defaults, now=now, result=result)
+    progress = [build_step(turn, version) for version in yolo.spec.versions]
+    for each in progress:
+        verify_step(turn, each)
+    targets = replica_targets(turn, progress)
+    for each in progress:
+        serve_step(turn, each, targets[each.version.version])
+    drained = drain_step(turn, progress)
+    result.apply.append(service.build(yolo))
+    published, prune_failure = prune_step(turn, progress)
+    stop_unwanted_jobs(turn)
+    computed = status.compute(yolo, [status.settle(yolo, each, observed) for each in progress], drained, now)
+    result.status = computed.model_copy(update={"published": published, "prune_failure": prune_failure})
+    return result
+
+
+def build_step(turn: Turn, version: api.Version) -> Progress:
+    """Make sure that the wanted revision is published: by the record in the status, or by a Job."""
+    wanted = revision.revision(turn.yolo, version, turn.defaults)
+    previous = status_of(turn.yolo, version.version).model_copy(update={"revision": wanted})
+    progress = Progress(version=version, status=previous)
+    if previous.built_revision == wanted and previous.artifact is not None:
+        progress.artifact = previous.artifact
+        return progress
+    wanted_job = job.build(turn.yolo, version, turn.defaults)
+    name = wanted_job["metadata"]["name"]
+    failure = previous.build_failure
+    match jobs.read(turn.observed.jobs.get(name), turn.observed.pods, ("publish", "check")):
+        case jobs.Succeeded(outcome) if outcome:
+            progress.artifact = Artifact.model_validate(outcome)
+            progress.status = previous.model_copy(update={"built_revision": wanted, "artifact": progress.artifact, "build_failure": None})
+        case jobs.Succeeded():
+            # Its Pod is gone and with it the answer; the next one finds the manifest and passes within a second.
+            turn.result.delete.append(turn.observed.jobs[name])
+        case jobs.Running(problem):
+            progress.problem = problem
+            turn.result.create.append(wanted_job)
+        case jobs.Failed() as failed:
+            failure = jobs.record(failure, name, failed, turn.now)
+            progress.status = previous.model_copy(update={"build_failure": failure})
+            retry(turn, failure, turn.observed.jobs[name], progress)
+        case jobs.Absent():
+            if failure is not None and failure.key == name and not due(turn, failure, progress):
+                pass
+            elif pruning(turn.observed):
+                progress.problem = pods.Problem("WaitingForPrune", "Old revisions are being removed; the build starts afterwards")
+            else:
+                turn.result.create.append(wanted_job)
+    return progress
+
+
+def verify_step(turn: Turn, progress: Progress) -> None:
+    """Make sure that every live pod template is verified, and that pods of verified ones are let in."""
+    version, artifact = progress.version, progress.artifact or progress.status.artifact
+    live = triton_pods(turn.observed, version.version)
+    if progress.artifact is not None:
+        progress.inputs = triton.template_inputs(turn.yolo, progress.artifact, turn.defaults)
+    if artifact is None:
+        return
+    current_hashes = {template_hash(pod) for pod in live if names.label(pod, names.TEMPLATE) == progress.inputs}
+    for pod_hash in sorted({template_hash(pod) for pod in live}):
+        mine = [pod for pod in live if template_hash(pod) == pod_hash]
+        if pod_hash not in {entry.pod_template_hash for entry in progress.status.verified}:
+            # A template of another revision than the one recorded can only be asked once its own artifact is known again.
+            if names.label(mine[0], names.REVISION) != artifact.uri.rstrip("/").rpartition("/")[2]:
+                continue
+            verify_template(turn, progress, artifact, mine, current=pod_hash in current_hashes)
+        if pod_hash in {entry.pod_template_hash for entry in progress.status.verified}:
+            turn.result.let_in += [pod for pod in mine if not pods.gate_is_open(pod) and not pods.is_terminating(pod)]
+    hashes = {entry.pod_template_hash for entry in progress.status.verified}
+    progress.verified = bool(current_hashes & hashes) or not turn.yolo.spec.rollout.verify.enabled
+    kept = [entry for entry in progress.status.verified if entry.pod_template_hash in {template_hash(pod) for pod in live}]
+    others = sorted((entry for entry in progress.status.verified if entry not in kept), key=lambda entry: entry.time)[-VERIFIED_KEPT:]
+    progress.status = progress.status.model_copy(update={"verified": sorted([*kept, *others], key=lambda entry: (entry.time, entry.pod_template_hash))})
+
+
+def verify_template(turn: Turn, progress: Progress, artifact: Artifact, candidates: Sequence[Manifest], *, current: bool) -> None:
+    """Ask one pod of a template that has not been verified: the oldest that answers. If it goes, another is asked."""
+    if not turn.yolo.spec.rollout.verify.enabled:
+        return
+    pod_hash = template_hash(candidates[0])
+    key = f"{pod_hash}-{names.digest(turn.yolo.spec.rollout.verify.model_dump())}"
+    failure = progress.status.verify_failure
+    if failure is not None and failure.key == key and failure.permanent:
+        if current:
+            report(failure, progress)
+        return
+    answering = sorted(filter(pods.answers, candidates), key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
+    if not answering:
+        return
+    wanted_job = job.verify(turn.yolo, progress.version, artifact, answering[0], turn.defaults)
+    name = wanted_job["metadata"]["name"]
+    match jobs.read(turn.observed.jobs.get(name), turn.observed.pods, ("verify",)):
+        case jobs.Succeeded(outcome) if outcome:
+            found = Verification.model_validate(outcome)
+            entry = api.VerifiedTemplate(**found.model_dump(), pod_template_hash=pod_hash, time=clock.text(turn.now))
+            progress.status = progress.status.model_copy(update={"verified": [*progress.status.verified, entry], "verify_failure": None})
+        case jobs.Succeeded():
+            turn.result.delete.append(turn.observed.jobs[name])
+        case jobs.Running(problem):
+            progress.problem = progress.problem or problem
+            turn.result.create.append(wanted_job)
+        case jobs.Failed() as failed:
+            failure = jobs.record(failure, key, failed, turn.now)
+            progress.status = progress.status.model_copy(update={"verify_failure": failure})
+            if current:
+                retry(turn, failure, turn.observed.jobs[name], progress)
+        case jobs.Absent():
+            if failure is None or failure.key != key or due(turn, failure, progress):
+                turn.result.create.append(wanted_job)
+
+
+def serve_step(turn: Turn, progress: Progress, replicas: int) -> None:
+    """Make sure that the version's Deployment, Service and budget are there; before anything is built there is nothing to run."""
+    version = progress.version
+    live = turn.observed.deployments.get(names.versioned(turn.yolo, version.version))
+    if progress.artifact is not None:
+        deployment = triton.build(turn.yolo, version, progress.artifact, replicas, live, turn.defaults)
+    elif live is not None:
+        # The new revision is on its way: the old one serves on, exactly as it is.
+        kept = triton.keep(turn.yolo, version.version, replicas, live)
+        if kept is None:
+            return
+        deployment = kept
+    else:
+        return
+    turn.result.apply += [deployment, service.build(turn.yolo, version.version), budget.build(turn.yolo, version.version)]
+    in_trouble = pods.latest_problem((pod for pod in triton_pods(turn.observed, version.version) if not pods.is_ready(pod)), job=False)
+    if progress.problem is None and in_trouble is not None:
+        progress.problem = in_trouble
+
+
+def drain_step(turn: Turn, progress: Sequence[Progress]) -> list[api.VersionStatus]:
+    """Versions that are no longer declared serve until all declared ones do; then they go. Returns the status of those that remain."""
+    declared = {version.version for version in turn.yolo.spec.versions}
+    all_serve = all(is_serving(turn.yolo, each, turn.observed) for each in progress)
+    remaining = []
+    for name, live in sorted(turn.observed.deployments.items()):
+        number = int(names.label(live, names.VERSION) or 0)
+        if number in declared or not number:
+            continue
+        if all_serve or turn.yolo.spec.replicas == 0:
+            turn.result.delete += [live, *(kind[name] for kind in (turn.observed.services, turn.observed.budgets) if name in kind)]
+            continue
+        kept = triton.keep(turn.yolo, number, live["spec"].get("replicas", 1), live)
+        if kept is not None:
+            turn.result.apply += [kept, service.build(turn.yolo, number), budget.build(turn.yolo, number)]
+        mine, previous = triton_pods(turn.observed, number), status_of(turn.yolo, number)
+        verified = {entry.pod_template_hash for entry in previous.verified}
+        turn.result.let_in += [pod for pod in mine if template_hash(pod) in verified and not pods.gate_is_open(pod) and not pods.is_terminating(pod)]
+        remaining.append(
+            previous.model_copy(
+                update={
+                    "phase": DRAINING,
+                    "replicas": len(mine),
+                    "ready_replicas": sum(map(pods.is_ready, mine)),
+                    "reason": "WaitingForOtherVersions",
+                    "message": "No longer in spec.versions; it serves until the declared versions are available and verified",
+                }
+            )
+        )
+    return remaining
+
+
+def prune_step(turn: Turn, progress: Sequence[Progress]) -> tuple[list[str], api.Failure | None]:
+    """Remove revisions beyond the retention, once everything declared serves. Returns those in the storage, oldest first, and why it failed.
+
+    The Job is told what to remove, not what to keep: a revision that begins to be published meanwhile is safe from it.
+    """
+    wanted = {each.status.revision for each in progress}
+    # What is wanted last is what was used last: a revision that comes back moves to the end.
+    published = [entry for entry in turn.yolo.status.published if entry not in wanted] + [each.status.revision for each in progress]
+    in_use = wanted | {each.status.built_revision for each in progress}
+    in_use |= {names.label(pod, names.REVISION) for pod in turn.observed.pods if names.label(pod, names.COMPONENT) == names.TRITON}
+    in_use |= {names.label(live["spec"]["template"], names.REVISION) for live in turn.observed.deployments.values()}
+    unused = [entry for entry in published if entry not in in_use]
+    surplus = unused[: max(0, len(unused) - turn.yolo.spec.revision_history_limit)]
+    if not surplus or not all(is_serving(turn.yolo, each, turn.observed) for each in progress):
+        return published, None
+    wanted_job = job.prune(turn.yolo, surplus, turn.defaults)
+    name, failure = wanted_job["metadata"]["name"], turn.yolo.status.prune_failure
+    match jobs.read(turn.observed.jobs.get(name), turn.observed.pods, ("prune",)):
+        case jobs.Succeeded():
+            return [entry for entry in published if entry not in surplus], None
+        case jobs.Failed() as failed:
+            failure = jobs.record(failure, name, failed, turn.now)
+            retry(turn, failure, turn.observed.jobs[name], None)
+        case jobs.Running():
+            turn.result.create.append(wanted_job)
+        case jobs.Absent():
+            if failure is None or failure.key != name or due(turn, failure, None):
+                turn.result.create.append(wanted_job)
+    return published, failure
+
+
+def deletion(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, now: datetime) -> Plan:
+    """The resource is being deleted. Its children go by garbage collection; what it published goes by a Job, if so wanted."""
+    result = Plan(status=yolo.status)
+    if names.FINALIZER not in yolo.finalizers or yolo.spec.deletion_policy == "Retain":
+        return result
+    if observed.namespace_terminating:
+        result.notice = (
+            "RetainedInStorage",
+            f"The namespace is being deleted, so no Job can run: {revision.root(yolo, defaults)} stays in the storage",
+        )
+        return result
+    result.finalizer = True
+    turn = Turn(yolo=yolo, observed=observed, defaults=defaults, now=now, result=result)
+    wanted_job = job.prune(yolo, None, defaults)
+    name = wanted_job["metadata"]["name"]
+    others = [live for live in observed.jobs.values() if live["metadata"]["name"] != name and not finished(live)]
+    result.delete += [*observed.deployments.values(), *others]
+    if result.delete or any(names.label(pod, names.COMPONENT) == names.TRITON and not pods.is_terminating(pod) for pod in observed.pods):
+        result.status = status.deleting(yolo, "Draining", "Pods and Jobs end before what was published is removed", now)
+        return result
+    failure = yolo.status.prune_failure
+    progress = Progress(version=yolo.spec.versions[0], status=api.VersionStatus(version=0))
+    match jobs.read(observed.jobs.get(name), observed.pods, ("prune",)):
+        case jobs.Succeeded():
+            result.finalizer = False
+            return result
+        case jobs.Failed() as failed:
+            failure = jobs.record(failure, name, failed, now)
+            retry(turn, failure, observed.jobs[name], progress)
+        case jobs.Running(problem):
+            progress.problem = problem
+            result.create.append(wanted_job)
+        case jobs.Absent():
+            if failure is None or failure.key != name or due(turn, failure, progress):
+                result.create.append(wanted_job)
+    problem = progress.problem or pods.Problem("Pruning", "What was published is being removed")
+    message = problem.message if progress.problem is None else f"{problem.message} (or set spec.deletionPolicy to Retain to let go)"
+    result.status = status.deleting(yolo, problem.reason, message, now).model_copy(update={"prune_failure": failure})
+    return result
+
+
+def retry(turn: Turn, failure: api.Failure, live: Manifest, progress: Progress | None) -> None:
+    """A Job has failed: report it, and once its pause is over remove it, so that the next pass makes it anew."""
+    if progress is not None:
+        report(failure, progress)
+    if not failure.permanent and due(turn, failure, progress):
+        turn.result.delete.append(live)
+
+
+def due(turn: Turn, failure: api.Failure, progress: Progress | None) -> bool:
+    """Whether the next attempt may begin; if not yet, look again when it may. A permanent failure never is."""
+    if progress is not None:
+        report(failure, progress)
+    if failure.permanent:
+        return False
+    moment = jobs.retry_at(failure, turn.defaults)
+    if turn.now >= moment:
+        return True
+    turn.result.again_at = moment if turn.result.again_at is None else min(turn.result.again_at, moment)
+    return False
+
+
+def report(failure: api.Failure, progress: Progress) -> None:
+    """Make a recorded failure the version's problem."""
+    progress.problem = pods.Problem(failure.reason, failure.message, failure.permanent)
+    progress.stalled = failure.permanent
+
+
+def replica_targets(turn: Turn, progress: Sequence[Progress]) -> dict[int, int]:
+    """Replicas per version. A version gives none up before all others have what they are to have."""
+    targets = targets_of(turn.yolo)
+    shares = dict(targets)
+    for each in progress:
+        number = each.version.version
+        live = turn.observed.deployments.get(names.versioned(turn.yolo, number))
+        have = live["spec"].get("replicas", 1) if live else 0
+        total = sum(d["spec"].get("replicas", 1) for d in turn.observed.deployments.values())
+        others_ready = all(is_serving(turn.yolo, other, turn.observed) for other in progress if other is not each)
+        if targets[number] < have and total <= turn.yolo.spec.replicas and not others_ready:
+            shares[number] = have
+    return shares
+
+
+def stop_unwanted_jobs(turn: Turn) -> None:
+    """End Jobs that nobody waits for any more; finished ones are left to their time to live. Jobs that exist are not created again."""
+    wanted = {made["metadata"]["name"] for made in turn.result.create}
+    for name, live in sorted(turn.observed.jobs.items()):
+        if name not in wanted and not finished(live) and "deletionTimestamp" not in live["metadata"] and live not in turn.result.delete:
+            turn.result.delete.append(live)
+    turn.result.create = [made for made in turn.result.create if made["metadata"]["name"] not in turn.observed.jobs]

@@ -1,0 +1,192 @@
+"""What Pods tell of the world that the operator cannot see: Secrets, images, GPUs, memory, and the workers' last words."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from yolo_operator.core import contract, names
+
+Manifest = Mapping[str, Any]
+
+IMAGE_REASONS = frozenset({"ImagePullBackOff", "ErrImagePull", "ErrImageNeverPull", "InvalidImageName", "RegistryUnavailable"})
+MESSAGE_LIMIT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a Pod does not get on."""
+
+    reason: str
+    message: str
+    permanent: bool = False
+    """Only an edit of the spec or other weights can cure it."""
+
+
+def diagnose(pod: Manifest, *, job: bool) -> Problem | None:
+    """The problem a Pod shows, None where it shows none. `job`: whether it is a worker's Pod, whose end is final."""
+    status = pod.get("status", {})
+    if status.get("reason") == "Evicted":
+        return evicted(status.get("message", ""))
+    for container in containers(pod):
+        problem = waiting(container) or (terminated(container) if job else crashed(container))
+        if problem is not None:
+            return problem
+    for condition in status.get("conditions", ()):
+        if condition["type"] == "PodScheduled" and condition["status"] == "False" and condition.get("reason") == "Unschedulable":
+            return unschedulable(condition.get("message", ""))
+    return None
+
+
+def latest_problem(pods: Iterable[Manifest], *, job: bool) -> Problem | None:
+    """The problem of the youngest Pod that shows one."""
+    for pod in sorted(pods, key=lambda p: (p["metadata"].get("creationTimestamp", ""), p["metadata"]["name"]), reverse=True):
+        problem = diagnose(pod, job=job)
+        if problem is not None:
+            return problem
+    return None
+
+
+def outcome(pods: Iterable[Manifest], container_names: Sequence[str]) -> contract.Outcome | None:
+    """The result that one of the named containers of a succeeded Pod left, the first name that has one."""
+    for pod in pods:
+        if pod.get("status", {}).get("phase") != "Succeeded":
+            continue
+        messages = {c["name"]: c.get("state", {}).get("terminated", {}).get("message", "") for c in containers(pod)}
+        for name in container_names:
+            answer = contract.Outcome.decode(messages.get(name, ""))
+            if answer is not None and answer.result:
+                return answer
+    return None
+
+
+def containers(pod: Manifest) -> list[dict[str, Any]]:
+    """Statuses of all containers, init containers first."""
+    status = pod.get("status", {})
+    return [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]
+
+
+def is_terminating(pod: Manifest) -> bool:
+    """Whether the Pod is on its way out or has ended."""
+    return "deletionTimestamp" in pod["metadata"] or pod.get("status", {}).get("phase") in {"Succeeded", "Failed"}
+
+
+def condition(pod: Manifest, kind: str) -> bool:
+    """Whether a condition of the Pod is True."""
+    return any(c["type"] == kind and c["status"] == "True" for c in pod.get("status", {}).get("conditions", ()))
+
+
+def is_ready(pod: Manifest) -> bool:
+    """Whether the Pod takes requests."""
+    return condition(pod, "Ready") and not is_terminating(pod)
+
+
+def answers(pod: Manifest) -> bool:
+    """Whether Triton in it has loaded the model, be the gate open or not."""
+    return condition(pod, "ContainersReady") and not is_terminating(pod) and bool(pod.get("status", {}).get("podIP"))
+
+
+def gate_is_open(pod: Manifest) -> bool:
+    """Whether the readiness gate has been opened."""
+    return condition(pod, names.VERIFIED_GATE)
+
+
+def evicted(message: str) -> Problem:
+    """A Pod the kubelet has put out."""
+    if "EmptyDir" in message or "emptyDir" in message:
+        return Problem("DiskFull", f"The scratch volume is full: raise spec.build.storageSize. {message}", permanent=True)
+    return Problem("Evicted", f"The node put the Pod out: {message}")
+
+
+def waiting(container: Manifest) -> Problem | None:
+    """A container that cannot start."""
+    state = container.get("state", {}).get("waiting")
+    if state is None:
+        return None
+    reason, message = state.get("reason", ""), state.get("message", "")
+    if reason == "CreateContainerConfigError":
+        return config_error(message)
+    if reason in IMAGE_REASONS:
+        return Problem(
+            "ImagePullFailed",
+            f"Image {container.get('image', '')!r} cannot be pulled: check the image, its registry and imagePullSecrets. {message}"[:MESSAGE_LIMIT],
+        )
+    if reason in {"CreateContainerError", "RunContainerError"}:
+        return Problem("ContainerCannotStart", f"Container {container['name']}: {message}"[:MESSAGE_LIMIT])
+    return None
+
+
+def config_error(message: str) -> Problem:
+    """A Secret or a key of it that is not there."""
+    missing_key = re.search(r"couldn't find key (\S+) in Secret \S+/(\S+)", message)
+    if missing_key:
+        key, secret = missing_key.groups()
+        return Problem("SecretKeyMissing", f"Secret {secret!r} has no key {key}: add it (spec.storage.secretRef or source.secretRef)")
+    missing = re.search(r'secret "([^"]+)" not found', message)
+    if missing:
+        return Problem(
+            "SecretNotFound",
+            f"Secret {missing[1]!r} is not in this namespace: create it, or correct spec.storage.secretRef or source.secretRef",
+        )
+    return Problem("ContainerConfigError", message[:MESSAGE_LIMIT])
+
+
+def terminated(container: Manifest) -> Problem | None:
+    """A worker's container that ended with a fault: its own word, or what its exit tells."""
+    state = container.get("state", {}).get("terminated")
+    if state is None or state.get("exitCode") == 0:
+        return None
+    name = container["name"]
+    if state.get("reason") == "OOMKilled":
+        field = "spec.build.resources.limits.memory" if name == "export" else "the operator's worker memory"
+        return Problem("OutOfMemory", f"Container {name} was killed for lack of memory: raise {field}", permanent=name == "export")
+    answer = contract.Outcome.decode(state.get("message", ""))
+    if answer is not None and answer.reason:
+        return Problem(answer.reason, answer.message, permanent=state["exitCode"] == contract.PERMANENT_EXIT_CODE)
+    tail = state.get("message", "").strip()[-400:]
+    # No word of its own: the exporter runs foreign code, which may end as it likes; the same weights will end so again.
+    return Problem(
+        f"{name.capitalize()}Failed",
+        f"Container {name} ended with exit code {state['exitCode']}: {tail}",
+        permanent=name == "export",
+    )
+
+
+def crashed(container: Manifest) -> Problem | None:
+    """A Triton container that keeps ending."""
+    last = container.get("lastState", {}).get("terminated") or container.get("state", {}).get("terminated")
+    if last is None or container.get("ready") or (container.get("state", {}).get("running") and container.get("started")):
+        return None
+    if last.get("reason") == "OOMKilled":
+        return Problem(
+            "OutOfMemory",
+            "Triton was killed for lack of memory: raise spec.triton.resources.limits.memory, or lower spec.triton.maxBatchSize or instances",
+        )
+    tail = last.get("message", "").strip()[-600:]
+    return Problem("TritonCrashed", f"Triton ended with exit code {last.get('exitCode')}{hint(tail)}: {tail}")
+
+
+def hint(tail: str) -> str:
+    """What Triton's last lines mean, where that is known."""
+    if "Unable to create S3 filesystem client" in tail:
+        return " because the storage refused it (check spec.storage.endpoint, the bucket and the keys of readSecretRef or secretRef)"
+    if "Couldn't connect to server" in tail:
+        return " because spec.storage.endpoint cannot be reached"
+    return ""
+
+
+def unschedulable(message: str) -> Problem:
+    """A Pod no node takes."""
+    claim = re.search(r'persistentvolumeclaim "([^"]+)" not found', message)
+    if claim:
+        return Problem(
+            "PersistentVolumeClaimNotFound",
+            f"PersistentVolumeClaim {claim[1]!r} is not in this namespace: create it, or correct the pvc:// URI or engineCache",
+        )
+    lacking = re.search(r"Insufficient ([\w.-]+/[\w.-]+)", message)
+    if lacking:
+        return Problem(
+            "InsufficientGPU",
+            f"No node has enough {lacking[1]} free: add a node, free one, or correct spec.gpu.resourceName and count. {message}"[:MESSAGE_LIMIT],
+        )
+    return Problem("Unschedulable", f"No node takes the Pod: {message}"[:MESSAGE_LIMIT])

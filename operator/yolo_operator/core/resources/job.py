@@ -1,0 +1,304 @@
+"""Jobs: build, verify and prune. Created, never applied (they are immutable); each name holds a hash of what the Job is rendered from.
+
+The hash leaves out the images: another release of the operator makes no finished Job anew.
+"""
+
+from collections.abc import Sequence
+
+from yolo_operator.core import api, contract, names, revision
+from yolo_operator.core.defaults import Defaults, storage_of
+from yolo_operator.core.names import Manifest
+from yolo_operator.core.resources import pod, service
+
+TTL_SECONDS = 3600
+"""How long a finished Job stays for `kubectl logs`; its answer is in the status by then."""
+WORKER_RESOURCES = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}}
+VERIFY_TIMEOUT_SECONDS = 120
+
+
+def build(yolo: api.YoloDeployment, version: api.Version, defaults: Defaults) -> Manifest:
+    """The Job that publishes one revision: check, fetch, export, publish over one scratch volume.
+
+    Each container sees only the directories it needs, so that the code in a .pt, which runs in `export`, can neither change what
+    check and fetch said nor reach a credential.
+    """
+    storage = storage_of(yolo, defaults)
+    spec, revision_name = yolo.spec, revision.revision(yolo, version, defaults)
+    destination = [
+        f"--root={revision.root(yolo, defaults)}",
+        f"--revision={revision_name}",
+        f"--export-key={revision.export_key(yolo, version, defaults)}",
+        f"--cluster-name={defaults.cluster_name}",
+        *pod.storage_arguments(storage),
+    ]
+    worker, exporter = defaults.operator_image, defaults.exporter_image
+    containers = [
+        container("check", worker, ["check", *destination], pod.secret_env(storage.secret_ref), [mount("check"), *pod.ca_mount(storage)]),
+        container(
+            "fetch",
+            worker,
+            ["fetch", *fetch_arguments(yolo, version, storage, defaults)],
+            pod.secret_env(source_secret(version, storage)),
+            [mount("check", read_only=True), mount("source"), *pod.ca_mount(storage), *claim_mount(version)],
+        ),
+        container(
+            "export",
+            exporter,
+            ["export", *export_arguments(yolo, version)],
+            [],
+            [mount("check", read_only=True), mount("source", read_only=True), mount("export")],
+            pod.resources(spec.build.resources),
+        ),
+        container(
+            "publish",
+            worker,
+            ["publish", *destination, *config_arguments(yolo, version)],
+            pod.secret_env(storage.secret_ref),
+            [mount(name, read_only=True) for name in ("check", "source", "export")] + pod.ca_mount(storage),
+        ),
+    ]
+    template = pod_template(yolo, names.BUILD, version.version)
+    template["metadata"]["labels"][names.REVISION] = revision_name
+    template["metadata"]["annotations"] = {pod.SKIP_CONTAINERS: "export"}
+    template["spec"] |= {
+        "initContainers": containers[:-1],
+        "containers": containers[-1:],
+        "volumes": [
+            {"name": "work", "emptyDir": {"sizeLimit": spec.build.storage_size}},
+            # Each container has a /tmp of its own: what one leaves there, no other may read.
+            *({"name": f"tmp-{name}", "emptyDir": {}} for name in ("check", "fetch", "export", "publish")),
+            *pod.ca_volume(storage),
+            *claim_volume(version),
+        ],
+        "nodeSelector": dict(spec.build.node_selector),
+        "tolerations": list(spec.build.tolerations),
+    }
+    policy: list[Manifest] = [
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [contract.PERMANENT_EXIT_CODE]}},
+        {"action": "FailJob", "onExitCodes": {"containerName": "export", "operator": "NotIn", "values": [0]}},
+    ]
+    return job(yolo, f"{names.versioned(yolo, version.version)}-build", names.BUILD, template, policy, version=version.version)
+
+
+def verify(yolo: api.YoloDeployment, version: api.Version, artifact: contract.Artifact, target: Manifest, defaults: Defaults) -> Manifest:
+    """The Job that asks one Triton pod, by its IP, for the golden picture's detections."""
+    storage, limits = storage_of(yolo, defaults), yolo.spec.rollout.verify
+    root, _, revision_name = artifact.uri.rstrip("/").rpartition("/")
+    arguments = [
+        "verify",
+        f"--address={target['status']['podIP']}",
+        f"--http-port={service.PORTS['http']}",
+        f"--grpc-port={service.PORTS['grpc']}",
+        f"--model-name={yolo.model_name}",
+        f"--version={version.version}",
+        f"--root={root}",
+        f"--revision={revision_name}",
+        f"--precision={precision(yolo, version)}",
+        f"--timeout={VERIFY_TIMEOUT_SECONDS}",
+        *([] if limits.min_iou is None else [f"--min-iou={limits.min_iou}"]),
+        *([] if limits.max_score_difference is None else [f"--max-score-difference={limits.max_score_difference}"]),
+        *pod.storage_arguments(storage),
+    ]
+    template = pod_template(yolo, names.VERIFY, version.version)
+    secret = pod.secret_env(storage.read_secret_ref or storage.secret_ref)
+    template["spec"] |= {
+        "containers": [container("verify", defaults.operator_image, arguments, secret, pod.ca_mount(storage))],
+        "volumes": [{"name": "tmp-verify", "emptyDir": {}}, *pod.ca_volume(storage)],
+    }
+    policy: list[Manifest] = [
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [contract.PERMANENT_EXIT_CODE]}},
+    ]
+    made = job(
+        yolo,
+        f"{names.versioned(yolo, version.version)}-verify",
+        names.VERIFY,
+        template,
+        policy,
+        version=version.version,
+        asked=target["metadata"]["uid"],
+    )
+    made["metadata"]["labels"][names.POD_TEMPLATE_HASH] = names.label(target, names.POD_TEMPLATE_HASH)
+    return made
+
+
+def prune(yolo: api.YoloDeployment, remove: Sequence[str] | None, defaults: Defaults) -> Manifest:
+    """The Job that removes published revisions; all that was ever published for the resource where `remove` is None."""
+    storage = storage_of(yolo, defaults)
+    what = ["--all"] if remove is None else ["--remove", *remove]
+    arguments = [
+        "prune",
+        f"--root={revision.root(yolo, defaults)}",
+        f"--cluster-name={defaults.cluster_name}",
+        *pod.storage_arguments(storage),
+        *what,
+    ]
+    template = pod_template(yolo, names.PRUNE)
+    template["spec"] |= {
+        "containers": [container("prune", defaults.operator_image, arguments, pod.secret_env(storage.secret_ref), pod.ca_mount(storage))],
+        "volumes": [{"name": "tmp-prune", "emptyDir": {}}, *pod.ca_volume(storage)],
+    }
+    policy: list[Manifest] = [{"action": "FailJob", "onExitCodes": {"operator": "In", "values": [contract.PERMANENT_EXIT_CODE]}}]
+    return job(yolo, f"{yolo.name}-prune", names.PRUNE, template, policy)
+
+
+def job(
+    yolo: api.YoloDeployment,
+    prefix: str,
+    component: str,
+    template: Manifest,
+    policy: list[Manifest],
+    *,
+    version: int | None = None,
+    asked: str = "",
+) -> Manifest:
+    """A Job around a pod template, named after the template without its images (and the UID of the pod that is asked)."""
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": names.metadata(yolo, f"{prefix}-{names.digest([without_images(template), asked])}", component, version),
+        "spec": {
+            "backoffLimit": 2,
+            "ttlSecondsAfterFinished": TTL_SECONDS,
+            "podFailurePolicy": {"rules": policy},
+            "template": template,
+        },
+    }
+
+
+def pod_template(yolo: api.YoloDeployment, component: str, version: int | None = None) -> Manifest:
+    """What the Pods of all our Jobs have in common. They hold no token for the API server."""
+    spec = yolo.spec
+    return {
+        "metadata": {"labels": names.labels(yolo, component, version)},
+        "spec": {
+            "restartPolicy": "Never",
+            "serviceAccountName": spec.service_account_name,
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "imagePullSecrets": [{"name": secret.name} for secret in spec.triton.image_pull_secrets],
+            "securityContext": dict(pod.POD_SECURITY),
+        },
+    }
+
+
+def container(name: str, image: str, arguments: list[str], env: list[Manifest], mounts: list[Manifest], resources: Manifest | None = None) -> Manifest:
+    """A worker's container."""
+    return {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "args": arguments,
+        "env": env,
+        "volumeMounts": [*mounts, {"name": f"tmp-{name}", "mountPath": "/tmp"}],  # noqa: S108  an emptyDir of its own
+        "securityContext": dict(pod.CONTAINER_SECURITY),
+        "resources": WORKER_RESOURCES if resources is None else resources,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+
+
+def mount(directory: str, *, read_only: bool = False) -> Manifest:
+    """A directory of the scratch volume: check, source or export."""
+    return {"name": "work", "mountPath": f"{contract.WORKSPACE}/{directory}", "subPath": directory, "readOnly": read_only}
+
+
+def source_secret(version: api.Version, storage: api.Storage) -> api.LocalReference | None:
+    """Whose keys read the weights: the source's own; the storage's only where the weights are on the same S3 server."""
+    source = version.source
+    if not source.uri.startswith("s3://"):
+        return None
+    if source.secret_ref is not None:
+        return source.secret_ref
+    return storage.secret_ref if revision.source_endpoint(version, storage) == storage.endpoint else None
+
+
+def fetch_arguments(yolo: api.YoloDeployment, version: api.Version, storage: api.Storage, defaults: Defaults) -> list[str]:
+    """Flags of `yolo-operator fetch`."""
+    source = version.source
+    arguments = [f"--uri={source.uri}", f"--timeout={yolo.spec.build.timeout_seconds}"]
+    if source.sha256:
+        arguments.append(f"--sha256={source.sha256}")
+    if source.uri.startswith("s3://"):
+        arguments.append(f"--region={source.region or storage.region}")
+        endpoint = revision.source_endpoint(version, storage)
+        if endpoint:
+            arguments.append(f"--endpoint={endpoint.rstrip('/')}")
+    if source.uri.startswith("ultralytics://"):
+        arguments.append(f"--assets-url={defaults.assets_url}")
+    if storage.ca_bundle_ref is not None:
+        arguments.append(f"--ca-bundle={pod.CA_DIRECTORY}/{pod.CA_FILE}")
+    return arguments
+
+
+def claim_of(version: api.Version) -> str | None:
+    """The claim of a pvc:// source."""
+    uri = version.source.uri
+    return uri.removeprefix("pvc://").partition("/")[0] if uri.startswith("pvc://") else None
+
+
+def claim_volume(version: api.Version) -> list[Manifest]:
+    """The volume of a pvc:// source."""
+    claim = claim_of(version)
+    return [] if claim is None else [{"name": "claim", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}]
+
+
+def claim_mount(version: api.Version) -> list[Manifest]:
+    """Where fetch finds a pvc:// source."""
+    return [] if claim_of(version) is None else [{"name": "claim", "mountPath": "/claim", "readOnly": True}]
+
+
+def export_arguments(yolo: api.YoloDeployment, version: api.Version) -> list[str]:
+    """Flags of `yolo-operator export`."""
+    export = version.export
+    arguments = [f"--timeout={yolo.spec.build.timeout_seconds}"]
+    if export.image_size:
+        arguments += ["--image-size", *(str(pixels) for pixels in export.image_size)]
+    arguments += [flag if on else f"--no-{flag[2:]}" for flag, on in (("--dynamic", export.dynamic), ("--simplify", export.simplify))]
+    arguments += [flag for flag, on in (("--half", export.half), ("--nms", export.nms)) if on]
+    if export.opset is not None:
+        arguments.append(f"--opset={export.opset}")
+    if yolo.spec.task is not None:
+        arguments.append(f"--task={yolo.spec.task}")
+    return arguments
+
+
+def config_arguments(yolo: api.YoloDeployment, version: api.Version) -> list[str]:
+    """Flags of `yolo-operator publish` that end up in config.pbtxt."""
+    triton, batching = yolo.spec.triton, yolo.spec.triton.dynamic_batching
+    arguments = [
+        f"--model-name={yolo.model_name}",
+        f"--version={version.version}",
+        f"--kind={'gpu' if yolo.spec.gpu.count else 'cpu'}",
+        f"--max-batch-size={triton.max_batch_size}",
+        f"--instances={triton.instances}",
+        "--warmup" if triton.warmup else "--no-warmup",
+        "--dynamic-batching" if batching.enabled else "--no-dynamic-batching",
+        f"--max-queue-delay-microseconds={batching.max_queue_delay_microseconds}",
+    ]
+    if batching.preferred_batch_sizes:
+        arguments += ["--preferred-batch-sizes", *(str(size) for size in batching.preferred_batch_sizes)]
+    if triton.tensorrt.enabled:
+        arguments += [
+            f"--tensorrt-precision={triton.tensorrt.precision}",
+            f"--tensorrt-max-workspace-bytes={triton.tensorrt.max_workspace_bytes}",
+            "--tensorrt-cache-directory=/var/cache/tensorrt",
+        ]
+    if yolo.spec.task is not None:
+        arguments.append(f"--task={yolo.spec.task}")
+    return arguments
+
+
+def precision(yolo: api.YoloDeployment, version: api.Version) -> str:
+    """Numbers the answers are computed in, which decides how far they may be from the reference."""
+    if yolo.spec.triton.tensorrt.enabled:
+        return yolo.spec.triton.tensorrt.precision
+    return "FP16" if version.export.half else "FP32"
+
+
+def without_images(template: Manifest) -> Manifest:
+    """A pod template with the images left out."""
+    spec = dict(template["spec"])
+    for key in ("initContainers", "containers"):
+        spec[key] = [{k: v for k, v in part.items() if k not in {"image", "imagePullPolicy"}} for part in spec.get(key, [])]
+    return template | {"spec": spec}

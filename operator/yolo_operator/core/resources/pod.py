@@ -1,0 +1,70 @@
+"""Parts that all our Pods share: security context, credentials, scratch space."""
+
+from yolo_operator.core import api
+from yolo_operator.core.names import Manifest
+
+POD_SECURITY = {
+    "runAsNonRoot": True,
+    "runAsUser": 65532,
+    "runAsGroup": 65532,
+    "fsGroup": 65532,
+    "fsGroupChangePolicy": "OnRootMismatch",
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+CONTAINER_SECURITY = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "runAsNonRoot": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+CA_DIRECTORY = "/etc/yolo-operator/ca"
+"""Where the bundle of storage.caBundleRef is mounted."""
+CA_FILE = "ca.crt"
+SKIP_CONTAINERS = "eks.amazonaws.com/skip-containers"
+"""Annotation: containers that get no AWS web identity. The export container runs the weights' own code."""
+
+
+def secret_env(secret: api.LocalReference | None) -> list[Manifest]:
+    """The AWS keys of a Secret as environment; nothing without one (workload identity)."""
+    if secret is None:
+        return []
+    return [
+        {
+            "name": key,
+            "valueFrom": {"secretKeyRef": {"name": secret.name, "key": key, **({"optional": True} if key == "AWS_SESSION_TOKEN" else {})}},
+        }
+        for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+    ]
+
+
+def ca_volume(storage: api.Storage) -> list[Manifest]:
+    """The CA bundle as a volume. Optional, so that a missing one is reported by the worker and not a Pod that never starts."""
+    if storage.ca_bundle_ref is None:
+        return []
+    reference = storage.ca_bundle_ref
+    return [
+        {
+            "name": "ca",
+            "configMap": {"name": reference.name, "optional": True, "items": [{"key": reference.key, "path": CA_FILE}]},
+        }
+    ]
+
+
+def ca_mount(storage: api.Storage) -> list[Manifest]:
+    """Where a worker finds the CA bundle."""
+    return [] if storage.ca_bundle_ref is None else [{"name": "ca", "mountPath": CA_DIRECTORY, "readOnly": True}]
+
+
+def storage_arguments(storage: api.Storage) -> list[str]:
+    """The storage flags of the workers."""
+    arguments = [f"--region={storage.region}"]
+    if storage.endpoint:
+        arguments.append(f"--endpoint={storage.endpoint.rstrip('/')}")
+    if storage.ca_bundle_ref is not None:
+        arguments.append(f"--ca-bundle={CA_DIRECTORY}/{CA_FILE}")
+    return arguments
+
+
+def resources(value: api.Resources) -> Manifest:
+    """Requests and limits, without empty parts (which the API server would drop, and we would send for ever)."""
+    return {key: dict(part) for key, part in (("requests", value.requests), ("limits", value.limits)) if part}

@@ -1,0 +1,265 @@
+"""The Triton Deployment of one version: a gate that opens only for right answers, probes on the model itself, a quiet end."""
+
+import re
+
+from yolo_operator.core import api, contract, names
+from yolo_operator.core.defaults import Defaults, image_of, storage_of
+from yolo_operator.core.names import Manifest
+from yolo_operator.core.resources import pod, service
+
+PRE_STOP_SECONDS = 5
+"""The pod leaves the endpoints before Triton stops listening: it closes its port as soon as it is told to end."""
+EXIT_TIMEOUT_SECONDS = 30
+GRACE_SECONDS = PRE_STOP_SECONDS + EXIT_TIMEOUT_SECONDS + 10
+STARTUP_SECONDS = 3600
+"""Triton opens no port before every model is loaded and warmed up; a TensorRT engine takes minutes."""
+DEFAULT_MAX_INPUT_BYTES = 64 << 20
+"""Triton's own limit of an HTTP request."""
+MAX_INPUT_FLAG_SINCE = (25, 8)
+"""First release that knows --http-max-input-size."""
+TMP = "/tmp"  # noqa: S108  an emptyDir of the Pod
+TRITON_UID = 1000
+"""The user `triton-server` of NVIDIA's image."""
+SYSTEM_CA = "/etc/ssl/certs/ca-certificates.crt"
+BYTES_OF = {"FP32": 4, "FP16": 2, "UINT8": 1}
+
+
+def build(
+    yolo: api.YoloDeployment,
+    version: api.Version,
+    artifact: contract.Artifact,
+    replicas: int,
+    live: Manifest | None,
+    defaults: Defaults,
+) -> Manifest:
+    """The Deployment that serves one published revision.
+
+    Where the live one was rendered from the same inputs its template is sent again as it was, so that another release of the operator
+    restarts nothing.
+    """
+    inputs = template_inputs(yolo, artifact, defaults)
+    template = rendered_template(live)
+    if template is None or template["metadata"]["labels"].get(names.TEMPLATE) != inputs:
+        template = pod_template(yolo, version, artifact, inputs, defaults)
+    return around(yolo, version.version, template, replicas)
+
+
+def keep(yolo: api.YoloDeployment, version: int, replicas: int, live: Manifest) -> Manifest | None:
+    """The Deployment as it was applied last, with another number of replicas; None where what was applied is not known any more."""
+    template = rendered_template(live)
+    return None if template is None else around(yolo, version, template, replicas)
+
+
+def around(yolo: api.YoloDeployment, version: int, template: Manifest, replicas: int) -> Manifest:
+    """A Deployment around a pod template."""
+    metadata = names.metadata(yolo, names.versioned(yolo, version), names.TRITON, version)
+    metadata["annotations"] = {names.RENDERED: names.canonical(template)}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": metadata,
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": names.selector(yolo, version)},
+            "minReadySeconds": 5,
+            "progressDeadlineSeconds": yolo.spec.rollout.progress_deadline_seconds,
+            "revisionHistoryLimit": 3,
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+            "template": template,
+        },
+    }
+
+
+def rendered_template(live: Manifest | None) -> Manifest | None:
+    """The pod template as it was applied, from the Deployment's annotation."""
+    text = (live or {}).get("metadata", {}).get("annotations", {}).get(names.RENDERED)
+    return names.parse_canonical(text) if text else None
+
+
+def template_inputs(yolo: api.YoloDeployment, artifact: contract.Artifact, defaults: Defaults) -> str:
+    """Hash of all that the pod template follows from: fields of the spec and the revision, never the operator's release."""
+    spec, storage = yolo.spec, storage_of(yolo, defaults)
+    return names.digest(
+        {
+            "uri": artifact.uri,
+            "image": image_of(yolo, defaults),
+            "storage": storage.model_dump(exclude={"uri"}),
+            "triton": spec.triton.model_dump(include={"resources", "image_pull_secrets"}),
+            "engineCache": spec.triton.tensorrt.engine_cache.model_dump() if spec.triton.tensorrt.engine_cache else None,
+            "gpu": spec.gpu.model_dump(),
+            "scheduling": spec.model_dump(
+                include={
+                    "node_selector",
+                    "tolerations",
+                    "affinity",
+                    "topology_spread_constraints",
+                    "runtime_class_name",
+                    "priority_class_name",
+                }
+            ),
+            "serviceAccountName": spec.service_account_name,
+            "verify": spec.rollout.verify.enabled,
+            "restartedAt": spec.restarted_at,
+        },
+        10,
+    )
+
+
+def pod_template(yolo: api.YoloDeployment, version: api.Version, artifact: contract.Artifact, inputs: str, defaults: Defaults) -> Manifest:
+    """The pod: one Triton with one model in one version."""
+    spec, storage = yolo.spec, storage_of(yolo, defaults)
+    labels = names.labels(yolo, names.TRITON, version.version)
+    labels |= {names.REVISION: artifact.uri.rstrip("/").rpartition("/")[2], names.TEMPLATE: inputs}
+    volumes: list[Manifest] = [
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}},
+        {"name": "tmp", "emptyDir": {}},
+        *ca_volumes(storage),
+    ]
+    mounts: list[Manifest] = [{"name": "shm", "mountPath": "/dev/shm"}, {"name": "tmp", "mountPath": TMP}]
+    if spec.triton.tensorrt.enabled:
+        cache = spec.triton.tensorrt.engine_cache
+        volumes.append(
+            {"name": "tensorrt", "emptyDir": {}}
+            if cache is None
+            else {"name": "tensorrt", "persistentVolumeClaim": {"claimName": cache.persistent_volume_claim}}
+        )
+        mounts.append({"name": "tensorrt", "mountPath": "/var/cache/tensorrt"})
+    if storage.ca_bundle_ref is not None:
+        mounts.append({"name": "merged-ca", "mountPath": SYSTEM_CA, "subPath": "ca-certificates.crt", "readOnly": True})
+    pod_spec: Manifest = {
+        "serviceAccountName": spec.service_account_name,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "securityContext": pod.POD_SECURITY | {"runAsUser": TRITON_UID, "runAsGroup": TRITON_UID, "fsGroup": TRITON_UID},
+        "containers": [server(yolo, version, artifact, mounts, defaults)],
+        "volumes": volumes,
+    }
+    if storage.ca_bundle_ref is not None:
+        pod_spec["initContainers"] = [ca_merger(yolo, defaults)]
+    if spec.rollout.verify.enabled:
+        pod_spec["readinessGates"] = [{"conditionType": names.VERIFIED_GATE}]
+    tolerations = list(spec.tolerations)
+    if spec.gpu.count:
+        tolerations.append({"key": spec.gpu.resource_name, "operator": "Exists", "effect": "NoSchedule"})
+    optional: Manifest = {
+        "imagePullSecrets": [{"name": secret.name} for secret in spec.triton.image_pull_secrets],
+        "nodeSelector": dict(spec.node_selector),
+        "tolerations": tolerations,
+        "affinity": spec.affinity,
+        "topologySpreadConstraints": list(spec.topology_spread_constraints),
+        "runtimeClassName": spec.runtime_class_name,
+        "priorityClassName": spec.priority_class_name,
+    }
+    metadata: Manifest = {"labels": labels}
+    if spec.restarted_at:
+        metadata["annotations"] = {f"{api.GROUP}/restarted-at": spec.restarted_at}
+    return {"metadata": metadata, "spec": pod_spec | {key: value for key, value in optional.items() if value}}
+
+
+def server(yolo: api.YoloDeployment, version: api.Version, artifact: contract.Artifact, mounts: list[Manifest], defaults: Defaults) -> Manifest:
+    """The Triton container."""
+    spec, storage = yolo.spec, storage_of(yolo, defaults)
+    limits = pod.resources(spec.triton.resources)
+    requests = {"ephemeral-storage": f"{(2 * artifact.size_bytes >> 20) + 256}Mi"} | limits.get("requests", {})
+    gpus = {spec.gpu.resource_name: str(spec.gpu.count)} if spec.gpu.count else {}
+    model_ready = f"/v2/models/{yolo.model_name}/versions/{version.version}/ready"
+    return {
+        "name": "triton",
+        "image": image_of(yolo, defaults),
+        "imagePullPolicy": defaults.image_pull_policy,
+        "command": ["tritonserver"],
+        "args": arguments(yolo, artifact, defaults),
+        "env": [
+            *pod.secret_env(storage.read_secret_ref or storage.secret_ref),
+            {"name": "AWS_DEFAULT_REGION", "value": storage.region},
+            # The model is downloaded there at each start; the root file system is read-only.
+            {"name": "TRITON_AWS_MOUNT_DIRECTORY", "value": TMP},
+            {"name": "HOME", "value": TMP},
+            {"name": "ORT_DISABLE_TELEMETRY", "value": "1"},
+            # The secret word of the restricted endpoints: nobody needs them.
+            {"name": "POD_UID", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.uid"}}},
+        ],
+        "ports": [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in service.PORTS.items()],
+        "volumeMounts": mounts,
+        "securityContext": dict(pod.CONTAINER_SECURITY),
+        "resources": {"requests": requests | gpus, "limits": limits.get("limits", {}) | gpus},
+        "startupProbe": {
+            **http_get(model_ready),
+            "periodSeconds": 2,
+            "timeoutSeconds": 5,
+            "failureThreshold": STARTUP_SECONDS // 2,
+        },
+        "readinessProbe": {**http_get(model_ready), "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 3},
+        # Live is more generous than ready: a restart loses the loaded model, and under full load an answer may take long.
+        "livenessProbe": {**http_get("/v2/health/live"), "periodSeconds": 10, "timeoutSeconds": 10, "failureThreshold": 6},
+        "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}},
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+
+
+def arguments(yolo: api.YoloDeployment, artifact: contract.Artifact, defaults: Defaults) -> list[str]:
+    """Triton's command line."""
+    result = [
+        f"--model-repository={repository_url(artifact.uri, storage_of(yolo, defaults))}",
+        "--model-control-mode=none",
+        "--disable-auto-complete-config",
+        "--strict-readiness=true",
+        f"--exit-timeout-secs={EXIT_TIMEOUT_SECONDS}",
+        "--http-restricted-api=model-repository,shared-memory,trace:yolo-operator=$(POD_UID)",
+        "--grpc-restricted-protocol=model-repository,shared-memory,trace:yolo-operator=$(POD_UID)",
+    ]
+    needed = max_input_bytes(yolo, artifact)
+    if needed > DEFAULT_MAX_INPUT_BYTES and knows_max_input_size(image_of(yolo, defaults)):
+        result.append(f"--http-max-input-size={needed}")
+    return result
+
+
+def repository_url(uri: str, storage: api.Storage) -> str:
+    """The S3 URL as Triton parses it: s3://http://host:port/bucket/prefix, or s3://bucket/prefix for AWS."""
+    if not storage.endpoint:
+        return uri
+    return f"s3://{storage.endpoint.rstrip('/')}/{uri.removeprefix('s3://')}"
+
+
+def max_input_bytes(yolo: api.YoloDeployment, artifact: contract.Artifact) -> int:
+    """Bytes of the largest request: the full batch at the exported image size, and a MiB for the protocol."""
+    height, width = artifact.image_size[0], artifact.image_size[-1]
+    element = max((BYTES_OF.get(tensor.datatype, 4) for tensor in artifact.inputs), default=4)
+    return max(yolo.spec.triton.max_batch_size, 1) * 3 * height * width * element + (1 << 20)
+
+
+def knows_max_input_size(image: str) -> bool:
+    """Whether the image's tag names a release with --http-max-input-size; another tag or a digest tells nothing."""
+    match = re.search(r":(\d\d)\.(\d\d)(?:[-.@]|$)", image)
+    return match is not None and (int(match[1]), int(match[2])) >= MAX_INPUT_FLAG_SINCE
+
+
+def http_get(path: str) -> Manifest:
+    """A probe over Triton's HTTP port."""
+    return {"httpGet": {"path": path, "port": "http"}}
+
+
+def ca_volumes(storage: api.Storage) -> list[Manifest]:
+    """The user's CA, and the system's store with it added: Triton reads no other."""
+    return [*pod.ca_volume(storage), {"name": "merged-ca", "emptyDir": {}}] if storage.ca_bundle_ref is not None else []
+
+
+def ca_merger(yolo: api.YoloDeployment, defaults: Defaults) -> Manifest:
+    """Writes the image's own CA store and the user's CA into one file."""
+    return {
+        "name": "merge-ca",
+        "image": image_of(yolo, defaults),
+        "imagePullPolicy": defaults.image_pull_policy,
+        "command": [
+            "sh",
+            "-ec",
+            f"touch /merged/ca-certificates.crt; for file in {SYSTEM_CA} {pod.CA_DIRECTORY}/{pod.CA_FILE}; do if [ -f $file ]; then cat $file >> /merged/ca-certificates.crt; fi; done",
+        ],
+        "volumeMounts": [
+            {"name": "ca", "mountPath": pod.CA_DIRECTORY, "readOnly": True},
+            {"name": "merged-ca", "mountPath": "/merged"},
+        ],
+        "securityContext": dict(pod.CONTAINER_SECURITY),
+        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "256Mi"}},
+    }

@@ -1,0 +1,56 @@
+"""Revisions: what determines the published files, as a hash. Never the operator's release, an image, replicas or traffic."""
+
+from yolo_operator.core import api, names
+from yolo_operator.core.defaults import Defaults, storage_of
+
+REVISION_LENGTH = 10
+
+
+def export_key(yolo: api.YoloDeployment, version: api.Version, defaults: Defaults) -> str:
+    """16 hex of what determines the ONNX: two revisions with the same key share it, and only one of them exports."""
+    return names.digest(_export_inputs(yolo, version, defaults), 16)
+
+
+def revision(yolo: api.YoloDeployment, version: api.Version, defaults: Defaults) -> str:
+    """10 hex of what determines the published repository: the ONNX, its names, and config.pbtxt."""
+    spec, storage = yolo.spec, storage_of(yolo, defaults)
+    triton = spec.triton
+    return names.digest(
+        {
+            "export": _export_inputs(yolo, version, defaults),
+            # The location belongs to it: published elsewhere is published anew.
+            "storage": [storage.uri.rstrip("/"), storage.endpoint],
+            "model": [yolo.model_name, version.version],
+            "config": {
+                "kind": "gpu" if spec.gpu.count else "cpu",
+                "maxBatchSize": triton.max_batch_size,
+                "dynamicBatching": triton.dynamic_batching.model_dump(),
+                "instances": triton.instances,
+                "tensorrt": triton.tensorrt.model_dump(include={"enabled", "precision", "max_workspace_bytes"}),
+                "warmup": triton.warmup,
+            },
+        },
+        REVISION_LENGTH,
+    )
+
+
+def source_endpoint(version: api.Version, storage: api.Storage) -> str | None:
+    """The S3 endpoint a version's weights are read from: its own, or the storage's."""
+    return version.source.endpoint or storage.endpoint
+
+
+def root(yolo: api.YoloDeployment, defaults: Defaults) -> str:
+    """s3://bucket/prefix/<namespace>/<name>: all that is published for the resource lies below."""
+    return f"{storage_of(yolo, defaults).uri.rstrip('/')}/{yolo.namespace}/{yolo.name}"
+
+
+def _export_inputs(yolo: api.YoloDeployment, version: api.Version, defaults: Defaults) -> dict[str, object]:
+    source = version.source
+    return {
+        "uri": source.uri,
+        "endpoint": source_endpoint(version, storage_of(yolo, defaults)) if source.uri.startswith("s3://") else None,
+        "sha256": source.sha256,
+        "rebuild": version.rebuild,
+        "export": version.export.model_dump(),
+        "task": yolo.spec.task,
+    }

@@ -1,0 +1,183 @@
+"""The status from what is observed. Always computed, on success and on failure; which conditions make Ready is data."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from yolo_operator.core import api, conditions, names, pods
+from yolo_operator.core.errors import InvalidSpec, OperatorError
+from yolo_operator.core.observed import (
+    BUILDING,
+    FAILED,
+    SERVING,
+    STARTING,
+    VERIFYING,
+    Observed,
+    Progress,
+    is_serving,
+    targets_of,
+    triton_pods,
+)
+from yolo_operator.core.resources import service
+
+PHASE_MESSAGES = {
+    BUILDING: "The build Job fetches, exports and publishes the weights",
+    STARTING: "Triton pods are starting",
+    VERIFYING: "A verify Job checks the answers of a new pod",
+    SERVING: "Serving and verified",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """One version's part of the status, and what it says of the conditions."""
+
+    status: api.VersionStatus
+    built: bool
+    available: bool
+    verified: bool
+    stalled: bool
+
+
+def settle(yolo: api.YoloDeployment, progress: Progress, observed: Observed) -> Settled:
+    """A version's phase, counts and reason."""
+    number = progress.version.version
+    live = triton_pods(observed, number)
+    deployment = observed.deployments.get(names.versioned(yolo, number))
+    available = deployment is not None and deployment.get("status", {}).get("availableReplicas", 0) >= targets_of(yolo)[number]
+    waiting = [pod for pod in live if pods.answers(pod) and not pods.gate_is_open(pod) and names.label(pod, names.TEMPLATE) == progress.inputs]
+    serving = is_serving(yolo, progress, observed)
+    phase = (
+        SERVING
+        if serving
+        else FAILED
+        if progress.stalled
+        else BUILDING
+        if progress.artifact is None
+        else VERIFYING
+        if waiting and yolo.spec.rollout.verify.enabled
+        else STARTING
+    )
+    problem = None if serving else progress.problem
+    found = progress.status.model_copy(
+        update={
+            "phase": phase,
+            "replicas": len(live),
+            "ready_replicas": sum(map(pods.is_ready, live)),
+            "reason": problem.reason if problem else phase,
+            "message": (problem.message if problem else PHASE_MESSAGES[phase])[:4096],
+        }
+    )
+    return Settled(
+        found,
+        built=progress.artifact is not None,
+        available=available,
+        verified=progress.verified,
+        stalled=progress.stalled and not serving,
+    )
+
+
+def compute(yolo: api.YoloDeployment, settled: Sequence[Settled], drained: Sequence[api.VersionStatus], now: datetime) -> api.Status:
+    """The whole status of a resource whose spec could be planned."""
+    versions = [each.status for each in settled]
+    serving = all(version.phase == SERVING for version in versions) and not drained
+    stalled = any(each.stalled for each in settled)
+    worst = next((each.status for each in settled if each.stalled), None) or next((version for version in versions if version.phase != SERVING), None)
+    if worst is None and drained:
+        worst = drained[0]
+    reason = worst.reason if worst else ("ScaledToZero" if yolo.spec.replicas == 0 else SERVING)
+    message = (
+        (f"Version {worst.version}: {worst.message}" if len(versions) + len(drained) > 1 else worst.message)
+        if worst
+        else "Every version serves and its answers are right"
+    )
+    if not yolo.spec.rollout.verify.enabled and worst is None:
+        message = "Every version serves; spec.rollout.verify.enabled is false, so its answers were not checked"
+
+    def condition(kind: str, *, status: bool, yes: str, no: str = "", text: str = "") -> api.Condition:
+        return conditions.make(
+            yolo.status.conditions,
+            kind,
+            status=status,
+            reason=yes if status else no or reason,
+            message=text,
+            generation=yolo.generation,
+            now=now,
+        )
+
+    all_versions = sorted([*versions, *drained], key=lambda version: version.version)
+    replicas, ready = sum(version.replicas for version in all_versions), sum(version.ready_replicas for version in all_versions)
+    return api.Status(
+        observed_generation=yolo.generation,
+        conditions=[
+            condition(
+                conditions.AVAILABLE,
+                status=all(each.available for each in settled),
+                yes="MinimumReplicasAvailable",
+                no="ReplicasUnavailable",
+            ),
+            condition(conditions.BUILT, status=all(each.built for each in settled), yes="Published"),
+            condition(conditions.READY, status=serving, yes=reason, text=message),
+            condition(
+                conditions.RECONCILING,
+                status=not serving and not stalled,
+                yes=reason,
+                no="Stalled" if stalled else "Done",
+                text="" if serving or stalled else message,
+            ),
+            condition(conditions.STALLED, status=stalled, yes=reason, no="NotStalled", text=message if stalled else ""),
+            condition(
+                conditions.VERIFIED,
+                status=all(each.verified for each in settled) and yolo.spec.rollout.verify.enabled,
+                yes="RightAnswers",
+                no="NotVerified" if yolo.spec.rollout.verify.enabled else "VerificationDisabled",
+            ),
+        ],
+        url=url(yolo, "http"),
+        grpc_url=url(yolo, "grpc"),
+        replicas=replicas,
+        ready_replicas=ready,
+        selector=",".join(f"{key}={value}" for key, value in sorted(names.selector(yolo).items())),
+        task=next((version.artifact.task for version in all_versions if version.artifact is not None), ""),
+        display=display(all_versions, ready, sum(targets_of(yolo).values())),
+        versions=all_versions,
+    )
+
+
+def failed(yolo: api.YoloDeployment, error: OperatorError, now: datetime, base: api.Status | None = None) -> api.Status:
+    """The status after an error: what is known (`base`) stays, the conditions name the error."""
+    stalled = isinstance(error, InvalidSpec)
+    kinds = [
+        (conditions.READY, False, error.reason, error.message),
+        (conditions.RECONCILING, not stalled, "Stalled" if stalled else error.reason, "" if stalled else error.message),
+        (conditions.STALLED, stalled, error.reason if stalled else "NotStalled", error.message if stalled else ""),
+    ]
+    return with_conditions(yolo, base or yolo.status, kinds, now)
+
+
+def deleting(yolo: api.YoloDeployment, reason: str, message: str, now: datetime) -> api.Status:
+    """The status while what was published is being removed."""
+    kinds = [(conditions.READY, False, reason, message), (conditions.RECONCILING, True, reason, message)]
+    return with_conditions(yolo, yolo.status, kinds, now)
+
+
+def with_conditions(yolo: api.YoloDeployment, base: api.Status, kinds: Sequence[tuple[str, bool, str, str]], now: datetime) -> api.Status:
+    """A status with some conditions replaced; their transition times follow from what the resource shows now."""
+    new = [
+        conditions.make(yolo.status.conditions, kind, status=status, reason=reason, message=text, generation=yolo.generation, now=now)
+        for kind, status, reason, text in kinds
+    ]
+    rest = [condition for condition in base.conditions if condition.type not in {kind for kind, *_ in kinds}]
+    merged = sorted([*rest, *new], key=lambda condition: condition.type)
+    return base.model_copy(update={"conditions": merged, "observed_generation": yolo.generation})
+
+
+def url(yolo: api.YoloDeployment, port: str) -> str:
+    """What the Ultralytics client is given: YOLO(url, task=…)."""
+    return f"{port}://{yolo.name}.{yolo.namespace}.svc:{service.PORTS[port]}/{yolo.model_name}"
+
+
+def display(versions: Sequence[api.VersionStatus], ready: int, wanted: int) -> api.Display:
+    """What the columns show: shares are those of the pods that take requests now."""
+    shares = " ".join(f"{version.version}:{round(100 * version.ready_replicas / ready) if ready else 0}" for version in versions)
+    return api.Display(versions=shares, replicas=f"{ready}/{wanted}", revisions=" ".join(version.revision for version in versions))
