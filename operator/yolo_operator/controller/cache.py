@@ -38,6 +38,8 @@ class Cache:
         key, old = Key.of(body), self._objects[kind.name].get(Key.of(body))
         if old is not None and old["metadata"]["uid"] == body["metadata"]["uid"] and resource_version(old) >= resource_version(body):
             return False
+        if old is not None:
+            self._forget(kind, key, old)  # its owner's label may have been another
         trimmed = kinds.trim(kind, body)
         self._objects[kind.name][key] = trimmed
         if kind is not kinds.YOLO:
@@ -50,6 +52,9 @@ class Cache:
         old = self._objects[kind.name].get(key)
         if old is None or old["metadata"]["uid"] != body["metadata"]["uid"]:
             return
+        self._forget(kind, key, old)
+
+    def _forget(self, kind: Kind, key: Key, old: Manifest) -> None:
         del self._objects[kind.name][key]
         if kind is not kinds.YOLO:
             owned = self._children[kind.name].get(Key.owner_of(old), {})

@@ -186,7 +186,10 @@ class Kube:
             telemetry.api_requests.labels(method, "none").inc()
             raise Unavailable("ApiServerUnreachable", f"{method} {path}: {type(error).__name__}") from error
         telemetry.api_requests.labels(method, str(response.status)).inc()
-        answer = json.loads(text) if text else {}
+        try:
+            answer = json.loads(text) if text else {}
+        except ValueError as error:  # not the API server but something before it
+            raise Unavailable("ApiServerUnreachable", f"{method} {path}: {response.status}, and the answer is not JSON") from error
         if response.status >= 300:
             raise error_of(method, path, response.status, answer)
         result: Manifest = answer
@@ -195,8 +198,8 @@ class Kube:
 
 def error_of(method: str, path: str, code: int, answer: Mapping[str, Any]) -> OperatorError:
     """What an error of the API server means for what happens next."""
-    message = str(answer.get("message", ""))[:1000]
-    causes = {cause.get("reason") for cause in answer.get("details", {}).get("causes", ())}
+    message = str(answer.get("message") or "")[:1000]
+    causes = {cause.get("reason") for cause in (answer.get("details") or {}).get("causes") or ()}
     match code:
         case 404:
             return Missing("NotFound", f"{method} {path}: {message}")

@@ -13,7 +13,6 @@ from collections.abc import Callable
 
 from yolo_operator.controller.kinds import LEASE, Manifest
 from yolo_operator.controller.kube import Kube
-from yolo_operator.core.errors import OperatorError
 
 log = logging.getLogger(__name__)
 
@@ -61,11 +60,15 @@ class Elector:
                 self.check()
 
     async def release(self) -> None:
-        """Give the Lease up, so that another need not wait for its end."""
-        lease = await self._kube.get(LEASE, self._namespace, self._name)
-        if lease is not None and lease["spec"].get("holderIdentity") == self._identity:
-            self._renewed = None
-            await self._kube.replace(LEASE, lease | {"spec": lease["spec"] | {"holderIdentity": "", "leaseDurationSeconds": 1}})
+        """Give the Lease up, so that another need not wait for its end. Where that fails, it runs out by itself."""
+        self._renewed = None
+        try:
+            async with asyncio.timeout(REQUEST_SECONDS):
+                lease = await self._kube.get(LEASE, self._namespace, self._name)
+                if lease is not None and lease["spec"].get("holderIdentity") == self._identity:
+                    await self._kube.replace(LEASE, lease | {"spec": lease["spec"] | {"holderIdentity": "", "leaseDurationSeconds": 1}})
+        except Exception as error:  # noqa: BLE001  it must not hide why the process ends
+            log.warning("lease not released", extra={"error": str(error) or type(error).__name__})
 
     async def _try(self) -> bool:
         """One attempt to take or renew the Lease; any trouble is a failed one."""
@@ -74,7 +77,7 @@ class Elector:
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
                 held = await self._write_if_free()
-        except (OperatorError, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001  an answer that makes no sense is a failed renewal too
             log.warning("lease not renewed", extra={"error": str(error) or type(error).__name__})
             return False
         if held:
@@ -90,7 +93,7 @@ class Elector:
             await self._kube.create(LEASE, self._manifest(now, {}))
             # What was created is confirmed by the next attempt, which finds our name in it (or another's).
             return False
-        spec = lease["spec"]
+        spec = lease.get("spec", {})
         holder = spec.get("holderIdentity", "")
         if (spec.get("renewTime"), holder) != self._seen:
             self._seen, self._seen_at = (spec.get("renewTime"), holder), self._monotonic()

@@ -17,9 +17,11 @@ from yolo_operator.controller.queue import Queue
 from yolo_operator.controller.reconciler import Reconciler
 from yolo_operator.controller.resync import Resync
 from yolo_operator.controller.settings import Settings
+from yolo_operator.core.errors import OperatorError
 
 log = logging.getLogger(__name__)
 
+RELEASE_SECONDS = 5
 STUCK_SECONDS = 300
 """A pass this long is stuck: the process is restarted."""
 
@@ -51,7 +53,7 @@ class Operator:
                 await self._lead(kube, elector, stop)
         finally:
             if elector is not None:
-                await elector.release()
+                await self._release(elector)
             await endpoint.stop()
             await client.close()
 
@@ -64,6 +66,14 @@ class Operator:
         if acquiring in done:
             acquiring.result()
         return acquiring in done
+
+    async def _release(self, elector: Elector) -> None:
+        """Give the lease up, if the API server lets us; without it the others wait for its end."""
+        try:
+            async with asyncio.timeout(RELEASE_SECONDS):
+                await elector.release()
+        except (OperatorError, TimeoutError) as error:
+            log.info("lease not released", extra={"error": str(error) or type(error).__name__})
 
     async def _lead(self, kube: Kube, elector: Elector | None, stop: asyncio.Event) -> None:
         """Watch and reconcile until one of the parts ends."""

@@ -10,6 +10,7 @@ from yolo_operator.controller import kinds, telemetry
 from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.kinds import Kind, Manifest
 from yolo_operator.controller.kube import Kube, Missing, NamespaceTerminating
+from yolo_operator.controller.leader import LeadershipLost
 from yolo_operator.controller.queue import Queue
 from yolo_operator.core import api, clock, conditions, drift, names, status
 from yolo_operator.core.defaults import Defaults
@@ -46,6 +47,8 @@ class Reconciler:
             error = await self._pass(key, body)
         except OperatorError as caught:
             error = caught
+        except LeadershipLost as lost:
+            error = Unavailable("LeadershipLost", str(lost))
         except Exception as caught:  # the last line of defence: one resource's fault must not stop the others
             log.exception("pass failed", extra={"namespace": key.namespace, "resource": key.name})
             error = Unavailable("InternalError", f"{type(caught).__name__}: {caught}")
@@ -79,6 +82,11 @@ class Reconciler:
                 self._queue.add(key, max(0.0, (decided.again_at - now).total_seconds()) + 0.5)
         except OperatorError as caught:
             error = caught
+        except LeadershipLost:
+            raise
+        except Exception as caught:  # a fault of ours is told like any other
+            log.exception("pass failed", extra={"namespace": key.namespace, "resource": key.name})
+            error = Unavailable("InternalError", f"{type(caught).__name__}: {caught}")
         if yolo.deleting and names.FINALIZER not in body["metadata"].get("finalizers", ()):
             return error
         if error is not None:

@@ -8,7 +8,7 @@ import enum
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 PERMANENT_EXIT_CODE = 42
 """A fault that only an edit of the spec or other weights can cure; the Job is not tried again."""
@@ -58,7 +58,13 @@ class Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, alias_generator=camel)
 
 
-class Tensor(Value):
+class Recorded(Value):
+    """A value that is kept in the resource's status: an older operator must be able to read what a newer one has written there."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class Tensor(Recorded):
     """An input or output as the ONNX itself declares it."""
 
     name: str
@@ -68,7 +74,7 @@ class Tensor(Value):
     """With the batch dimension; -1 for a dynamic dimension."""
 
 
-class Artifact(Value):
+class Artifact(Recorded):
     """What was published for one revision: recorded in the resource's status."""
 
     uri: str
@@ -91,7 +97,7 @@ class Artifact(Value):
     """What the golden outputs come from."""
 
 
-class Verification(Value):
+class Verification(Recorded):
     """What the verify Job found on one pod."""
 
     latency_milliseconds: float
@@ -123,10 +129,10 @@ class Outcome(Value):
         if self.result is not None:
             raise ValueError(f"a result of {len(text.encode())} bytes is over the {TERMINATION_LIMIT} of a termination message")
         over = len(text.encode()) - TERMINATION_LIMIT
-        # Cut on bytes of the JSON: escapes make a character longer than itself, so go on until it fits.
+        # Cut on bytes of the JSON: escapes make a character longer than itself, up to six bytes, so go on until it fits.
         message = self.message
         while over > 0 and message:
-            message = message[: max(0, len(message) - max(over // 4, 1) - 1)]
+            message = message[: max(0, len(message) - max(over // 6, 1) - 1)]
             text = self.model_copy(update={"message": message + "…"}).model_dump_json(by_alias=True, exclude_defaults=True)
             over = len(text.encode()) - TERMINATION_LIMIT
         return text
@@ -136,5 +142,5 @@ class Outcome(Value):
         """Read a termination message; None where it is not one of ours (a crash, a kernel's kill, a cut text)."""
         try:
             return cls.model_validate(json.loads(text))
-        except (ValueError, ValidationError):
+        except (ValueError, RecursionError):  # pydantic's ValidationError is a ValueError; foreign code may have written it
             return None

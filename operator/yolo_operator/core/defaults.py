@@ -20,7 +20,6 @@ class Defaults:
     storage: api.Storage | None = None
     assets_url: str = ULTRALYTICS_ASSETS
     """Where ultralytics://NAME is downloaded from; a mirror can stand in."""
-    image_pull_policy: str = "IfNotPresent"
     retry_min_seconds: float = 60
     """Pause before a failed Job is made anew; doubles with every failure."""
     retry_max_seconds: float = 600

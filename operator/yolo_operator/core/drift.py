@@ -4,6 +4,7 @@ Three things are compared: what is wanted must be there (other fields, defaults 
 and fields that our manager owns but does not want any more must go.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -23,6 +24,8 @@ MERGE_KEYS: Mapping[str, tuple[str, ...]] = {
     "tolerations": (),
 }
 PORT_KEYS = (("containerPort", "protocol"), ("port", "protocol"))
+QUANTITY = re.compile(r"\.resources\.(requests|limits)\.|\.emptyDir\.sizeLimit$")
+"""Paths of quantities: elsewhere what looks like one is text, in a label for example."""
 SUFFIXES: Mapping[str, Decimal | int] = {
     "": 1, "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("0.001"), "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18,
     "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40, "Pi": 1 << 50, "Ei": 1 << 60,
@@ -50,7 +53,7 @@ def differs(wanted: Mapping[str, Any], live: Mapping[str, Any]) -> str | None:
 def quantity(value: object) -> Decimal | None:
     """A Kubernetes quantity as a number, None where it is none."""
     text = str(value)
-    digits = text.rstrip("numkMGTPEi")
+    digits = text.rstrip("numkKMGTPEi")
     try:
         return Decimal(digits) * SUFFIXES[text[len(digits) :]]
     except (InvalidOperation, KeyError):
@@ -67,7 +70,7 @@ def _missing(wanted: Any, live: Any, field: str, path: str) -> str | None:
         return _missing_in_list(wanted, live if isinstance(live, list) else [], field, path)
     if wanted == live or (wanted in (None, False, "") and live is None):
         return None
-    if field not in names.TEXT_FIELDS and quantity(wanted) is not None and quantity(wanted) == quantity(live):
+    if QUANTITY.search(path) and quantity(wanted) is not None and quantity(wanted) == quantity(live):
         return None
     return path
 

@@ -20,7 +20,7 @@ OWNER = f"{api.GROUP}/deployment"
 VERSION = f"{api.GROUP}/version"
 """Label: the version of the model a pod serves."""
 REVISION = f"{api.GROUP}/revision"
-"""Label of pods: the published revision they serve or build."""
+"""Label of pods and build Jobs: the published revision they serve or build."""
 TEMPLATE = f"{api.GROUP}/template"
 """Label of Triton pods: hash of what their template was rendered from, so that other templates can be told apart."""
 RENDERED = f"{api.GROUP}/rendered-template"
@@ -28,9 +28,6 @@ RENDERED = f"{api.GROUP}/rendered-template"
 another release of the operator, which may render it otherwise, restarts nothing."""
 POD_TEMPLATE_HASH = "pod-template-hash"
 JOB_NAME = "batch.kubernetes.io/job-name"
-
-TEXT_FIELDS = frozenset({"name", "value", "image", "args", "command"})
-"""Fields whose text is never a quantity, however much it looks like one."""
 
 VERIFIED_GATE = f"{api.GROUP}/verified"
 """Readiness gate of Triton pods: True once a pod of the same template has given the right answers."""
@@ -59,7 +56,7 @@ def parse_object(text: str) -> Manifest:
     """A JSON object; empty where the text is none."""
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 

@@ -60,6 +60,20 @@ def is_serving(yolo: api.YoloDeployment, progress: Progress, observed: Observed)
     )
 
 
+def has_its_share(yolo: api.YoloDeployment, progress: Progress, observed: Observed) -> bool:
+    """Whether at least as many pods of the wanted template as the version is to have in the end are available: others may shrink."""
+    replicas = targets_of(yolo)[progress.version.version]
+    live = observed.deployments.get(names.versioned(yolo, progress.version.version))
+    if live is None or progress.artifact is None or not (progress.verified or replicas == 0):
+        return False
+    found = live.get("status", {})
+    return (
+        names.label(live["spec"]["template"], names.TEMPLATE) == progress.inputs
+        and found.get("observedGeneration", 0) >= live["metadata"].get("generation", 0)
+        and min(found.get("updatedReplicas", 0), found.get("availableReplicas", 0)) >= replicas
+    )
+
+
 def finished(live: Manifest) -> bool:
     """Whether a Job has ended, well or not."""
     return any(c["type"] in jobs.SUCCESS | {"Failed"} and c["status"] == "True" for c in live.get("status", {}).get("conditions", ()))

@@ -21,6 +21,7 @@ from yolo_operator.core.observed import (
     Observed,
     Progress,
     finished,
+    has_its_share,
     is_serving,
     pruning,
     status_of,
@@ -204,12 +205,13 @@ def drain_step(turn: Turn, progress: Sequence[Progress]) -> list[api.VersionStat
     declared = {version.version for version in turn.yolo.spec.versions}
     all_serve = all(is_serving(turn.yolo, each, turn.observed) for each in progress)
     remaining = []
-    for name, live in sorted(turn.observed.deployments.items()):
-        number = int(names.label(live, names.VERSION) or 0)
-        if number in declared or not number:
-            continue
-        if all_serve or turn.yolo.spec.replicas == 0:
-            turn.result.delete += [live, *(kind[name] for kind in (turn.observed.services, turn.observed.budgets) if name in kind)]
+    kinds = (turn.observed.deployments, turn.observed.services, turn.observed.budgets)
+    versions = {int(number) for kind in kinds for child in kind.values() if (number := names.label(child, names.VERSION)).isdigit()}
+    for number in sorted(versions - declared):
+        name = names.versioned(turn.yolo, number)
+        live = turn.observed.deployments.get(name)
+        if live is None or all_serve or turn.yolo.spec.replicas == 0:
+            turn.result.delete += [kind[name] for kind in kinds if name in kind]
             continue
         kept = triton.keep(turn.yolo, number, live["spec"].get("replicas", 1), live)
         if kept is not None:
@@ -246,10 +248,17 @@ def prune_step(turn: Turn, progress: Sequence[Progress]) -> tuple[list[str], api
     surplus = unused[: max(0, len(unused) - turn.yolo.spec.revision_history_limit)]
     if not surplus or not all(is_serving(turn.yolo, each, turn.observed) for each in progress):
         return published, None
+    # What these Jobs said will not be true any more, should their revision be wanted again: they go first.
+    outdated = [live for live in turn.observed.jobs.values() if names.label(live, names.REVISION) in surplus and finished(live)]
+    if outdated:
+        turn.result.delete += outdated
+        return published, turn.yolo.status.prune_failure
     wanted_job = job.prune(turn.yolo, surplus, turn.defaults)
     name, failure = wanted_job["metadata"]["name"], turn.yolo.status.prune_failure
     match jobs.read(turn.observed.jobs.get(name), turn.observed.pods, ("prune",)):
         case jobs.Succeeded():
+            # It goes too: the same revisions may have to be removed once more.
+            turn.result.delete.append(turn.observed.jobs[name])
             return [entry for entry in published if entry not in surplus], None
         case jobs.Failed() as failed:
             failure = jobs.record(failure, name, failed, turn.now)
@@ -278,8 +287,9 @@ def deletion(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, n
     wanted_job = job.prune(yolo, None, defaults)
     name = wanted_job["metadata"]["name"]
     others = [live for live in observed.jobs.values() if live["metadata"]["name"] != name and not finished(live)]
-    result.delete += [*observed.deployments.values(), *others]
-    if result.delete or any(names.label(pod, names.COMPONENT) == names.TRITON and not pods.is_terminating(pod) for pod in observed.pods):
+    children = [*observed.deployments.values(), *others]
+    result.delete += [live for live in children if "deletionTimestamp" not in live["metadata"]]
+    if children or any(names.label(pod, names.COMPONENT) == names.TRITON and not pods.is_terminating(pod) for pod in observed.pods):
         result.status = status.deleting(yolo, "Draining", "Pods and Jobs end before what was published is removed", now)
         return result
     failure = yolo.status.prune_failure
@@ -293,7 +303,6 @@ def deletion(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, n
             retry(turn, failure, observed.jobs[name], progress)
         case jobs.Running(problem):
             progress.problem = problem
-            result.create.append(wanted_job)
         case jobs.Absent():
             if failure is None or failure.key != name or due(turn, failure, progress):
                 result.create.append(wanted_job)
@@ -331,17 +340,15 @@ def report(failure: api.Failure, progress: Progress) -> None:
 
 
 def replica_targets(turn: Turn, progress: Sequence[Progress]) -> dict[int, int]:
-    """Replicas per version. A version gives none up before all others have what they are to have."""
+    """Replicas per version. A version gives none up before all others have what they are to have, unless fewer are asked for in all."""
     targets = targets_of(turn.yolo)
     shares = dict(targets)
     for each in progress:
         number = each.version.version
         live = turn.observed.deployments.get(names.versioned(turn.yolo, number))
         have = live["spec"].get("replicas", 1) if live else 0
-        total = sum(d["spec"].get("replicas", 1) for d in turn.observed.deployments.values())
-        others_ready = all(is_serving(turn.yolo, other, turn.observed) for other in progress if other is not each)
-        if targets[number] < have and total <= turn.yolo.spec.replicas and not others_ready:
-            shares[number] = have
+        if targets[number] < have and not all(has_its_share(turn.yolo, other, turn.observed) for other in progress if other is not each):
+            shares[number] = max(targets[number], min(have, turn.yolo.spec.replicas))
     return shares
 
 

@@ -11,6 +11,8 @@ Manifest = Mapping[str, Any]
 
 IMAGE_REASONS = frozenset({"ImagePullBackOff", "ErrImagePull", "ErrImageNeverPull", "InvalidImageName", "RegistryUnavailable"})
 MESSAGE_LIMIT = 1000
+REASON = re.compile("[A-Z][0-9A-Za-z]{0,62}")
+"""What a worker's reason looks like; the exporter runs foreign code, which may have written anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ def terminated(container: Manifest) -> Problem | None:
         field = "spec.build.resources.limits.memory" if name == "export" else "the operator's worker memory"
         return Problem("OutOfMemory", f"Container {name} was killed for lack of memory: raise {field}", permanent=name == "export")
     answer = contract.Outcome.decode(state.get("message", ""))
-    if answer is not None and answer.reason:
+    if answer is not None and REASON.fullmatch(answer.reason):
         return Problem(answer.reason, answer.message, permanent=state["exitCode"] == contract.PERMANENT_EXIT_CODE)
     tail = state.get("message", "").strip()[-400:]
     # No word of its own: the exporter runs foreign code, which may end as it likes; the same weights will end so again.

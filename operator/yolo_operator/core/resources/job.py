@@ -78,7 +78,9 @@ def build(yolo: api.YoloDeployment, version: api.Version, defaults: Defaults) ->
         {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [contract.PERMANENT_EXIT_CODE]}},
         {"action": "FailJob", "onExitCodes": {"containerName": "export", "operator": "NotIn", "values": [0]}},
     ]
-    return job(yolo, f"{names.versioned(yolo, version.version)}-build", names.BUILD, template, policy, version=version.version)
+    made = job(yolo, f"{names.versioned(yolo, version.version)}-build", names.BUILD, template, policy, version=version.version)
+    made["metadata"]["labels"][names.REVISION] = revision_name
+    return made
 
 
 def verify(yolo: api.YoloDeployment, version: api.Version, artifact: contract.Artifact, target: Manifest, defaults: Defaults) -> Manifest:
@@ -188,7 +190,7 @@ def container(name: str, image: str, arguments: list[str], env: list[Manifest], 
     return {
         "name": name,
         "image": image,
-        "imagePullPolicy": "IfNotPresent",
+        "imagePullPolicy": pod.IMAGE_PULL_POLICY,
         "args": arguments,
         "env": env,
         "volumeMounts": [*mounts, {"name": f"tmp-{name}", "mountPath": "/tmp"}],  # noqa: S108  an emptyDir of its own

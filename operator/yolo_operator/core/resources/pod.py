@@ -17,6 +17,8 @@ CONTAINER_SECURITY = {
     "runAsNonRoot": True,
     "capabilities": {"drop": ["ALL"]},
 }
+IMAGE_PULL_POLICY = "IfNotPresent"
+"""Images are named by tags that do not move, or by digests."""
 CA_DIRECTORY = "/etc/yolo-operator/ca"
 """Where the bundle of storage.caBundleRef is mounted."""
 CA_FILE = "ca.crt"

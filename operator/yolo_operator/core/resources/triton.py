@@ -167,7 +167,7 @@ def server(yolo: api.YoloDeployment, version: api.Version, artifact: contract.Ar
     return {
         "name": "triton",
         "image": image_of(yolo, defaults),
-        "imagePullPolicy": defaults.image_pull_policy,
+        "imagePullPolicy": pod.IMAGE_PULL_POLICY,
         "command": ["tritonserver"],
         "args": arguments(yolo, artifact, defaults),
         "env": [
@@ -250,7 +250,7 @@ def ca_merger(yolo: api.YoloDeployment, defaults: Defaults) -> Manifest:
     return {
         "name": "merge-ca",
         "image": image_of(yolo, defaults),
-        "imagePullPolicy": defaults.image_pull_policy,
+        "imagePullPolicy": pod.IMAGE_PULL_POLICY,
         "command": [
             "sh",
             "-ec",

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from yolo_operator.core.contract import ONNX_FILE, Tensor
+from yolo_operator.core.contract import ONNX_FILE, Task, Tensor
 from yolo_operator.core.errors import InvalidSpec
 from yolo_operator.core.triton import metadata
 from yolo_operator.core.triton.description import Description
@@ -222,22 +222,22 @@ def cache_path(description: Description, options: ServingOptions, tensorrt: Tens
 def profile(description: Description, options: ServingOptions) -> dict[str, str]:
     """Shapes to build one engine for: without, each new shape builds another while requests wait for minutes.
 
+    Pictures may be smaller than the image size: the Ultralytics client pads a dynamic model's pictures to the stride only.
     Left out where the head selects detections: such graphs are split into parts, and a profile must name every part's inputs.
     """
-    if description.final_detections or all(size > 0 for size in description.onnx.inputs[0].shape):
+    tensor = description.onnx.inputs[0]
+    if description.final_detections or all(size > 0 for size in tensor.shape):
         return {}
-    _, *picture = input_shape(description)
-    name = description.onnx.inputs[0].name
-    largest = max(options.max_batch_size, 1)
-    typical = max((size for size in preferred(options) if size <= largest), default=largest) if options.max_batch_size else 1
-
-    def shape(batch: int) -> str:
-        return f"{name}:" + "x".join(str(size) for size in (batch, *picture))
-
+    _, channels, height, width = input_shape(description)
+    smallest = [description.report.stride if size == -1 and description.report.task is not Task.CLASSIFY else size for size in tensor.shape[2:]]
+    low = [small if small > 0 else full for small, full in zip(smallest, (height, width), strict=True)]
+    largest = max(options.max_batch_size, 1) if tensor.shape[0] == -1 else tensor.shape[0]
+    typical = max(preferred(options), default=largest) if options.max_batch_size else largest
+    first = 1 if tensor.shape[0] == -1 else tensor.shape[0]
     return {
-        "trt_profile_min_shapes": shape(1),
-        "trt_profile_opt_shapes": shape(typical),
-        "trt_profile_max_shapes": shape(largest),
+        "trt_profile_min_shapes": f"{tensor.name}:{first}x{channels}x{low[0]}x{low[1]}",
+        "trt_profile_opt_shapes": f"{tensor.name}:{typical}x{channels}x{height}x{width}",
+        "trt_profile_max_shapes": f"{tensor.name}:{largest}x{channels}x{height}x{width}",
     }
 
 

@@ -26,16 +26,23 @@ def plain(value: Any, depth: int = 0) -> Any:
     if depth > MAX_METADATA_DEPTH:
         raise ValueError(f"metadata is nested deeper than {MAX_METADATA_DEPTH}")
     match value:
-        case None | bool() | str() | int():
+        case None | bool() | int():
             return value
+        case str():
+            return readable(value)
         case float():
             return value if value - value == 0 else str(value)
         case list() | tuple():
             return [plain(item, depth + 1) for item in value]
         case dict():
-            return {str(key): plain(item, depth + 1) for key, item in value.items()}
+            return {readable(str(key)): plain(item, depth + 1) for key, item in value.items()}
         case _:
-            return str(value)
+            return readable(str(value))
+
+
+def readable(text: str) -> str:
+    """The text, with what UTF-8 cannot say (lone surrogates, from a careless pickle) written as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class ExportReport(Value):

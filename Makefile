@@ -1,0 +1,79 @@
+# `make help` lists the targets. Everything a target needs it sets up itself; caches are outside the clone.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+CACHE := $(or $(YOLO_OPERATOR_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/yolo-operator)
+VENV := $(CACHE)/venv
+BIN := $(VENV)/bin
+export KUBECONFIG ?= $(CACHE)/state/kubeconfig
+# No package of ours or of others reports home.
+export ORT_DISABLE_TELEMETRY := 1
+export YOLO_OFFLINE := 1
+export YOLO_AUTOINSTALL := false
+
+include tests/cluster/cluster.mk
+
+.PHONY: help demo test test-unit test-all parts bench lint format crds golden verify venv lock
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-20s %s\n", $$1, $$2}' | sed 's/: .*  /  /'
+
+demo: parts ## From a fresh machine to a Ready YoloDeployment and detections on a picture
+	@$(BIN)/python tests/demo/demo.py
+
+test: parts lint ## The suite: a row of every mechanism, on the real parts
+	@$(BIN)/pytest -m "not matrix"
+
+test-all: parts lint ## The suite with every long matrix whole; writes docs/bad-specs.md
+	@$(BIN)/pytest --table docs/bad-specs.md
+
+test-unit: venv ## The quick tests that need no cluster
+	@$(BIN)/pytest -m "not cluster and not matrix" tests/core tests/controller
+
+parts: ## All that demo and test need: packages, Python, cluster, images, weights
+	@$(MAKE) --no-print-directory prerequisites
+	@$(MAKE) --no-print-directory venv
+	@$(MAKE) --no-print-directory cluster-up
+	@$(MAKE) --no-print-directory images
+	@$(MAKE) --no-print-directory weights
+
+bench: parts ## The figures of docs/performance.md, in one run
+	@$(BIN)/python bench/bench.py
+
+MADE := $(VENV)/made-for-$(shell cat requirements/dev.txt pyproject.toml | sha256sum | cut -c1-12)-$(shell pwd | sha256sum | cut -c1-6)
+
+venv: $(MADE) ## The Python environment
+
+$(MADE):
+	@echo "[venv] Python environment in $(VENV)"
+	@test -x $(BIN)/python || python3 -m venv $(VENV) || { echo "python3 -m venv fails: apt-get install python3-venv"; exit 1; }
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install -q uv
+	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
+	@rm -f $(VENV)/made-for-* && touch $@
+
+lint: venv ## Format, rules, types, layers, generated files
+	@$(BIN)/ruff format --check -q . || { echo "not formatted: run make format"; exit 1; }
+	@$(BIN)/ruff check -q .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports | tail -2
+	@$(MAKE) --no-print-directory verify
+
+format: venv ## Write the code as the formatter wants it
+	@$(BIN)/ruff format -q . && $(BIN)/ruff check -q --fix .
+
+crds: venv ## Write the CRD from operator/yolo_operator/core/api.py, and the chart's copy
+	@$(BIN)/python crds/generate.py
+	@cp crds/yolodeployments.yaml helm/yolo-operator/files/yolodeployments.yaml
+
+verify: venv ## What is generated is as its source says
+	@$(BIN)/python crds/generate.py --check
+	@cmp crds/yolodeployments.yaml helm/yolo-operator/files/yolodeployments.yaml || { echo "the chart's CRD is old: run make crds"; exit 1; }
+
+golden: venv ## Write the golden files anew; look at the diff
+	@$(BIN)/pytest -q tests/core --update-golden
+
+LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate
+lock: venv ## Lock the operator's and the developers' packages with hashes
+	@UV_PYTHON_DOWNLOADS=never $(LOCK) requirements/operator.in -o requirements/operator.txt
+	@UV_PYTHON_DOWNLOADS=never $(LOCK) requirements/dev.in -o requirements/dev.txt

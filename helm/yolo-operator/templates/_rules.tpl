@@ -1,0 +1,34 @@
+{{/*
+All that the operator does in the namespaces it serves. No Secrets, no Pod creation, no exec: what touches bytes runs in Jobs.
+Server-side apply is `patch`, and `create` where the object is not there yet. kopf lists and watches, the resync lists,
+and `get` tells whether a name is taken by an object that is not ours.
+*/}}
+{{- define "yolo-operator.rules" -}}
+- apiGroups: [yolo-operator.io]
+  resources: [yolodeployments]
+  verbs: [list, watch, patch] # patch: the finalizer
+- apiGroups: [yolo-operator.io]
+  resources: [yolodeployments/status]
+  verbs: [patch]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [services]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, delete] # Jobs cannot be changed: never patch
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch]
+- apiGroups: [""]
+  resources: [pods/status]
+  verbs: [patch] # the readiness gate
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create]
+{{- end -}}

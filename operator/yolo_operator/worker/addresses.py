@@ -1,0 +1,105 @@
+"""Which addresses fetch may connect to: any but those a cloud keeps its metadata and credentials at.
+
+A source's URI is the tenant's, the connection is made from inside the cluster. Loopback and private addresses are allowed
+(an in-cluster S3 is one). What a name resolves to is checked, and just that address is connected to: no second lookup.
+"""
+
+import ipaddress
+import socket
+from typing import Any
+
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import NameResolutionError, NewConnectionError
+
+from yolo_operator.core.errors import InvalidSpec
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+METADATA = [
+    ipaddress.ip_network("169.254.0.0/16"),
+    ipaddress.ip_network("fe80::/10"),
+    ipaddress.ip_network("fd00:ec2::/32"),  # AWS over IPv6
+    ipaddress.ip_network("100.100.100.200/32"),  # Alibaba Cloud
+    ipaddress.ip_network("192.0.0.192/32"),  # Oracle Cloud
+    ipaddress.ip_network("168.63.129.16/32"),  # Azure's wire server
+]
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+def forbidden(text: str) -> bool:
+    """Whether an address, or the IPv4 address inside it, is one that nobody's weights are at."""
+    address: Address = ipaddress.ip_address(text.split("%", 1)[0])
+    candidates: list[Address] = [address]
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
+        candidates += [found for found in inner if found is not None]
+        if address in NAT64:
+            candidates.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    return any(found.is_multicast or found.is_unspecified or any(found.version == net.version and found in net for net in METADATA) for found in candidates)
+
+
+def resolve(host: str, port: int) -> list[Any]:
+    """What a host resolves to, each address allowed. Raises InvalidSpec SourceAddressForbidden, socket.gaierror."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    for *_, place in found:
+        if forbidden(str(place[0])):
+            raise InvalidSpec(
+                "SourceAddressForbidden",
+                f"spec.versions[].source.uri: {host} is a link-local or metadata address, which no weights are fetched from",
+            )
+    return found
+
+
+def connected(connection: HTTPConnection) -> socket.socket:
+    """A socket to one of the host's checked addresses."""
+    try:
+        found = resolve(connection.host.strip("[]"), connection.port or connection.default_port)
+    except (socket.gaierror, UnicodeError) as error:
+        raise NameResolutionError(connection.host, connection, error if isinstance(error, socket.gaierror) else socket.gaierror()) from error
+    failure: OSError = OSError("no address")
+    for family, kind, protocol, _, place in found:
+        opened = socket.socket(family, kind, protocol)
+        try:
+            if isinstance(connection.timeout, int | float):
+                opened.settimeout(connection.timeout)
+            opened.connect(place)
+        except OSError as error:
+            failure = error
+            opened.close()
+        else:
+            return opened
+    raise NewConnectionError(connection, f"no connection: {failure}") from failure
+
+
+class CheckedConnection(HTTPConnection):
+    """http to checked addresses only."""
+
+    def _new_conn(self) -> socket.socket:
+        return connected(self)
+
+
+class CheckedTlsConnection(HTTPSConnection):
+    """https to checked addresses only; the certificate is still the name's."""
+
+    def _new_conn(self) -> socket.socket:
+        return connected(self)
+
+
+class CheckedPool(HTTPConnectionPool):
+    """See CheckedConnection."""
+
+    ConnectionCls = CheckedConnection
+
+
+class CheckedTlsPool(HTTPSConnectionPool):
+    """See CheckedTlsConnection."""
+
+    ConnectionCls = CheckedTlsConnection
+
+
+def pool_manager(ca_bundle: str) -> PoolManager:
+    """urllib3 that connects to checked addresses only, through no proxy, and follows no redirect by itself."""
+    manager = PoolManager(retries=False, ca_certs=ca_bundle or None)
+    manager.pool_classes_by_scheme = {"http": CheckedPool, "https": CheckedTlsPool}
+    return manager

@@ -1,0 +1,62 @@
+"""check: the build Pod's first container. Is the revision published, can another one's ONNX be taken over, does the storage work?"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from yolo_operator.core.contract import Artifact, Verdict
+from yolo_operator.core.errors import OperatorError
+from yolo_operator.worker import revisions, verdict
+from yolo_operator.worker.storage import Repository
+
+PROBE = "writable"
+"""Written to and removed from a revision that is not published yet, so that no export is done for a storage that refuses it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckOptions:
+    """What check is asked."""
+
+    revision: str
+    export_key: str
+    cluster_name: str
+    directory: Path
+
+
+def run(repository: Repository, options: CheckOptions) -> Artifact | None:
+    """Leave the verdict; the published artifact where there is one. Raises the storage's faults and StorageConflict."""
+    revision = revisions.check_name(options.revision)
+    found = revisions.manifest(repository, revision)
+    if found is not None:
+        revisions.check_owner(found, options.cluster_name, repository.root)
+        if revisions.whole(repository, found):
+            verdict.write(options.directory, Verdict(state="published"))
+            return found.artifact
+    prove_writable(repository, revision)
+    reuse = reusable(repository, options)
+    verdict.write(options.directory, Verdict(state="reusable", reuse=reuse) if reuse else Verdict(state="missing"))
+    return None
+
+
+def prove_writable(repository: Repository, revision: str) -> None:
+    """Write a small object where the revision will be. What cannot be removed again does no harm: Triton reads directories only."""
+    key = f"{revision}/{PROBE}"
+    repository.write(key, b"", hashlib.sha256(b"").hexdigest())
+    try:
+        repository.delete(key)
+    except OperatorError as error:
+        if error.reason != "StorageAccessDenied":
+            raise
+
+
+def reusable(repository: Repository, options: CheckOptions) -> str:
+    """A whole revision of this resource with the same ONNX, "" where there is none."""
+    for revision in repository.revisions():
+        if revision == options.revision or not revisions.REVISION.fullmatch(revision):
+            continue
+        found = revisions.manifest(repository, revision)
+        if found is None or found.export_key != options.export_key or found.cluster_name != options.cluster_name:
+            continue
+        if revisions.whole(repository, found):
+            return revision
+    return ""

@@ -1,0 +1,116 @@
+"""Takes over what the exporter left, without trusting it: a .pt is a pickle, its code ran in that container.
+
+Regular files only and no links, everything bounded in size, JSON against its schema, the ONNX read by our own parser, arrays
+without pickles. What the ONNX says about itself counts, not what export.json says about the ONNX.
+"""
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from yolo_operator.core.contract import EXPORT_FILE, GOLDEN, ONNX_FILE, SOURCE_FILE, Task, camel
+from yolo_operator.core.errors import InvalidSpec, Unavailable
+from yolo_operator.core.triton import signature
+from yolo_operator.core.triton.description import Description, ExportReport
+from yolo_operator.model import golden, onnx_file
+
+Model = TypeVar("Model", bound=BaseModel)
+
+MAX_REPORT_BYTES = 16 * 1024 * 1024
+MAX_GOLDEN_BYTES = 512 * 1024 * 1024
+MAX_SOURCE_BYTES = 64 * 1024
+
+
+class Source(BaseModel):
+    """source.json: what fetch brought."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, alias_generator=camel)
+
+    uri: str = Field(max_length=4096)
+    """Without credentials and query."""
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    size_bytes: int = Field(ge=0)
+    kind: str = Field(pattern="^(pt|onnx|yaml)$")
+    file_name: str = Field(max_length=255)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handover:
+    """A checked export."""
+
+    description: Description
+    onnx: bytes
+    golden: bytes
+    source: Source | None
+
+
+def take(export_directory: Path, source_directory: Path, task: Task | None) -> Handover:
+    """Read and check everything. Raises InvalidSpec: InvalidExport, InvalidOnnx, UnsafeOnnx, TaskMismatch, InvalidGolden, …"""
+    report = parse(ExportReport, read(export_directory, EXPORT_FILE, MAX_REPORT_BYTES), EXPORT_FILE)
+    if task is not None and report.task is not task:
+        raise InvalidSpec("TaskMismatch", f"the weights are for {report.task}, spec.task says {task}")
+    content = read(export_directory, ONNX_FILE, onnx_file.MAX_BYTES)
+    facts, _ = onnx_file.inspect(content)
+    source = parse(Source, read(source_directory, SOURCE_FILE, MAX_SOURCE_BYTES), SOURCE_FILE)
+    description = Description(report=report, onnx=facts, source_sha256=source.sha256)
+    signature.check(description)
+    archive = read(export_directory, GOLDEN, MAX_GOLDEN_BYTES)
+    check_golden(golden.read(archive), description)
+    return Handover(description=description, onnx=content, golden=archive, source=source)
+
+
+def read(directory: Path, name: str, limit: int) -> bytes:
+    """One regular file of the directory, at most `limit` bytes; neither it nor the directory may be a link.
+
+    Raises InvalidSpec UnsafeExport, Unavailable ExportMissing.
+    """
+    try:
+        folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+        finally:
+            os.close(folder)
+    except FileNotFoundError as error:
+        raise Unavailable("ExportMissing", f"{name} is not there: the exporter wrote nothing; see the export container's log") from error
+    except OSError as error:
+        raise InvalidSpec("UnsafeExport", f"{name} is no regular file of its directory: the weights' code tampered with the export") from error
+    with os.fdopen(file, "rb") as stream:
+        state = os.fstat(stream.fileno())
+        if not stat.S_ISREG(state.st_mode):
+            raise InvalidSpec("UnsafeExport", f"{name} is no regular file: the weights' code tampered with the export")
+        if state.st_size > limit:
+            raise InvalidSpec("WeightsTooLarge", f"{name} has {state.st_size} bytes, more than the {limit} that can be published")
+        return stream.read(limit)
+
+
+def parse(schema: type[Model], content: bytes, name: str) -> Model:
+    """JSON against its schema. Raises InvalidSpec InvalidExport with the first fault's place, not its value."""
+    try:
+        return schema.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise InvalidSpec("InvalidExport", f"{name}: {place}: {first['msg']}"[:500]) from error
+
+
+def check_golden(found: golden.Golden, description: Description) -> None:
+    """The picture fits the input, the answers fit the outputs. Raises InvalidSpec InvalidGolden."""
+    onnx = description.onnx
+    wanted = {tensor.name: tensor.shape[1:] for tensor in onnx.outputs}
+    fits = (
+        list(found.input.shape[2:]) == list(description.report.image_size)
+        and onnx.inputs[0].shape[1] in (-1, found.input.shape[1])
+        and set(found.outputs) == set(wanted)
+        and all(fitting(list(array.shape), [1, *wanted[name]]) for name, array in found.outputs.items())
+    )
+    if not fits:
+        raise InvalidSpec("InvalidGolden", "the golden picture's shapes or names are not those of the ONNX; rebuild the version")
+
+
+def fitting(shape: list[int], declared: list[int]) -> bool:
+    """Whether a real shape is one that the declared one (-1: any) allows."""
+    return len(shape) == len(declared) and all(size in (-1, real) for real, size in zip(shape, declared, strict=True))

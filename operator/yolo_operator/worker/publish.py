@@ -1,0 +1,230 @@
+"""publish: writes one revision to S3, a complete Triton repository, manifest.json last.
+
+Rerun after a kill between any two writes, it starts over and overwrites; once the manifest is there nothing is written again.
+"""
+
+import datetime
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yolo_operator import __version__
+from yolo_operator.core.contract import GOLDEN, MANIFEST, ONNX_FILE, Artifact, Task
+from yolo_operator.core.errors import InvalidSpec, Unavailable
+from yolo_operator.core.triton.config import WARMUP_FILE, ModelConfig, ServingOptions, configure
+from yolo_operator.core.triton.description import Description
+from yolo_operator.core.triton.manifest import Manifest, PublishedFile
+from yolo_operator.model import golden
+from yolo_operator.worker import handover, pbtxt, revisions, verdict
+from yolo_operator.worker.storage import Repository
+
+CONFIG = "config.pbtxt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishOptions:
+    """Which revision, from where, served how."""
+
+    revision: str
+    export_key: str
+    cluster_name: str
+    serving: ServingOptions
+    check_directory: Path
+    source_directory: Path
+    export_directory: Path
+    task: Task | None = None
+    max_ir_version: int = 0
+    """Of the Triton image's ONNX Runtime; 0: unknown, anything goes."""
+    max_opset: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copied:
+    """A file taken over from another revision, on the server."""
+
+    source: str
+    file: PublishedFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """A model ready to be published: exported just now, or another revision's."""
+
+    description: Description
+    onnx: bytes | Copied
+    golden_archive: bytes | Copied
+    golden: golden.Golden
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+def run(repository: Repository, options: PublishOptions) -> Artifact:
+    """Publish, or say what is published already. Raises the storage's faults and everything wrong with the export."""
+    revision = revisions.check_name(options.revision)
+    found = revisions.manifest(repository, revision)
+    if found is not None:
+        revisions.check_owner(found, options.cluster_name, repository.root)
+        if revisions.whole(repository, found):
+            return found.artifact
+    decided = verdict.read(options.check_directory)
+    match decided.state:
+        case "missing":
+            material = exported(options)
+        case "reusable":
+            material = taken_over(repository, decided.reuse, options)
+        case "published":
+            raise Unavailable("RevisionVanished", f"{repository.uri(revision)} was there a moment ago and is not now: it is built anew")
+    check_runtime(material.description, options)
+    config = configure(material.description, options.serving)
+    files = upload(repository, options, material, config)
+    manifest = describe(repository, options, material, files)
+    if not revisions.whole(repository, manifest):
+        raise Unavailable("StorageInconsistent", f"{repository.uri(revision)} is not what was just written; is somebody else writing there?")
+    content = manifest.model_dump_json(by_alias=True, indent=1).encode()
+    repository.write(f"{revision}/{MANIFEST}", content, digest(content))
+    return manifest.artifact
+
+
+def exported(options: PublishOptions) -> Material:
+    """The exporter's files, checked."""
+    taken = handover.take(options.export_directory, options.source_directory, options.task)
+    return Material(
+        description=taken.description,
+        onnx=taken.onnx,
+        golden_archive=taken.golden,
+        golden=golden.read(taken.golden),
+        provenance={"source": taken.source.model_dump(by_alias=True) if taken.source else {}},
+    )
+
+
+def taken_over(repository: Repository, revision: str, options: PublishOptions) -> Material:
+    """Another revision's ONNX and golden picture; its description comes from its manifest."""
+    found = revisions.manifest(repository, revisions.check_name(revision))
+    if found is None or found.cluster_name != options.cluster_name or found.export_key != options.export_key:
+        raise Unavailable("RevisionVanished", f"revision {revision}, whose ONNX was to be taken over, is gone: it is built anew")
+    if options.task is not None and found.model.report.task is not options.task:
+        raise InvalidSpec("TaskMismatch", f"the weights are for {found.model.report.task}, spec.task says {options.task}")
+    onnx, archive = f"{found.model_name}/{found.version}/{ONNX_FILE}", GOLDEN
+    content = repository.read(f"{revision}/{archive}", handover.MAX_GOLDEN_BYTES)
+    if content is None or onnx not in found.files or digest(content) != found.files[archive].sha256:
+        raise Unavailable("RevisionVanished", f"revision {revision} is not whole any more: it is built anew")
+    return Material(
+        description=found.model,
+        onnx=Copied(source=f"{revision}/{onnx}", file=found.files[onnx]),
+        golden_archive=Copied(source=f"{revision}/{archive}", file=found.files[archive]),
+        golden=golden.read(content),
+        provenance={**found.provenance, "takenOverFrom": revision},
+    )
+
+
+def check_runtime(description: Description, options: PublishOptions) -> None:
+    """An ONNX newer than the server's ONNX Runtime would not load. Raises InvalidSpec OnnxTooNew."""
+    onnx = description.onnx
+    if options.max_ir_version and onnx.ir_version > options.max_ir_version:
+        raise InvalidSpec(
+            "OnnxTooNew",
+            f"the ONNX has IR version {onnx.ir_version}, the Triton image's ONNX Runtime reads up to {options.max_ir_version}: "
+            "take a newer spec.triton.image or an older exporter",
+        )
+    if options.max_opset and onnx.opset > options.max_opset:
+        raise InvalidSpec(
+            "OnnxTooNew",
+            f"the ONNX has opset {onnx.opset}, the Triton image's ONNX Runtime knows up to {options.max_opset}: "
+            f"set spec.versions[].export.opset to at most {options.max_opset}, or take a newer spec.triton.image",
+        )
+
+
+def upload(repository: Repository, options: PublishOptions, material: Material, config: ModelConfig) -> dict[str, PublishedFile]:
+    """Write all files but the manifest; their digests by path relative to the revision."""
+    model = config.name
+    contents: dict[str, bytes | Copied] = {
+        f"{model}/{config.version}/{ONNX_FILE}": material.onnx,
+        GOLDEN: material.golden_archive,
+        f"{model}/{CONFIG}": pbtxt.render(config).encode(),
+    }
+    if config.warmups:
+        contents[f"{model}/warmup/{WARMUP_FILE}"] = warmup_bytes(material, config)
+    written: dict[str, PublishedFile] = {}
+    for path, content in contents.items():
+        key = f"{options.revision}/{path}"
+        if isinstance(content, Copied):
+            repository.copy(content.source, key)
+            written[path] = content.file
+        else:
+            written[path] = PublishedFile(sha256=digest(content), size_bytes=len(content))
+            repository.write(key, content, written[path].sha256)
+    return written
+
+
+def warmup_bytes(material: Material, config: ModelConfig) -> bytes:
+    """The picture as Triton reads it from a warmup file: raw values of the input's type, one picture for any batch size.
+
+    An ONNX with a fixed batch and no batching wants that many pictures.
+    """
+    first = config.warmups[0].input
+    batch = first.dims[0] if config.max_batch_size == 0 else 1
+    raw: bytes = golden.repeated(material.golden.input, first.datatype, batch).astype(numpy_type(first.datatype)).tobytes()
+    return raw
+
+
+def numpy_type(datatype: str) -> np.dtype[Any]:
+    """Little-endian, as Triton reads files on every machine it runs on."""
+    return np.dtype({"FP32": "<f4", "FP16": "<f2"}[datatype])
+
+
+def describe(repository: Repository, options: PublishOptions, material: Material, files: dict[str, PublishedFile]) -> Manifest:
+    """The manifest of what was written."""
+    report, onnx = material.description.report, material.description.onnx
+    names = json.dumps(report.names, ensure_ascii=False, separators=(",", ":"))
+    artifact = Artifact(
+        uri=repository.uri(options.revision),
+        onnx_sha256=onnx.sha256,
+        size_bytes=sum(file.size_bytes for file in files.values()),
+        source_sha256=material.description.source_sha256,
+        task=report.task,
+        classes=len(report.names),
+        classes_digest=digest(names.encode())[:16],
+        image_size=list(report.image_size),
+        inputs=onnx.inputs,
+        outputs=onnx.outputs,
+        ultralytics=report.ultralytics,
+        torch=report.torch,
+        opset=onnx.opset,
+        end_to_end=report.end_to_end,
+        reference=report.reference,
+    )
+    serving = options.serving
+    return Manifest(
+        revision=options.revision,
+        export_key=options.export_key,
+        cluster_name=options.cluster_name,
+        created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        model_name=serving.model_name,
+        version=serving.version,
+        max_batch_size=serving.max_batch_size,
+        precision=precision(report.half, serving),
+        files=files,
+        model=material.description,
+        artifact=artifact,
+        provenance={
+            **material.provenance,
+            "operator": __version__,
+            "ultralytics": report.ultralytics,
+            "torch": report.torch,
+        },
+    )
+
+
+def precision(half: bool, serving: ServingOptions) -> str:
+    """The lowest precision that answers are computed in."""
+    if serving.tensorrt is not None and serving.tensorrt.precision != "FP32":
+        return serving.tensorrt.precision
+    return "FP16" if half else "FP32"
+
+
+def digest(content: bytes) -> str:
+    """sha256 in hex."""
+    return hashlib.sha256(content).hexdigest()

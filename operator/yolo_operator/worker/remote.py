@@ -1,0 +1,197 @@
+"""Opens weights over HTTP or S3 at an offset: one attempt, errors named, nothing kept. worker/download.py resumes and retries."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import urljoin, urlsplit
+
+import urllib3
+from botocore.exceptions import ClientError
+from urllib3.exceptions import HTTPError, NameResolutionError, SSLError
+
+from yolo_operator.core.errors import InvalidSpec, Unavailable
+from yolo_operator.worker import addresses, storage
+from yolo_operator.worker.source import HttpSource, S3Source, invalid
+
+CHUNK = 1024 * 1024
+CONNECT_TIMEOUT = 5
+READ_TIMEOUT = 30
+MAX_REDIRECTS = 5
+PASSING = {408, 425, 429, 500, 502, 503, 504}
+"""HTTP statuses that may be gone a moment later."""
+
+
+class TryAgain(Exception):
+    """One attempt failed in a way that the next may not; the reason and message are for the last one."""
+
+    def __init__(self, message: str, reason: str = "SourceUnreachable") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Changed(Exception):
+    """The part that is there already is of another content: start over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """An answer whose body begins at the offset asked for, or at 0 where the server does not resume."""
+
+    offset: int
+    total: int | None
+    """Bytes of the whole file, where the server says."""
+    validator: str
+    """A strong ETag; "" where a later attempt could not tell whether the content is the same."""
+    chunks: Iterator[bytes]
+
+
+class Remote(Protocol):
+    """A file somewhere else."""
+
+    shown: str
+
+    def open(self, offset: int, validator: str) -> Opened:
+        """The rest from `offset`, of the same content as `validator`. Raises TryAgain, Changed, OperatorError."""
+        ...
+
+
+class HttpRemote:
+    """A file behind http(s), redirects followed by hand: each one is checked as the first address was."""
+
+    def __init__(self, source: HttpSource, ca_bundle: str) -> None:
+        self.shown = source.shown
+        self._url = source.url
+        self._manager = addresses.pool_manager(ca_bundle)
+
+    def open(self, offset: int, validator: str) -> Opened:
+        """See Remote."""
+        # identity: a compressed transfer has another length, and no offsets.
+        headers = {"Accept-Encoding": "identity", "User-Agent": "yolo-operator"}
+        if offset:
+            headers |= {"Range": f"bytes={offset}-", "If-Range": validator}
+        try:
+            answer = self._follow(headers)
+        except SSLError as error:
+            raise Unavailable(
+                "SourceUnreachable",
+                f"{self.shown}: TLS failed: unknown CA or wrong name; for a private CA set spec.storage.caBundleRef",
+            ) from error
+        except NameResolutionError as error:
+            raise TryAgain(f"{self.shown}: its host name is not known") from error
+        except HTTPError as error:
+            raise TryAgain(f"{self.shown}: {type(error).__name__}: it does not answer") from error
+        return self._opened(answer, offset, validator)
+
+    def _follow(self, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+        url = self._url
+        for _ in range(MAX_REDIRECTS + 1):
+            timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT)
+            answer = self._manager.request("GET", url, headers=headers, preload_content=False, redirect=False, timeout=timeout)
+            target = answer.headers.get("Location")
+            if answer.status not in (301, 302, 303, 307, 308) or not target:
+                return answer
+            answer.release_conn()
+            answer.close()
+            url = self._checked(url, urljoin(url, target))
+        raise invalid(f"more than {MAX_REDIRECTS} redirects")
+
+    def _checked(self, url: str, target: str) -> str:
+        """Where a redirect leads, if it may. Its text is not shown: it may be signed."""
+        before, after = urlsplit(url), urlsplit(target)
+        if after.scheme not in ("http", "https") or (before.scheme == "https" and after.scheme == "http"):
+            raise InvalidSpec("SourceRedirectRefused", f"{self.shown}: it redirects from {before.scheme} to {after.scheme[:20]!r}")
+        if after.username or after.password or not after.hostname:
+            raise InvalidSpec("SourceRedirectRefused", f"{self.shown}: it redirects to an address with credentials or without a host")
+        return target
+
+    def _opened(self, answer: urllib3.BaseHTTPResponse, offset: int, validator: str) -> Opened:
+        self._check_status(answer)
+        tag = answer.headers.get("ETag", "")
+        strong = tag if tag.startswith('"') else ""
+        length = answer.headers.get("Content-Length", "")
+        total = int(length) if length.isdigit() else None
+        if answer.status == 206:
+            begin, whole = content_range(answer.headers.get("Content-Range", ""))
+            if begin != offset or strong != validator:
+                answer.close()
+                raise Changed
+            return Opened(offset=offset, total=whole, validator=strong, chunks=self._chunks(answer))
+        return Opened(offset=0, total=total, validator=strong, chunks=self._chunks(answer))
+
+    def _check_status(self, answer: urllib3.BaseHTTPResponse) -> None:
+        status = answer.status
+        if status in (200, 206):
+            return
+        answer.close()
+        if status == 416:
+            raise Changed
+        if status in (401, 403):
+            raise Unavailable("SourceAccessDenied", f"{self.shown}: refused with {status}: check the URL's rights (an expired signature?)")
+        if status in (404, 410):
+            raise Unavailable("SourceNotFound", f"{self.shown}: answers {status}: check spec.versions[].source.uri")
+        if status in PASSING:
+            raise TryAgain(f"{self.shown}: answers {status}")
+        raise Unavailable("SourceUnreachable", f"{self.shown}: answers {status}: check spec.versions[].source.uri")
+
+    def _chunks(self, answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+        try:
+            # read1-like: what has come is written at once, or a connection that breaks would lose up to a chunk.
+            while chunk := answer.read(64 * 1024):
+                yield chunk
+        except (HTTPError, OSError) as error:
+            raise TryAgain(f"{self.shown}: the connection broke: {type(error).__name__}") from error
+        finally:
+            answer.close()
+
+
+def content_range(text: str) -> tuple[int, int | None]:
+    """'bytes 10-99/100' as (10, 100); (-1, None) where it is something else."""
+    unit, _, rest = text.partition(" ")
+    span, _, whole = rest.partition("/")
+    begin = span.partition("-")[0]
+    if unit != "bytes" or not begin.isdigit():
+        return -1, None
+    return int(begin), int(whole) if whole.isdigit() else None
+
+
+class S3Remote:
+    """An object in S3; read anonymously where there are no credentials."""
+
+    def __init__(self, source: S3Source, options: storage.StorageOptions) -> None:
+        self.shown = source.shown
+        self._source, self._options = source, options
+        self._s3 = storage.client(options, anonymous=not storage.has_credentials(), attempts=1)
+
+    def open(self, offset: int, validator: str) -> Opened:
+        """See Remote."""
+        condition = {"Range": f"bytes={offset}-", "IfMatch": validator} if offset else {}
+        try:
+            with storage.named_faults(storage.SOURCE, self._options, f"reading {self.shown}"):
+                answer = self._s3.get_object(Bucket=self._source.bucket, Key=self._source.key, **condition)  # type: ignore[arg-type]
+        except Unavailable as error:
+            code = error.__cause__.response.get("Error", {}).get("Code", "") if isinstance(error.__cause__, ClientError) else ""
+            if code in ("PreconditionFailed", "InvalidRange", "412", "416"):
+                raise Changed from error
+            if error.reason == "SourceUnreachable" and code not in storage.REGION:
+                raise TryAgain(error.message) from error
+            if error.reason == "SourceNotFound":
+                raise Unavailable(error.reason, f"{error.message}: check spec.versions[].source.uri") from error
+            raise
+        begin, whole = content_range(answer.get("ContentRange", ""))
+        tag = answer.get("ETag", "")
+        if offset and (begin != offset or tag != validator):
+            answer["Body"].close()
+            raise Changed
+        return Opened(
+            offset=offset,
+            total=whole if offset else int(answer["ContentLength"]),
+            validator=tag,
+            chunks=self._chunks(answer["Body"]),
+        )
+
+    def _chunks(self, body: object) -> Iterator[bytes]:
+        try:
+            with storage.named_faults(storage.SOURCE, self._options, f"reading {self.shown}"):
+                yield from body.iter_chunks(64 * 1024)  # type: ignore[attr-defined]
+        except (Unavailable, HTTPError, OSError) as error:
+            raise TryAgain(f"{self.shown}: the connection broke") from error

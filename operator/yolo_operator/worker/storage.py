@@ -1,0 +1,288 @@
+"""S3, for check, publish, verify and prune: one bucket and root prefix, bounded in time, faults named by their remedy.
+
+No botocore exception leaves this module. Works with AWS and with what calls itself S3-compatible: path addressing, no
+checksums beyond those S3 requires, one PUT per file (an ETag of several parts is no digest).
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import boto3
+from botocore import UNSIGNED
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ReadTimeoutError,
+    SSLError,
+)
+
+from yolo_operator.core.errors import InvalidSpec, OperatorError, Unavailable
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+else:
+    S3Client = Any
+
+CONNECT_TIMEOUT = 5
+READ_TIMEOUT = 30
+"""Seconds; with ATTEMPTS a storage that accepts and never answers is given up after about a minute and a half."""
+ATTEMPTS = 3
+DIGEST = "sha256"
+"""Key of an object's metadata that holds the digest of its content."""
+DENIED = {
+    "AccessDenied",
+    "AllAccessDisabled",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "ExpiredToken",
+    "InvalidToken",
+    "RequestExpired",
+    "403",
+    "401",
+    "Forbidden",
+    "Unauthorized",
+}
+MISSING = {"NoSuchKey", "404", "NotFound"}
+REGION = {"PermanentRedirect", "301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
+FULL = {"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "507"}
+KEY = re.compile(r"[0-9A-Za-z._-]+(/[0-9A-Za-z._-]+)*")
+BUCKET = re.compile(r"[0-9a-z][0-9a-z.-]{1,61}[0-9a-z]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Faults:
+    """How the faults of one S3 are named: the published storage or a source."""
+
+    prefix: str
+    """Of the reason: StorageUnreachable, SourceUnreachable."""
+    uri: str
+    endpoint: str
+    secret: str
+    ca_bundle: str = "spec.storage.caBundleRef"
+    region: str = "spec.storage.region"
+    missing_bucket: str = "BucketNotFound"
+
+
+STORAGE = Faults(prefix="Storage", uri="spec.storage.uri", endpoint="spec.storage.endpoint", secret="spec.storage.secretRef")  # noqa: S106
+SOURCE = Faults(
+    prefix="Source",
+    uri="spec.versions[].source.uri",
+    endpoint="spec.storage.endpoint",
+    secret="spec.versions[].source.secretRef",  # noqa: S106
+    missing_bucket="SourceNotFound",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageOptions:
+    """Where S3 is; its credentials come from the environment (boto3's chain)."""
+
+    endpoint: str = ""
+    """http(s)://host:port; empty is AWS."""
+    region: str = ""
+    ca_bundle: str = ""
+    """PEM file; empty is the system's store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One object of a listing."""
+
+    key: str
+    size: int
+
+
+def client(options: StorageOptions, *, anonymous: bool = False, attempts: int = ATTEMPTS) -> S3Client:
+    """An S3 client bounded in time. Makes no connection yet."""
+    config = Config(
+        connect_timeout=CONNECT_TIMEOUT,
+        read_timeout=READ_TIMEOUT,
+        retries={"mode": "standard", "total_max_attempts": attempts},
+        s3={"addressing_style": "path" if options.endpoint else "auto"},
+        # boto3 sends CRC checksums unasked since 1.36; many S3-compatible stores refuse them.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        signature_version=UNSIGNED if anonymous else None,
+    )
+    return boto3.session.Session().client(
+        "s3",
+        endpoint_url=options.endpoint or None,
+        region_name=options.region or "us-east-1",
+        verify=options.ca_bundle or None,
+        config=config,
+    )
+
+
+def has_credentials() -> bool:
+    """Whether boto3's chain finds any; a public bucket is read without."""
+    return boto3.session.Session().get_credentials() is not None
+
+
+def split_uri(uri: str, field: str) -> tuple[str, str]:
+    """s3://bucket/prefix to its parts, for keys that Triton must be able to read. Raises InvalidSpec StorageUriInvalid."""
+    parts = urlsplit(uri)
+    bucket, key = parts.netloc, parts.path.strip("/")
+    if parts.scheme != "s3" or "@" in bucket or parts.query or parts.fragment:
+        raise InvalidSpec("StorageUriInvalid", f"{field}: s3://bucket/prefix is wanted, without credentials, query or fragment")
+    if not BUCKET.fullmatch(bucket) or (key and not KEY.fullmatch(key)) or {".", ".."} & set(key.split("/")):
+        raise InvalidSpec(
+            "StorageUriInvalid",
+            f"{field}: Triton reads buckets of 0-9 a-z . - and key segments of 0-9 A-Z a-z . _ - only; it would ask AWS for anything else",
+        )
+    return bucket, key
+
+
+@contextmanager
+def named_faults(faults: Faults, options: StorageOptions, subject: str) -> Iterator[None]:
+    """Turn botocore's exceptions into ours. `subject` is what was asked, without secrets."""
+    try:
+        yield
+    except ClientError as error:
+        raise refused(error, faults, subject) from error
+    except (NoCredentialsError, PartialCredentialsError) as error:
+        raise Unavailable(
+            f"{faults.prefix}AccessDenied",
+            f"{subject}: no credentials; set {faults.secret} or give the ServiceAccount an identity",
+        ) from error
+    except SSLError as error:
+        raise Unavailable(
+            f"{faults.prefix}Unreachable",
+            f"{subject}: TLS with {where(options)} failed (unknown CA or wrong name?): check {faults.endpoint} and {faults.ca_bundle}",
+        ) from error
+    except (EndpointConnectionError, ConnectTimeoutError) as error:
+        raise Unavailable(
+            f"{faults.prefix}Unreachable",
+            f"{subject}: no connection to {where(options)}: check {faults.endpoint} and that it runs",
+        ) from error
+    except ReadTimeoutError as error:
+        raise Unavailable(
+            f"{faults.prefix}Unreachable",
+            f"{subject}: {where(options)} accepts connections but did not answer within {READ_TIMEOUT} s",
+        ) from error
+    except (HTTPClientError, BotoCoreError) as error:
+        raise Unavailable(f"{faults.prefix}Unreachable", f"{subject}: {type(error).__name__} from {where(options)}: check {faults.endpoint}") from error
+
+
+def where(options: StorageOptions) -> str:
+    """The endpoint without anything secret in it."""
+    if not options.endpoint:
+        return "AWS S3"
+    parts = urlsplit(options.endpoint)
+    return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+
+
+def refused(error: ClientError, faults: Faults, subject: str) -> OperatorError:
+    """An answer of S3 as one of our errors."""
+    response = error.response
+    code = str(response.get("Error", {}).get("Code", ""))
+    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    if code == "NoSuchBucket":
+        return Unavailable(faults.missing_bucket, f"{subject}: there is no such bucket: check {faults.uri}, or make the bucket")
+    if code in DENIED or status in (401, 403):
+        return Unavailable(f"{faults.prefix}AccessDenied", f"{subject}: refused with {code}: check the keys of {faults.secret} and their rights")
+    if code in REGION:
+        return Unavailable(f"{faults.prefix}Unreachable", f"{subject}: the bucket is in another region ({code}): set {faults.region}")
+    if code in FULL or status == 507:
+        return Unavailable(f"{faults.prefix}Full", f"{subject}: the storage is full ({code}): make room, it is tried again")
+    if code in MISSING or status == 404:
+        return Unavailable(f"{faults.prefix}NotFound", f"{subject}: not found")
+    return Unavailable(f"{faults.prefix}Unreachable", f"{subject}: answered {code or status}: it is tried again")
+
+
+class Repository:
+    """Objects below one root prefix of one bucket. All keys are relative to the root; nothing outside can be named."""
+
+    def __init__(self, root: str, options: StorageOptions, *, s3: S3Client | None = None) -> None:
+        self.root = root.rstrip("/")
+        self._bucket, self._prefix = split_uri(self.root, "spec.storage.uri")
+        if not self._prefix:
+            raise InvalidSpec("StorageUriInvalid", "spec.storage.uri: a root needs a prefix, or pruning would see the whole bucket")
+        self._options = options
+        self._s3 = s3 or client(options)
+
+    def uri(self, key: str) -> str:
+        """s3:// address of a key."""
+        return f"{self.root}/{key}"
+
+    def _key(self, key: str) -> str:
+        if not KEY.fullmatch(key) or {".", ".."} & set(key.split("/")):
+            raise InvalidSpec("StorageUriInvalid", f"key {key[:120]!r} cannot be read by Triton")
+        return f"{self._prefix}/{key}"
+
+    def _named(self, subject: str) -> Any:
+        return named_faults(STORAGE, self._options, subject)
+
+    def read(self, key: str, limit: int) -> bytes | None:
+        """An object's content; None where there is none. Raises InvalidSpec StorageObjectTooLarge above `limit` bytes."""
+        try:
+            with self._named(f"reading {self.uri(key)}"):
+                answer = self._s3.get_object(Bucket=self._bucket, Key=self._key(key))
+                with answer["Body"] as body:
+                    content: bytes = body.read(limit + 1)
+        except Unavailable as error:
+            if error.reason == "StorageNotFound":
+                return None
+            raise
+        if len(content) > limit:
+            raise InvalidSpec("StorageObjectTooLarge", f"{self.uri(key)} is larger than the {limit} bytes it may have")
+        return content
+
+    def head(self, key: str) -> tuple[int, str] | None:
+        """Size and recorded sha256 of an object ("" where none is recorded); None where there is no object."""
+        try:
+            with self._named(f"looking at {self.uri(key)}"):
+                answer = self._s3.head_object(Bucket=self._bucket, Key=self._key(key))
+        except Unavailable as error:
+            if error.reason == "StorageNotFound":
+                return None
+            raise
+        return int(answer["ContentLength"]), answer.get("Metadata", {}).get(DIGEST, "")
+
+    def write(self, key: str, content: bytes, sha256: str) -> None:
+        """Put one object in one request, its digest in the metadata."""
+        with self._named(f"writing {self.uri(key)}"):
+            self._s3.put_object(
+                Bucket=self._bucket,
+                Key=self._key(key),
+                Body=content,
+                Metadata={DIGEST: sha256},
+                ContentType="application/octet-stream",
+            )
+
+    def copy(self, source: str, target: str) -> None:
+        """Copy within the bucket, on the server; metadata goes along."""
+        with self._named(f"copying {self.uri(source)}"):
+            self._s3.copy_object(Bucket=self._bucket, Key=self._key(target), CopySource={"Bucket": self._bucket, "Key": self._key(source)})
+
+    def delete(self, key: str) -> None:
+        """Remove one object; one that is gone already is no fault. One request each: bulk deletes need checksums some stores refuse."""
+        with self._named(f"removing {self.uri(key)}"):
+            self._s3.delete_object(Bucket=self._bucket, Key=self._key(key))
+
+    def revisions(self) -> list[str]:
+        """First segments of all keys below the root, in order."""
+        found: list[str] = []
+        with self._named(f"listing {self.root}/"):
+            pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=f"{self._prefix}/", Delimiter="/")
+            for page in pages:
+                found += [entry["Prefix"].removeprefix(f"{self._prefix}/").rstrip("/") for entry in page.get("CommonPrefixes", [])]
+        return sorted(found)
+
+    def list(self, revision: str) -> list[Listed]:
+        """All objects of one revision, keys relative to the root."""
+        found: list[Listed] = []
+        with self._named(f"listing {self.uri(revision)}/"):
+            pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=f"{self._key(revision)}/")
+            for page in pages:
+                found += [Listed(entry["Key"].removeprefix(f"{self._prefix}/"), entry["Size"]) for entry in page.get("Contents", [])]
+        return found

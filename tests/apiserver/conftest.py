@@ -1,0 +1,92 @@
+"""The real API server: kubectl against the running cluster, the CRD of this working copy, a namespace per module."""
+
+import json
+import os
+import shutil
+import subprocess
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import gen
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What kubectl printed, and whether it went well."""
+
+    ok: bool
+    out: str
+    err: str
+
+
+class Kubectl:
+    """kubectl in one namespace."""
+
+    def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
+
+    def __call__(self, *arguments: str, text: str | None = None) -> Answer:
+        done = subprocess.run(
+            [program(), "--namespace", self.namespace, *arguments],
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env=os.environ | {"KUBECONFIG": os.environ.get("KUBECONFIG") or str(cache() / "state" / "kubeconfig")},
+        )
+        return Answer(done.returncode == 0, done.stdout, done.stderr)
+
+    def apply(self, manifest: Mapping[str, Any], *flags: str) -> Answer:
+        """kubectl apply of one object in this namespace."""
+        here = gen.merged(manifest, {"metadata": {"namespace": self.namespace}})
+        return self("apply", *flags, "-f", "-", text=json.dumps(here))
+
+    def get(self, name: str) -> dict[str, Any]:
+        """A YoloDeployment as it is stored."""
+        answer = self("get", "yolodeployment", name, "-o", "yaml")
+        assert answer.ok, answer.err
+        found: dict[str, Any] = yaml.safe_load(answer.out)
+        return found
+
+
+def cache() -> Path:
+    """Where the cluster without Docker keeps its tools and its state, as tests/cluster/settings.py says."""
+    explicit = os.environ.get("YOLO_OPERATOR_CACHE")
+    return Path(explicit) if explicit else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "yolo-operator"
+
+
+def program() -> str:
+    """kubectl, from the cluster's tools or from the path."""
+    return shutil.which("kubectl", path=f"{cache() / 'tools'}{os.pathsep}{os.environ.get('PATH', '')}") or "kubectl"
+
+
+@pytest.fixture(scope="session")
+def crd() -> None:
+    """The CRD of this working copy."""
+    answer = Kubectl("default")("apply", "--server-side", "--force-conflicts", "-f", str(REPOSITORY / "crds" / "yolodeployments.yaml"))
+    assert answer.ok, answer.err
+    established = Kubectl("default")("wait", "--for=condition=Established", "--timeout=20s", "crd/yolodeployments.yolo-operator.io")
+    assert established.ok, established.err
+
+
+@pytest.fixture(scope="module")
+def kubectl(crd: None) -> Iterator[Kubectl]:
+    """kubectl in a fresh namespace that enforces the restricted Pod Security Standard."""
+    name = f"apiserver-{uuid.uuid4().hex[:8]}"
+    here = Kubectl(name)
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": RESTRICTED}}
+    answer = here("create", "-f", "-", text=json.dumps(namespace))
+    assert answer.ok, answer.err
+    yield here
+    here("delete", "yolodeployments", "--all", "--wait=false")
+    here("delete", "namespace", name, "--wait=false")

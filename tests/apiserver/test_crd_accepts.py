@@ -1,0 +1,177 @@
+"""The CRD itself: what it says, what it defaults, what it shows, and that the builders' manifests are accepted."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import gen
+import manifests
+from yolo_operator.core import api, drift
+
+pytestmark = pytest.mark.cluster
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+EXAMPLES = sorted((REPOSITORY / "examples").glob("*.yaml"))
+GOLDENS = sorted((REPOSITORY / "tests" / "golden").glob("*.yaml"))
+
+
+def fields(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """All fields of a schema, with their paths."""
+    for name, part in schema.get("properties", {}).items():
+        yield f"{path}.{name}", part
+        yield from fields(part, f"{path}.{name}")
+        yield from fields(part.get("items", {}), f"{path}.{name}")
+
+
+def test_it_is_established_without_a_complaint(kubectl):
+    answer = kubectl("get", "crd", "yolodeployments.yolo-operator.io", "-o", "json")
+    conditions = {condition["type"]: condition for condition in json.loads(answer.out)["status"]["conditions"]}
+    assert conditions["Established"]["status"] == "True"
+    assert conditions["NamesAccepted"]["status"] == "True"
+    assert "NonStructuralSchema" not in conditions
+
+
+def test_every_field_of_the_spec_is_described(kubectl):
+    answer = kubectl("get", "crd", "yolodeployments.yolo-operator.io", "-o", "json")
+    schema = json.loads(answer.out)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    found = dict(fields(schema["properties"]["spec"], "spec"))
+    assert len(found) > 70
+    assert [path for path, part in found.items() if len(part.get("description", "")) < 8] == []
+
+
+@pytest.mark.parametrize("path", ["", ".spec", ".spec.versions.source.uri", ".spec.triton.maxBatchSize", ".spec.storage.endpoint", ".status.conditions.reason"])
+def test_kubectl_explains(kubectl, path):
+    answer = kubectl("explain", f"yolodeployments{path}")
+    assert answer.ok, answer.err
+    description = answer.out.partition("DESCRIPTION:")[2].strip()
+    assert description
+    assert not description.startswith("<empty>")
+
+
+def test_the_smallest_one_is_stored_with_its_defaults(kubectl):
+    assert kubectl.apply(gen.written("smallest")).ok
+    spec = kubectl.get("smallest")["spec"]
+    assert spec["replicas"] == 1
+    assert spec["gpu"] == {"resourceName": "nvidia.com/gpu", "count": 1}
+    assert spec["triton"]["maxBatchSize"] == 8
+    assert spec["triton"]["dynamicBatching"]["maxQueueDelayMicroseconds"] == 100
+    assert spec["build"]["resources"]["limits"] == {"memory": "4Gi"}
+    assert spec["rollout"]["verify"]["enabled"] is True
+    assert spec["versions"][0]["export"]["dynamic"] is True
+    assert spec["deletionPolicy"] == "Retain"
+    assert "modelName" not in spec
+    assert "storage" not in spec
+
+
+def test_the_defaults_of_the_schema_are_those_of_the_models(kubectl):
+    kubectl.apply(gen.written("defaults"))
+    stored = kubectl.get("defaults")["spec"]
+    assert api.parse_spec(stored) == api.parse_spec(gen.written()["spec"])
+
+
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.name) for path in EXAMPLES] or [pytest.param(None, id="none")])
+def test_every_example_is_accepted(kubectl, path):
+    assert path is not None, "examples/ holds no .yaml"
+    resources = [document for document in yaml.safe_load_all(path.read_text()) if document]
+    assert resources, "empty"
+    for document in resources:
+        answer = kubectl.apply(document, "--dry-run=server", "--validate=strict")
+        assert answer.ok, answer.err
+        assert "Warning" not in answer.err
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        pytest.param({"storage": {"uri": "s3://models"}}, id="a bucket without a prefix"),
+        pytest.param({"storage": {"uri": "s3://models/a/b-c_d.e/", "endpoint": "https://s3.example.com:443/"}}, id="a slash at the end"),
+        pytest.param(
+            {"gpu": {"count": 0}, "triton": {"maxBatchSize": 0}, "versions": [gen.version(1, export={"dynamic": False})]}, id="static, without batches"
+        ),
+        pytest.param({"replicas": 0}, id="no replicas"),
+        pytest.param({"build": {"resources": {"limits": {"cpu": 2, "memory": "4Gi"}}}}, id="quantities as numbers and as text"),
+        pytest.param({"versions": [gen.version(n) for n in range(1, 11)]}, id="ten versions"),
+        pytest.param({"versions": [gen.version(1, source={"uri": "pvc://claim/a/b.onnx"})]}, id="a claim"),
+        pytest.param({"tolerations": [{"operator": "Exists"}], "affinity": {"nodeAffinity": {}}}, id="parts of a Pod"),
+    ],
+)
+def test_a_good_spec_is_accepted(kubectl, spec):
+    answer = kubectl.apply(gen.written(**spec), "--dry-run=server", "--validate=strict")
+    assert answer.ok, answer.err
+
+
+def test_a_name_of_forty_characters_is_accepted(kubectl):
+    assert kubectl.apply(gen.written("a" * 40), "--dry-run=server").ok
+
+
+def test_scale_sets_the_replicas(kubectl):
+    assert kubectl.apply(gen.written("scaled")).ok
+    answer = kubectl("scale", "yolodeployment", "scaled", "--replicas=3")
+    assert answer.ok, answer.err
+    assert kubectl.get("scaled")["spec"]["replicas"] == 3
+
+
+def status(name: str) -> dict[str, Any]:
+    """A status as the operator writes it."""
+    ready = {"type": "Ready", "status": "True", "reason": "Serving", "message": "", "lastTransitionTime": "2026-11-22T03:00:00Z", "observedGeneration": 1}
+    written = api.Status.model_validate(
+        {
+            "observedGeneration": 1,
+            "conditions": [ready],
+            "url": f"http://{name}.factory.svc:8000/{name}",
+            "replicas": 3,
+            "readyReplicas": 3,
+            "selector": "a=b",
+            "task": "detect",
+            "display": {"versions": "1:100", "replicas": "3/3", "revisions": "0123456789"},
+            "versions": [gen.version_status(verified=[gen.verification() | {"podTemplateHash": "abc", "time": "2026-11-22T03:00:00Z"}])],
+            "published": ["0123456789"],
+            "pruneFailure": gen.failure(),
+        }
+    )
+    return written.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def test_a_status_is_stored_as_it_was_sent_and_shown_in_the_columns(kubectl):
+    assert kubectl.apply(gen.written("shown", replicas=3, modelName="hat")).ok
+    sent = status("shown")
+    body = {"apiVersion": api.API_VERSION, "kind": api.KIND, "metadata": {"name": "shown"}, "status": sent}
+    applied = kubectl.apply(body, "--server-side", "--field-manager=yolo-operator", "--force-conflicts", "--subresource=status")
+    assert applied.ok, applied.err
+    stored = kubectl.get("shown")["status"]
+    assert stored == sent
+    header, row = kubectl("get", "yolos", "shown").out.splitlines()
+    assert header.split() == ["NAME", "READY", "STATUS", "VERSIONS", "REPLICAS", "URL", "AGE"]
+    assert row.split()[:6] == ["shown", "True", "Serving", "1:100", "3/3", "http://shown.factory.svc:8000/shown"]
+    wide = kubectl("get", "yolo", "shown", "-o", "wide").out.splitlines()
+    assert {"MODEL", "TASK", "GPU", "REVISION"} <= set(wide[0].split())
+    assert {"hat", "detect", "0123456789"} <= set(wide[1].split())
+
+
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.name) for path in GOLDENS])
+def test_every_manifest_of_ours_is_accepted_under_the_restricted_standard_without_a_warning(kubectl, path):
+    manifest = gen.merged(yaml.safe_load(path.read_text()), {"metadata": {"namespace": kubectl.namespace}})
+    if manifest["kind"] == "Job":
+        answer = kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", text=json.dumps(manifest))
+    else:
+        answer = kubectl.apply(manifest, "--server-side", "--dry-run=server", "--validate=strict", "--field-manager=yolo-operator")
+    assert answer.ok, answer.err
+    assert answer.err == ""
+
+
+def test_the_goldens_are_all_there():
+    assert {path.name for path in GOLDENS} == set(manifests.GOLDENS)
+
+
+@pytest.mark.parametrize("name", [name for name in manifests.GOLDENS if not name.endswith("job.yaml")])
+def test_what_was_applied_does_not_differ_from_what_is_wanted(kubectl, name):
+    """The API server's defaults are not drift: a second pass would write nothing."""
+    manifest = gen.merged(manifests.GOLDENS[name](), {"metadata": {"namespace": kubectl.namespace}})
+    flags = ("--server-side", "--dry-run=server", "--field-manager=yolo-operator", "--show-managed-fields", "-o", "json")
+    answer = kubectl.apply(manifest, *flags)
+    assert answer.ok, answer.err
+    assert drift.differs(manifest, json.loads(answer.out)) is None

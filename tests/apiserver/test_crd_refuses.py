@@ -1,0 +1,123 @@
+"""Every bad spec is refused at apply, with a message that names the field and the remedy."""
+
+from typing import Any
+
+import pytest
+
+import gen
+
+pytestmark = pytest.mark.cluster
+
+
+def source(uri: str, **more: Any) -> dict[str, Any]:
+    return {"versions": [{"version": 1, "source": {"uri": uri} | more}]}
+
+
+def storage(uri: str = "s3://models/yolo", **more: Any) -> dict[str, Any]:
+    return {"storage": {"uri": uri} | more}
+
+
+NAMES = [
+    pytest.param("a" * 41, ["metadata.name", "at most 40 characters"], id="a name too long"),
+    pytest.param("helmet-v1", ["metadata.name", "must not end in -v"], id="a name that ends in -v1"),
+    pytest.param("1helmet", ["metadata.name", "starts with a letter"], id="a name that starts with a digit"),
+    pytest.param("helmet.two", ["metadata.name", "hyphens"], id="a name with a dot"),
+]
+
+SPECS = [
+    pytest.param({"replica": 3}, ["unknown field", "spec.replica"], id="an unknown field"),
+    pytest.param({"triton": {"maxBatchsize": 3}}, ["unknown field", "spec.triton.maxBatchsize"], id="an unknown field inside"),
+    pytest.param({"versions": [gen.version(1), gen.version(1)]}, ["spec.versions[1]", "Duplicate value"], id="two versions with one number"),
+    pytest.param({"versions": [gen.version(0)]}, ["spec.versions[0].version", "greater than or equal to 1"], id="version 0"),
+    pytest.param({"versions": [gen.version(100000)]}, ["spec.versions[0].version", "less than or equal to 99999"], id="a version too large"),
+    pytest.param({"versions": []}, ["spec.versions", "at least 1"], id="no version"),
+    pytest.param({"versions": None}, ["spec.versions", "Required"], id="versions left out"),
+    pytest.param({"versions": [{"version": 1}]}, ["spec.versions[0].source", "Required"], id="a version without a source"),
+    pytest.param({"versions": [gen.version(n) for n in range(1, 12)]}, ["spec.versions", "10"], id="eleven versions"),
+    # Storage.
+    pytest.param(storage("s3://Models/yolo"), ["spec.storage.uri", "lower case"], id="a bucket in upper case"),
+    pytest.param(storage("s3://m/yolo"), ["spec.storage.uri", "3 to 63"], id="a bucket too short"),
+    pytest.param(storage("gs://models/yolo"), ["spec.storage.uri", "s3://BUCKET/PREFIX"], id="another storage"),
+    pytest.param(storage("s3://models/yo lo"), ["spec.storage.uri", "rename the prefix"], id="a prefix Triton cannot read"),
+    pytest.param(storage("s3://models/a/../b"), ["spec.storage.uri", "rename the prefix"], id="a prefix that climbs"),
+    pytest.param(storage("s3://models//yolo"), ["spec.storage.uri", "rename the prefix"], id="an empty part of a prefix"),
+    pytest.param(storage("s3://models/ü"), ["spec.storage.uri", "rename the prefix"], id="a prefix with an umlaut"),
+    pytest.param(storage(endpoint="http://s3.storage.svc"), ["spec.storage.endpoint", "http://s3.storage.svc:8333"], id="an endpoint without a port"),
+    pytest.param(storage(endpoint="s3.storage.svc:8333"), ["spec.storage.endpoint", "http://HOST:PORT"], id="an endpoint without a scheme"),
+    pytest.param(storage(endpoint="http://key:word@s3:8333"), ["spec.storage.endpoint", "http://HOST:PORT"], id="an endpoint with credentials"),
+    pytest.param(storage(endpoint="http://s3:8333/models"), ["spec.storage.endpoint", "http://HOST:PORT"], id="an endpoint with a path"),
+    pytest.param(storage(secretRef={}), ["spec.storage.secretRef.name", "Required"], id="a reference to nothing"),
+    # Names.
+    pytest.param({"modelName": "a/b"}, ["spec.modelName", "rename spec.modelName"], id="a model name Triton cannot load"),
+    pytest.param({"modelName": "-a"}, ["spec.modelName", "rename spec.modelName"], id="a model name that starts with a hyphen"),
+    pytest.param({"modelName": ".."}, ["spec.modelName", "rename spec.modelName"], id="a model name of dots"),
+    # Batches and TensorRT.
+    pytest.param(
+        {"versions": [gen.version(1, export={"dynamic": False})]}, ["export.dynamic", "set spec.triton.maxBatchSize to 0"], id="a static batch with batching"
+    ),
+    pytest.param(
+        {"triton": {"maxBatchSize": 4, "dynamicBatching": {"preferredBatchSizes": [2, 8]}}},
+        ["spec.triton.dynamicBatching.preferredBatchSizes", "spec.triton.maxBatchSize"],
+        id="preferred batches above the largest",
+    ),
+    pytest.param(
+        {"triton": {"tensorrt": {"enabled": True}}, "gpu": {"count": 0}}, ["spec.triton.tensorrt", "spec.gpu.count to 1"], id="TensorRT without a GPU"
+    ),
+    pytest.param({"triton": {"tensorrt": {"precision": "FP8"}}}, ["spec.triton.tensorrt.precision", "FP16"], id="a precision that is none"),
+    # Sources.
+    pytest.param(source("https://example.com/a.pt", secretRef={"name": "a"}), ["source", "s3:// sources only"], id="keys for an http source"),
+    pytest.param(source("https://me:word@example.com/a.pt"), ["source.uri", "use s3:// with secretRef"], id="credentials in a URI"),
+    pytest.param(source("https://example.com/a.pt?X-Amz-Signature=1&b=.pt"), ["source.uri", "no query"], id="a query in a URI"),
+    pytest.param(source("pvc://claim/../../etc/a.pt"), ["source.uri", "no '..'"], id="a path that climbs"),
+    pytest.param(source("ftp://example.com/a.pt"), ["source.uri", "s3://, http://, https://, pvc://"], id="another scheme"),
+    pytest.param(source("/weights/a.pt"), ["source.uri", "starts with s3://"], id="no scheme"),
+    pytest.param(source("s3://weights/a.engine"), ["source.uri", ".pt (weights)"], id="another kind of file"),
+    pytest.param(source("s3://weights/a.PT"), ["source.uri", ".pt (weights)"], id="an extension in upper case"),
+    pytest.param(source("s3://Weights/a.pt"), ["source.uri", "lower case"], id="a source bucket in upper case"),
+    pytest.param(source("s3://weights.pt"), ["source.uri", "s3://BUCKET/KEY"], id="a bucket without a key"),
+    pytest.param(source("s3://weights/a.pt", sha256="ABC"), ["source.sha256", "^[0-9a-f]{64}$"], id="a digest that is none"),
+    pytest.param(source("s3://weights/a.pt", endpoint="http://s3"), ["source.endpoint", "http://HOST:PORT"], id="a source endpoint without a port"),
+    # Types and ranges.
+    pytest.param({"replicas": "three"}, ["spec.replicas", "integer"], id="replicas as text"),
+    pytest.param({"replicas": -1}, ["spec.replicas", "greater than or equal to 0"], id="negative replicas"),
+    pytest.param({"versions": {"version": 1}}, ["spec.versions"], id="versions as an object"),
+    pytest.param({"rollout": {"verify": {"enabled": "yes"}}}, ["spec.rollout.verify.enabled", "boolean"], id="a switch as text"),
+    pytest.param({"rollout": {"verify": {"minIoU": 1.5}}}, ["spec.rollout.verify.minIoU", "less than or equal to 1"], id="an overlap above 1"),
+    pytest.param({"task": "sing"}, ["spec.task", "detect"], id="an unknown task"),
+    pytest.param({"deletionPolicy": "Forget"}, ["spec.deletionPolicy", "Retain"], id="an unknown policy"),
+    pytest.param({"build": {"resources": {"limits": {"memory": True}}}}, ["spec.build.resources.limits.memory"], id="a quantity that is none"),
+    pytest.param({"versions": [gen.version(1, export={"imageSize": [640, 640, 3]})]}, ["imageSize", "at most 2"], id="three sizes"),
+    pytest.param({"versions": [gen.version(1, export={"opset": 99})]}, ["opset", "less than or equal to 25"], id="an opset to come"),
+]
+
+
+@pytest.mark.parametrize(("name", "words"), NAMES)
+def test_a_bad_name_is_refused(kubectl, name, words):
+    answer = kubectl.apply(gen.written(name), "--dry-run=server")
+    assert not answer.ok
+    assert [word for word in words if word not in answer.err] == [], answer.err
+
+
+@pytest.mark.parametrize(("spec", "words"), SPECS)
+def test_a_bad_spec_is_refused(kubectl, spec, words):
+    answer = kubectl.apply(gen.written(**spec), "--dry-run=server", "--validate=strict")
+    assert not answer.ok, "accepted"
+    assert [word for word in words if word not in answer.err] == [], answer.err
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param({"modelName": "hat"}, {"modelName": "cap"}, id="changed"),
+        pytest.param({}, {"modelName": "hat"}, id="added"),
+        pytest.param({"modelName": "hat"}, {"modelName": None}, id="removed"),
+    ],
+)
+def test_the_model_name_stays(kubectl, before, after):
+    name = f"stays-{len(str(before))}-{len(str(after))}"
+    assert kubectl.apply(gen.written(name, replicas=0, **before)).ok
+    answer = kubectl.apply(gen.written(name, replicas=0, **after))
+    assert not answer.ok
+    assert "spec.modelName cannot be" in answer.err
+    assert "make a new YoloDeployment" in answer.err
+    assert kubectl.apply(gen.written(name, replicas=1, **before), "--dry-run=server").ok, "all else may change"

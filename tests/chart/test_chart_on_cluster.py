@@ -1,0 +1,248 @@
+"""The chart on a cluster: installed, tested, upgraded, uninstalled, in namespaces of its own.
+
+The operator serves one of them only, so that it does not meet another one on the same cluster. The CRD belongs to the whole cluster:
+it is left as it was found.
+"""
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import copytree
+from typing import Any
+
+import pytest
+import yaml
+
+from chart import chart_values
+from chart.commands import CHART, CRD, CommandFailed, Manifest, Program, Render, settings_of
+
+pytestmark = pytest.mark.cluster
+
+CRD_NAME = "customresourcedefinition/yolodeployments.yolo-operator.io"
+RESTRICTED = [f"pod-security.kubernetes.io/{mode}=restricted" for mode in ("enforce", "warn")]
+NEEDS_OTHER_CRD = {"ServiceMonitor"}
+
+
+def eventually(check: Callable[[], Any], seconds: float = 120) -> Any:
+    """The check's answer, once it has one; an AssertionError is an answer that is still to come."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return check()
+        except (AssertionError, KeyError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+
+
+@pytest.fixture(scope="module")
+def namespace(kubectl: Program) -> Iterator[Callable[[], str]]:
+    """`namespace()` makes one that admits restricted Pods only; all are deleted at the end."""
+    made: list[str] = []
+
+    def make() -> str:
+        name = f"chart-{uuid.uuid4().hex[:8]}"
+        kubectl("create", "namespace", name)
+        made.append(name)
+        kubectl("label", "namespace", name, *RESTRICTED)
+        return name
+
+    yield make
+    for name in made:
+        kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def crd_as_found(kubectl: Program) -> Iterator[None]:
+    """Who owned the CRD before, and what it said, is put back."""
+    text = kubectl("get", CRD_NAME, "--ignore-not-found", "--show-managed-fields", "-o", "json")
+    yield
+    if text:
+        found = json.loads(text)
+        del found["metadata"]["resourceVersion"]
+        kubectl("replace", "-f", "-", given=json.dumps(found))
+
+
+@dataclass(frozen=True)
+class Release:
+    """An installation of the chart, with an S3 server, that serves one namespace."""
+
+    helm: Program
+    kubectl: Program
+    namespace: str
+    models: str
+
+    def values(self) -> list[str]:
+        return settings_of(
+            {
+                "namespaces": [self.models],
+                "images.operator": "docker.io/yolo-operator/operator:dev",
+                "images.exporter": "docker.io/yolo-operator/exporter:dev",
+                "triton.image": "docker.io/yolo-operator/tritonserver-cpu:24.10",
+                "jobs.retryMinSeconds": 5,
+                "s3.enabled": True,
+            }
+        )
+
+    def install(self, *more: str) -> str:
+        return self.helm("install", "yolo-operator", CHART, "-n", self.namespace, "--wait", "--timeout", "3m", *self.values(), *more)
+
+    def upgrade(self, *more: str, chart: Path = CHART) -> str:
+        return self.helm("upgrade", "yolo-operator", chart, "-n", self.namespace, "--wait", "--timeout", "3m", *self.values(), *more)
+
+    def get(self, what: str, namespace: str = "") -> Any:
+        return json.loads(self.kubectl("-n", namespace or self.namespace, "get", *what.split(), "-o", "json"))
+
+    def operators(self) -> list[Manifest]:
+        pods = self.get("pods -l app.kubernetes.io/component=operator")["items"]
+        return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+
+    def leader(self) -> str:
+        return str(self.get("lease yolo-operator")["spec"]["holderIdentity"])
+
+    def templates(self) -> dict[str, Any]:
+        return {each["metadata"]["name"]: (each["metadata"]["generation"], each["spec"]["template"]) for each in self.get("deployments")["items"]}
+
+    def keys(self, namespace: str = "") -> dict[str, str]:
+        data: dict[str, str] = self.get("secret s3-credentials", namespace)["data"]
+        return data
+
+
+@pytest.fixture(scope="module")
+def release(helm: Program, kubectl: Program, namespace: Callable[[], str], crd_as_found: None) -> Iterator[Release]:
+    made = Release(helm, kubectl, namespace(), namespace())
+    # The CRD may be another's: applied by kubectl, or by the release of an earlier run.
+    made.install("--take-ownership", "--force-conflicts")
+    yield made
+    kubectl("-n", made.models, "delete", "yolodeployments", "--all", "--timeout=60s")
+    helm("uninstall", "yolo-operator", "-n", made.namespace, "--ignore-not-found", "--wait")
+
+
+@pytest.mark.parametrize("values", [pytest.param(values, id=name) for name, values in chart_values.ALL.items()])
+def test_the_api_server_accepts_every_object(render: Render, kubectl: Program, namespace: Callable[[], str], values: Manifest) -> None:
+    target = namespace()
+    if "namespaces" in values:
+        values = values | {"namespaces": [target, namespace()]}
+    objects = [each for each in render(values, namespace=target) if each["kind"] not in NEEDS_OTHER_CRD]
+    for pod in (each for each in objects if each["kind"] == "Pod"):
+        # A dry run makes no ServiceAccount that admission could find.
+        pod["spec"]["serviceAccountName"] = "default"
+    eventually(lambda: kubectl("-n", target, "get", "serviceaccount", "default"))
+    arguments = ("apply", "--server-side", "--dry-run=server", "--validate=strict", "--force-conflicts", "--field-manager=chart-test", "-f", "-")
+    said = kubectl(*arguments, given=yaml.dump_all(objects))
+    assert "Warning" not in said, said
+    assert said.count("serverside-applied") == len(objects)
+
+
+def test_both_replicas_run_and_one_of_them_leads(release: Release) -> None:
+    names = [pod["metadata"]["name"] for pod in release.operators()]
+    assert len(names) == 2
+    assert all(pod["status"]["phase"] == "Running" for pod in release.operators())
+
+    def leading() -> list[str]:
+        logs = {name: release.kubectl("-n", release.namespace, "logs", name) for name in names}
+        found = [name for name, log in logs.items() if '"message": "leading"' in log]
+        assert found
+        return found
+
+    assert eventually(leading, 30) == [release.leader()]
+
+
+def test_helm_test_finds_an_operator_that_leads_and_serves(release: Release) -> None:
+    said = release.helm("test", "yolo-operator", "-n", release.namespace, "--logs")
+    assert "Phase:          Succeeded" in said
+    assert f"one replica leads: {release.leader()}" in said
+
+
+def test_when_the_leader_goes_another_leads(release: Release) -> None:
+    before = eventually(release.leader)
+    release.kubectl("-n", release.namespace, "delete", "pod", before, "--wait=false")
+
+    def another() -> str:
+        holder = release.leader()
+        assert holder in {pod["metadata"]["name"] for pod in release.operators()}
+        assert holder != before
+        return holder
+
+    # Released, not run out: a Lease lasts 15 s.
+    eventually(another, 30)
+    release.kubectl("-n", release.namespace, "rollout", "status", "deployment/yolo-operator", "--timeout=120s")
+
+
+def test_the_command_in_the_notes_copies_the_keys(release: Release) -> None:
+    notes = release.helm("get", "notes", "yolo-operator", "-n", release.namespace)
+    command = notes[notes.index(f"kubectl -n {release.namespace} get secret") : notes.index("/dev/stdin") + len("/dev/stdin")]
+    assert f"-n {release.models} create" in command
+    Program("bash")("-euo", "pipefail", "-c", command)
+    assert release.keys(release.models) == release.keys()
+
+
+def test_the_example_in_the_notes_is_accepted(release: Release) -> None:
+    notes = release.helm("get", "notes", "yolo-operator", "-n", release.namespace)
+    example = notes[notes.index("<<EOF\n") + 6 : notes.index("\nEOF\n")]
+    release.kubectl("-n", release.models, "apply", "--dry-run=server", "--validate=strict", "-f", "-", given=example)
+
+
+def test_its_rights_are_enough_for_a_resource(release: Release) -> None:
+    """As far as weights that are not there: Jobs run, with the default storage and the copied keys, and what they say is reported."""
+    yolo = {
+        "apiVersion": "yolo-operator.io/v1alpha1",
+        "kind": "YoloDeployment",
+        "metadata": {"name": "absent", "namespace": release.models},
+        "spec": {
+            "deletionPolicy": "Delete",
+            "gpu": {"count": 0},
+            "versions": [{"version": 1, "source": {"uri": "s3://models/absent.pt", "secretRef": {"name": "s3-credentials"}}}],
+        },
+    }
+    release.kubectl("apply", "-f", "-", given=json.dumps(yolo))
+
+    def reason() -> str:
+        conditions = release.get("yolodeployment absent", release.models)["status"]["conditions"]
+        (ready,) = (each for each in conditions if each["type"] == "Ready")
+        assert "NotFound" in ready["reason"] or "Missing" in ready["reason"], conditions
+        return str(ready["reason"])
+
+    eventually(reason, 120)
+    release.kubectl("-n", release.models, "delete", "yolodeployment", "absent", "--timeout=90s")
+    logs = release.kubectl("-n", release.namespace, "logs", "-l", "app.kubernetes.io/component=operator", "--tail=-1")
+    assert "orbidden" not in logs
+    assert '"level": "ERROR"' not in logs
+
+
+def test_an_upgrade_that_changes_nothing_restarts_nothing(release: Release) -> None:
+    templates, keys = release.templates(), release.keys()
+    release.upgrade()
+    assert release.templates() == templates
+    assert release.keys() == keys
+
+
+def test_an_upgrade_brings_the_new_crd(release: Release, tmp_path: Path) -> None:
+    changed = copytree(CHART, tmp_path / "chart")
+    text = CRD.read_text()
+    description = "Names an object in the resource's own namespace."
+    assert description in text.replace("''", "'")
+    copy = changed / "files" / "yolodeployments.yaml"
+    copy.write_text(text.replace(description.replace("'", "''"), "Changed by a test.").replace(description, "Changed by a test."))
+    release.upgrade(chart=changed)
+    assert "Changed by a test." in release.kubectl("get", CRD_NAME, "-o", "json")
+    release.upgrade()
+    assert "Changed by a test." not in release.kubectl("get", CRD_NAME, "-o", "json")
+
+
+def test_uninstalling_keeps_the_crd_and_a_new_installation_takes_it_up(release: Release) -> None:
+    uid = json.loads(release.kubectl("get", CRD_NAME, "-o", "json"))["metadata"]["uid"]
+    release.helm("uninstall", "yolo-operator", "-n", release.namespace, "--wait")
+    assert json.loads(release.kubectl("get", CRD_NAME, "-o", "json"))["metadata"]["uid"] == uid
+    with pytest.raises(CommandFailed):
+        release.get("deployment yolo-operator")
+    release.install()
+
+    def one_of_the_new_leads() -> None:
+        assert release.leader() in [pod["metadata"]["name"] for pod in release.operators()]
+
+    # The old holder's rights may go before it can release the Lease, which then runs out.
+    eventually(one_of_the_new_leads, 60)

@@ -1,0 +1,86 @@
+"""What the watches have shown."""
+
+from typing import Any
+
+import gen
+from yolo_operator.controller import kinds
+from yolo_operator.controller.cache import Cache, Key
+from yolo_operator.core import names
+
+KEY = Key("factory", "helmet")
+
+
+def service(version: int, uid: str = "one", owner: str = gen.UID, **metadata: Any) -> dict[str, Any]:
+    meta = {"name": "helmet-v1", "namespace": "factory", "uid": uid, "resourceVersion": str(version), "labels": {names.OWNER: "helmet"}}
+    return {"metadata": meta | {"ownerReferences": [{"uid": owner}]} | metadata}
+
+
+def known(cache: Cache) -> str:
+    live = cache.get(kinds.SERVICE, Key("factory", "helmet-v1"))
+    return "" if live is None else str(live["metadata"]["resourceVersion"])
+
+
+def test_what_is_older_than_what_is_known_is_no_news():
+    cache = Cache()
+    assert cache.put(kinds.SERVICE, service(10))
+    assert not cache.put(kinds.SERVICE, service(9))
+    assert not cache.put(kinds.SERVICE, service(10))
+    assert cache.put(kinds.SERVICE, service(100)), "numbers, not text"
+    assert known(cache) == "100"
+
+
+def test_an_object_made_anew_under_the_same_name_is_news_whatever_its_version():
+    cache = Cache()
+    cache.put(kinds.SERVICE, service(10))
+    assert cache.put(kinds.SERVICE, service(5, uid="two"))
+    assert known(cache) == "5"
+
+
+def test_the_end_of_an_object_does_not_take_its_successor_along():
+    cache = Cache()
+    cache.put(kinds.SERVICE, service(10))
+    cache.put(kinds.SERVICE, service(12, uid="two"))
+    cache.drop(kinds.SERVICE, service(11))
+    assert known(cache) == "12"
+    cache.drop(kinds.SERVICE, service(13, uid="two"))
+    assert known(cache) == ""
+    assert cache.observe(KEY, gen.UID).services == {}
+    cache.drop(kinds.SERVICE, service(13, uid="two"))
+
+
+def test_only_children_of_this_very_owner_are_observed():
+    cache = Cache()
+    cache.put(kinds.SERVICE, service(10, owner="an earlier one of the same name"))
+    assert cache.observe(KEY, gen.UID).services == {}
+    cache.put(kinds.SERVICE, service(11))
+    assert list(cache.observe(KEY, gen.UID).services) == ["helmet-v1"]
+    assert cache.observe(Key("factory", "other"), gen.UID).services == {}
+    assert cache.observe(Key("elsewhere", "helmet"), gen.UID).services == {}
+
+
+def test_a_child_whose_label_was_changed_by_hand_is_not_seen_twice():
+    cache = Cache()
+    cache.put(kinds.SERVICE, service(10))
+    cache.put(kinds.SERVICE, service(11, labels={names.OWNER: "other"}))
+    assert cache.observe(KEY, gen.UID).services == {}
+    cache.put(kinds.SERVICE, service(12))
+    assert cache.observe(KEY, gen.UID).services["helmet-v1"]["metadata"]["resourceVersion"] == "12"
+    assert cache.observe(Key("factory", "other"), gen.UID).services == {}
+
+
+def test_pods_are_kept_without_their_spec_and_objects_with_our_fields_only():
+    cache = Cache()
+    cache.put(kinds.POD, gen.pod() | {"spec": {"containers": []}})
+    (pod,) = cache.observe(KEY, gen.UID).pods
+    assert "spec" not in pod
+    managers = [{"manager": names.FIELD_MANAGER}, {"manager": "kubectl"}]
+    cache.put(kinds.SERVICE, service(10, managedFields=managers))
+    live = cache.get(kinds.SERVICE, Key("factory", "helmet-v1"))
+    assert live is not None
+    assert live["metadata"]["managedFields"] == managers[:1]
+    assert (live["apiVersion"], live["kind"]) == ("v1", "Service")
+
+
+def test_keys_of_children_are_their_owners():
+    assert Key.owner_of(service(1)) == KEY
+    assert Key.owner_of({"metadata": {"namespace": "factory"}}).name == ""

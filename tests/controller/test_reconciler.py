@@ -1,0 +1,294 @@
+"""One pass: what is written, what is not, and what is said where writing fails."""
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+
+import gen
+from world import FakeKube, World
+from yolo_operator.controller import kinds, reconciler
+from yolo_operator.controller.cache import Cache, Key
+from yolo_operator.controller.kube import Conflict, Missing, NamespaceTerminating, error_of
+from yolo_operator.controller.queue import Queue
+from yolo_operator.controller.reconciler import Reconciler
+from yolo_operator.core import names
+from yolo_operator.core.errors import InvalidSpec, NotReady, OperatorError, Unavailable
+
+KEY = Key("factory", "helmet")
+
+
+class Stage:
+    """A reconciler over a world; `see` shows the cache what the watches would."""
+
+    def __init__(self, world: World | None = None) -> None:
+        self.world = world or World()
+        self.kube = FakeKube(self.world)
+        self.queue: Queue[Key] = Queue()
+        self.restart()
+
+    def restart(self) -> None:
+        """A new process: nothing is remembered."""
+        self.cache = Cache()
+        self.reconciler = Reconciler(
+            kube=self.kube,  # type: ignore[arg-type]
+            cache=self.cache,
+            queue=self.queue,
+            defaults=gen.DEFAULTS,
+            now=lambda: self.world.now,
+        )
+
+    def see(self) -> None:
+        """All watches catch up."""
+        for name, store in self.world.objects.items():
+            kind = kinds.BY_NAME[name]
+            for gone in [body for body in self.cache.all(kind) if body["metadata"]["name"] not in store]:
+                self.cache.drop(kind, gone)
+            for live in store.values():
+                self.cache.drop(kind, live)
+                self.cache.put(kind, live)
+        self.cache.drop(kinds.YOLO, self.world.body)
+        self.cache.put(kinds.YOLO, self.world.body)
+
+    def passes(self, count: int = 1, *, blind: bool = False) -> list[tuple[str, str]]:
+        """Some passes; what they wrote."""
+        self.kube.writes.clear()
+
+        async def main() -> None:
+            for _ in range(count):
+                if not blind:
+                    self.see()
+                self.went_well = await self.reconciler.reconcile(KEY)
+
+        asyncio.run(main())
+        return list(self.kube.writes)
+
+    def condition(self, kind: str) -> tuple[str, str]:
+        (found,) = [c for c in self.world.body["status"]["conditions"] if c["type"] == kind]
+        return found["status"], found["reason"]
+
+    def message(self) -> str:
+        (found,) = [c for c in self.world.body["status"]["conditions"] if c["type"] == "Ready"]
+        return str(found.get("message", ""))
+
+
+def at_rest(**spec: Any) -> Stage:
+    world = World(**spec)
+    world.run()
+    stage = Stage(world)
+    stage.passes(2)
+    return stage
+
+
+def test_the_first_pass_writes_the_service_the_job_and_the_status():
+    stage = Stage()
+    writes = stage.passes()
+    assert [verb for verb, _ in writes] == ["apply", "create", "status"]
+    assert stage.condition("Ready") == ("False", "Building")
+    assert stage.went_well
+
+
+def test_the_second_pass_writes_nothing():
+    stage = Stage()
+    stage.passes()
+    assert stage.passes() == []
+    assert stage.passes(blind=True) == []
+
+
+def test_at_rest_nothing_is_written_not_even_by_a_new_process():
+    stage = at_rest(replicas=3)
+    assert stage.condition("Ready") == ("True", "Serving")
+    assert stage.passes(3) == []
+    stage.restart()
+    assert stage.passes(3) == []
+
+
+def test_a_pass_that_sees_an_old_state_does_no_harm():
+    stage = Stage()
+    stage.passes(2, blind=False)
+    stage.world.build_succeeds()
+    assert stage.passes(blind=True) == [], "it has not heard of the end of the build"
+    assert ("apply", "helmet-v1") in stage.passes()
+
+
+def test_from_nothing_to_serving():
+    stage = Stage()
+    stage.passes()
+    stage.world.build_succeeds()
+    stage.passes()
+    stage.world.start_pods()
+    stage.passes()
+    stage.world.end_one(stage.world.jobs("verify")[0], gen.outcome(result=gen.verification()))
+    assert [verb for verb, _ in stage.passes()].count("gate") == 1
+    stage.world.start_pods()
+    stage.passes()
+    assert stage.condition("Ready") == ("True", "Serving")
+    assert "Serving" in [reason for reason, _ in stage.kube.events]
+
+
+def test_drift_made_by_hand_is_put_back():
+    stage = at_rest()
+    stage.world.objects["Service"]["helmet"]["spec"]["selector"] = {"somebody": "else"}
+    assert stage.passes() == [("apply", "helmet")]
+    assert stage.passes() == []
+
+
+def test_who_changes_it_again_and_again_is_named_and_left_alone():
+    stage = at_rest()
+    for _ in range(reconciler.DRIFT_FIGHT_TIMES):
+        stage.world.objects["Service"]["helmet"]["spec"]["selector"] = {"somebody": "else"}
+        assert ("apply", "helmet") in stage.passes()
+    stage.world.objects["Service"]["helmet"]["spec"]["selector"] = {"somebody": "else"}
+    assert ("apply", "helmet") not in stage.passes()
+    assert stage.condition("Ready") == ("False", "DriftFight")
+    assert "spec.selector" in stage.message()
+    assert not stage.went_well
+    assert stage.world.objects["Deployment"], "the rest is looked after"
+
+
+def test_another_change_of_the_spec_is_no_fight():
+    stage = at_rest()
+    for replicas in (2, 3, 4, 5, 6, 7):
+        stage.world.edit(replicas=replicas)
+        assert ("apply", "helmet-v1") in stage.passes()
+
+
+def test_a_foreign_object_of_the_name_is_reported_and_the_others_still_applied():
+    stage = Stage(World())
+    stage.world.run()
+    stage.world.objects["Service"].pop("helmet")
+    stage.world.objects["PodDisruptionBudget"].clear()
+    stage.kube.foreign.add(("Service", "helmet"))
+    writes = stage.passes()
+    assert ("apply", "helmet-v1") in writes, "the budget"
+    assert stage.world.objects["PodDisruptionBudget"]
+    assert stage.condition("Ready") == ("False", "NameConflict")
+    assert stage.condition("Reconciling") == ("True", "NameConflict")
+    assert stage.condition("Stalled")[0] == "False"
+    assert not stage.went_well
+    stage.kube.foreign.clear()
+    stage.passes()
+    assert stage.condition("Ready") == ("True", "Serving"), "and it heals"
+
+
+@pytest.mark.parametrize(
+    ("error", "stalled", "well"),
+    [
+        pytest.param(InvalidSpec("Rejected", "spec.template is wrong"), True, True, id="refused"),
+        pytest.param(Unavailable("ApiServerError", "500: oops"), False, False, id="an error of the server"),
+        pytest.param(NotReady("TooManyRequests", "later"), False, True, id="too many requests"),
+    ],
+)
+def test_the_status_is_written_on_failure(error, stalled, well):
+    stage = Stage()
+    stage.kube.faults["create", "Job"] = error
+    writes = stage.passes()
+    assert [verb for verb, _ in writes] == ["apply", "create", "status"]
+    assert stage.condition("Ready") == ("False", error.reason)
+    assert stage.condition("Stalled")[0] == str(stalled)
+    assert stage.went_well is well
+
+
+@pytest.mark.parametrize("verb", ["delete", "gate"])
+def test_what_is_refused_while_deleting_or_letting_in_is_reported(verb):
+    stage = Stage()
+    stage.world.run()
+    if verb == "delete":
+        stage.world.create(gen.merged(stage.world.only_job("build"), {"metadata": {"name": "late"}}))
+    else:
+        for pod in stage.world.pods():
+            pod["status"]["conditions"] = [{"type": "ContainersReady", "status": "True"}]
+    name = "late" if verb == "delete" else stage.world.pods()[0]["metadata"]["name"]
+    stage.kube.faults[verb, name] = Unavailable("Forbidden", "no")
+    stage.passes()
+    assert stage.condition("Ready") == ("False", "Forbidden")
+
+
+def test_a_spec_that_cannot_be_read_is_stalled_and_says_where():
+    stage = Stage()
+    stage.world.body["spec"]["replicas"] = "many"
+    stage.passes()
+    assert stage.condition("Stalled") == ("True", "InvalidSpec")
+    assert "spec.replicas" in stage.message()
+    assert stage.went_well, "there is nothing to try again"
+
+
+def test_a_fault_of_ours_is_said_in_the_status_too(monkeypatch, caplog):
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(reconciler, "plan", broken)
+    stage = Stage()
+    with caplog.at_level(logging.ERROR):
+        stage.passes()
+    assert not stage.went_well
+    assert stage.condition("Ready") == ("False", "InternalError")
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_resource_that_is_gone_is_no_trouble():
+    stage = Stage()
+    assert asyncio.run(stage.reconciler.reconcile(KEY)) is True
+    assert stage.kube.writes == []
+
+
+def test_a_resource_that_goes_while_its_status_is_written_is_no_trouble():
+    stage = Stage()
+    stage.kube.faults["status", "helmet"] = Missing("NotFound", "gone")
+    stage.passes()
+    assert stage.went_well
+
+
+def test_the_finalizer_comes_and_goes_with_the_policy():
+    stage = at_rest()
+    stage.world.edit(deletionPolicy="Delete")
+    assert ("finalizer", "helmet") in stage.passes()
+    assert stage.world.body["metadata"]["finalizers"] == [names.FINALIZER]
+    assert stage.passes() == []
+    stage.world.edit(deletionPolicy="Retain")
+    assert ("finalizer", "helmet") in stage.passes()
+    assert stage.world.body["metadata"]["finalizers"] == []
+
+
+def test_in_a_namespace_that_is_being_deleted_the_finalizer_goes_with_an_event():
+    stage = at_rest(deletionPolicy="Delete")
+    stage.world.body["metadata"]["deletionTimestamp"] = "2026-11-22T04:00:00Z"
+    stage.passes()
+    stage.kube.faults["create", "Job"] = NamespaceTerminating("NamespaceTerminating", "being terminated")
+    stage.passes()
+    assert stage.world.body["metadata"]["finalizers"] == []
+    assert any(reason == "RetainedInStorage" and "s3://models/yolo/factory/helmet" in message for reason, message in stage.kube.events)
+
+
+def test_one_line_per_pass(caplog):
+    stage = Stage()
+    with caplog.at_level(logging.INFO):
+        stage.passes()
+    (record,) = [record for record in caplog.records if record.message == "reconciled"]
+    assert (record.namespace, record.resource, record.generation) == ("factory", "helmet", 1)
+
+
+def answer(message: str = "no", *causes: str) -> dict[str, Any]:
+    return {"message": message, "details": {"causes": [{"reason": cause} for cause in causes]}}
+
+
+@pytest.mark.parametrize(
+    ("code", "body", "kind", "reason"),
+    [
+        (404, answer(), Missing, "NotFound"),
+        (409, answer(), Conflict, "Conflict"),
+        (403, answer("being terminated", "NamespaceTerminating"), NamespaceTerminating, "NamespaceTerminating"),
+        (403, answer(), Unavailable, "Forbidden"),
+        (400, answer(), InvalidSpec, "Rejected"),
+        (422, answer(), InvalidSpec, "Rejected"),
+        (429, answer(), NotReady, "TooManyRequests"),
+        (500, answer(), Unavailable, "ApiServerError"),
+        (401, {}, Unavailable, "ApiServerError"),
+        (503, {"message": None, "details": None}, Unavailable, "ApiServerError"),
+    ],
+)
+def test_what_an_error_of_the_api_server_means(code, body, kind, reason):
+    error: OperatorError = error_of("PATCH", "/api/v1", code, body)
+    assert type(error) is kind
+    assert error.reason == reason

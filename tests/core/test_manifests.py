@@ -1,0 +1,123 @@
+"""The manifests, whole: as goldens to read, and the promises in them that a reader could miss."""
+
+from typing import Any
+
+import pytest
+
+import gen
+import manifests
+from yolo_operator.core import contract, names
+from yolo_operator.core.resources import job, triton
+
+JOBS = [manifests.build_job, manifests.build_job_full, manifests.verify_job, manifests.prune_job]
+
+
+@pytest.mark.parametrize("name", manifests.GOLDENS)
+def test_golden(name, golden):
+    golden.check_yaml(name, manifests.GOLDENS[name]())
+
+
+def containers(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    spec = manifest["spec"]["template"]["spec"]
+    return [*spec.get("initContainers", ()), *spec["containers"]]
+
+
+def names_of_env(container: dict[str, Any]) -> set[str]:
+    return {entry["name"] for entry in container.get("env", ())}
+
+
+def test_the_export_container_has_no_credential_and_no_say():
+    (export,) = [container for container in containers(manifests.build_job()) if container["name"] == "export"]
+    assert export["env"] == []
+    assert [(mount["mountPath"], mount.get("readOnly", False)) for mount in export["volumeMounts"]] == [
+        ("/work/check", True),
+        ("/work/source", True),
+        ("/work/export", False),
+        ("/tmp", False),
+    ]
+    template = manifests.build_job()["spec"]["template"]
+    assert template["spec"]["automountServiceAccountToken"] is False
+    assert template["metadata"]["annotations"] == {"eks.amazonaws.com/skip-containers": "export"}
+
+
+def test_the_containers_of_a_build_run_in_order():
+    assert [container["name"] for container in containers(manifests.build_job())] == ["check", "fetch", "export", "publish"]
+
+
+@pytest.mark.parametrize("make", JOBS)
+def test_the_name_of_a_job_leaves_out_the_images_and_nothing_else(make, monkeypatch):
+    before = make()["metadata"]["name"]
+    monkeypatch.setattr(gen, "DEFAULTS", gen.DEFAULTS.__class__(operator_image="a", exporter_image="b", triton_image="c"))
+    assert make()["metadata"]["name"] == before
+    monkeypatch.setattr(gen, "DEFAULTS", gen.DEFAULTS.__class__(operator_image="a", exporter_image="b", triton_image="c", cluster_name="other"))
+    assert (make()["metadata"]["name"] == before) is (make is manifests.verify_job)
+
+
+def test_the_longest_name_still_fits_into_a_label():
+    resource = gen.yolo(name="a" * 40, versions=[gen.version(99999)])
+    name = job.build(resource, resource.spec.versions[0], gen.DEFAULTS)["metadata"]["name"]
+    artifact = contract.Artifact.model_validate(gen.artifact_of(resource, 99999))
+    verify = job.verify(resource, resource.spec.versions[0], artifact, gen.pod(), gen.DEFAULTS)["metadata"]["name"]
+    assert max(len(name), len(verify)) <= 63
+
+
+def test_selectors_never_select_the_pods_of_jobs():
+    for make in JOBS:
+        assert make()["spec"]["template"]["metadata"]["labels"][names.COMPONENT] != names.TRITON
+    assert manifests.service_manifest()["spec"]["selector"][names.COMPONENT] == names.TRITON
+
+
+@pytest.mark.parametrize("name", manifests.GOLDENS)
+def test_owner_references_do_not_hold_up_the_owners_deletion(name):
+    (reference,) = manifests.GOLDENS[name]()["metadata"]["ownerReferences"]
+    assert (reference["controller"], reference["blockOwnerDeletion"]) == (True, False)
+
+
+def test_triton_reads_with_the_read_only_keys_where_there_are_some():
+    def secret(manifest: dict[str, Any]) -> str:
+        entry = next(entry for entry in containers(manifest)[-1]["env"] if entry["name"] == "AWS_ACCESS_KEY_ID")
+        return str(entry["valueFrom"]["secretKeyRef"]["name"])
+
+    assert secret(manifests.deployment()) == "s3-readonly"
+    assert secret(manifests.deployment_cpu()) == "s3-credentials"
+
+
+def test_workload_identity_needs_no_keys():
+    resource = gen.yolo(storage={"secretRef": None})
+    made = job.build(resource, resource.spec.versions[0], gen.DEFAULTS)
+    assert set().union(*map(names_of_env, containers(made))) == set()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "url"),
+    [
+        pytest.param("http://s3.storage.svc:8333", "s3://http://s3.storage.svc:8333/models/yolo", id="as Triton wants it"),
+        pytest.param("https://s3.storage.svc:8333/", "s3://https://s3.storage.svc:8333/models/yolo", id="without the last slash"),
+        pytest.param(None, "s3://models/yolo", id="AWS"),
+    ],
+)
+def test_the_url_of_the_repository(endpoint, url):
+    storage = gen.yolo(storage={"endpoint": endpoint}).spec.storage
+    assert storage is not None
+    assert triton.repository_url("s3://models/yolo", storage) == url
+
+
+@pytest.mark.parametrize(
+    ("image", "knows"),
+    [
+        ("nvcr.io/nvidia/tritonserver:25.08-py3", True),
+        ("nvcr.io/nvidia/tritonserver:26.01-py3", True),
+        ("nvcr.io/nvidia/tritonserver:25.07-py3", False),
+        ("tritonserver:24.10", False),
+        ("tritonserver:latest", False),
+        ("host:5000/tritonserver@sha256:" + "0" * 64, False),
+    ],
+)
+def test_the_size_of_requests_is_raised_where_the_release_knows_how(image, knows):
+    made = manifests.deployment(triton={"image": image, "maxBatchSize": 32})
+    assert any(argument.startswith("--http-max-input-size=") for argument in containers(made)[-1]["args"]) is knows
+
+
+def test_a_version_that_shares_no_gpu_tolerates_no_gpu_taint():
+    assert "tolerations" not in manifests.deployment_cpu()["spec"]["template"]["spec"]
+    assert "nvidia.com/gpu" not in containers(manifests.deployment_cpu())[0]["resources"]["limits"]

@@ -1,0 +1,388 @@
+"""From a published revision to pods that take requests, and from one version to the next."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+import gen
+from world import World
+from yolo_operator.core import names
+
+
+def started(**spec: Any) -> World:
+    """A World whose build has ended and whose pods wait behind their gate."""
+    world = World(**spec)
+    world.turn()
+    for version in world.yolo.spec.versions:
+        world.build_succeeds(version.version)
+    world.turn()
+    world.start_pods()
+    return world
+
+
+def serving(**spec: Any) -> World:
+    """A World at rest."""
+    world = World(**spec)
+    world.run()
+    assert world.condition("Ready") == ("True", "Serving"), world.message()
+    world.opened.clear()
+    return world
+
+
+def address(job: dict[str, Any]) -> str:
+    (argument,) = [arg for arg in job["spec"]["template"]["spec"]["containers"][0]["args"] if arg.startswith("--address=")]
+    return argument.removeprefix("--address=")
+
+
+# Verification.
+
+
+def test_a_pod_of_an_unverified_template_is_asked_by_its_ip():
+    world = started()
+    world.turn()
+    (pod,) = world.pods()
+    assert address(world.only_job("verify")) == pod["status"]["podIP"]
+    assert world.only_job("verify")["metadata"]["labels"][names.POD_TEMPLATE_HASH] == names.label(pod, names.POD_TEMPLATE_HASH)
+    assert world.opened == []
+    assert world.plan.status.versions[0].phase == "Verifying"
+
+
+def test_of_several_pods_the_oldest_that_answers_is_asked():
+    world = started(replicas=3)
+    first, second, _ = world.pods()
+    first["status"]["conditions"] = []
+    world.turn()
+    assert address(world.only_job("verify")) == second["status"]["podIP"]
+
+
+def test_if_the_asked_pod_goes_another_is_asked():
+    world = started(replicas=2)
+    world.turn()
+    first, second = world.pods()
+    (old,) = world.jobs("verify")
+    first["metadata"]["deletionTimestamp"] = "2026-11-22T03:00:00Z"
+    world.turn()
+    (new,) = world.jobs("verify")
+    assert new != old
+    assert address(world.objects["Job"][new]) == second["status"]["podIP"]
+
+
+def test_no_pod_answers_no_pod_is_asked():
+    world = started()
+    for pod in world.pods():
+        pod["status"]["conditions"] = []
+    assert world.turn().create == []
+
+
+def test_right_answers_open_the_gate_of_all_pods_of_that_template_and_no_other():
+    world = serving(replicas=3)
+    old = {pod["metadata"]["name"] for pod in world.pods()}
+    world.edit(restartedAt="now")
+    world.turn()
+    world.start_pods()
+    new = {pod["metadata"]["name"] for pod in world.pods()} - old
+    world.turn()
+    assert world.opened == []
+    world.end_one(world.plan.create[0]["metadata"]["name"], gen.outcome(result=gen.verification()))
+    world.turn()
+    assert set(world.opened) == new
+    assert len(world.opened) == 3
+    verified = world.plan.status.versions[0].verified
+    assert len(verified) == 2, "the old template stays verified: its rescheduled pod is let in"
+    assert verified[-1].worst_iou == 0.999
+
+
+def test_a_rescheduled_pod_of_a_verified_template_is_let_in_without_a_job():
+    world = serving()
+    jobs = world.jobs("verify")
+    (pod,) = world.pods()
+    del world.objects["Pod"][pod["metadata"]["name"]]
+    world.start_pods()
+    world.turn()
+    assert world.opened == [world.pods()[0]["metadata"]["name"]]
+    assert world.jobs("verify") == jobs
+
+
+def test_wrong_answers_open_no_gate_and_touch_no_old_pod():
+    world = serving(replicas=2)
+    old = [pod["metadata"]["name"] for pod in world.pods()]
+    world.edit(triton={"image": "tritonserver:next"})
+    world.turn()
+    world.start_pods()
+    world.turn()
+    finished = world.plan.create[0]["metadata"]["name"]
+    others = {name: world.objects["Job"].pop(name) for name in world.jobs() if name != finished}
+    world.end_job("verify", gen.outcome(reason="WrongAnswers", message="a box is off by 40 pixels"), code=42)
+    world.objects["Job"] |= others
+    for seconds in (0, 3600):
+        world.later(seconds)
+        decided = world.turn()
+        assert (decided.let_in, decided.create) == ([], [])
+        assert world.condition("Stalled") == ("True", "WrongAnswers")
+        assert world.plan.status.versions[0].phase == "Failed"
+        assert world.message() == "a box is off by 40 pixels"
+    world.start_pods()
+    assert [name for name in old if name not in world.objects["Pod"]] == []
+
+
+def test_other_limits_ask_again_after_wrong_answers():
+    world = started()
+    world.turn()
+    world.end_job("verify", gen.outcome(reason="WrongAnswers", message="…"), code=42)
+    world.turn()
+    world.edit(rollout={"verify": {"minIoU": 0.5}})
+    assert [made["metadata"]["labels"][names.COMPONENT] for made in world.turn().create] == ["verify"]
+
+
+def test_a_verify_job_that_could_not_ask_is_tried_again():
+    world = started()
+    world.turn()
+    world.end_job("verify", gen.outcome(reason="StorageUnreachable", message="…"), code=1)
+    world.turn()
+    assert world.condition("Reconciling") == ("True", "StorageUnreachable")
+    world.later(60)
+    world.turn()
+    assert len(world.turn().status.versions) == 1
+    assert len(world.jobs("verify")) == 1
+
+
+def test_without_verification_there_is_no_gate_and_no_job():
+    world = World(rollout={"verify": {"enabled": False}})
+    world.run()
+    assert world.condition("Ready") == ("True", "Serving")
+    assert world.condition("Verified") == ("False", "VerificationDisabled")
+    assert "not checked" in world.message()
+    assert world.jobs("verify") == []
+    assert "readinessGates" not in world.objects["Deployment"]["helmet-v1"]["spec"]["template"]["spec"]
+
+
+# Replicas and templates.
+
+
+def test_scaled_to_zero_is_ready():
+    world = serving(replicas=2)
+    world.edit(replicas=0)
+    world.run()
+    assert world.replicas() == {"helmet-v1": 0}
+    assert world.condition("Ready") == ("True", "ScaledToZero")
+
+
+def test_never_started_because_scaled_to_zero_is_ready():
+    world = World(replicas=0)
+    world.run()
+    assert world.condition("Ready") == ("True", "ScaledToZero")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"replicas": 5}, id="replicas"),
+        pytest.param({"rollout": {"progressDeadlineSeconds": 600}}, id="the rollout's deadline"),
+        pytest.param({"rollout": {"verify": {"minIoU": 0.5}}}, id="the limits of verification"),
+        pytest.param({"build": {"resources": {"limits": {"memory": "9Gi"}}}}, id="the build's resources"),
+        pytest.param({"revisionHistoryLimit": 9}, id="the retention"),
+        pytest.param({"deletionPolicy": "Delete"}, id="the deletion policy"),
+    ],
+)
+def test_what_pods_do_not_see_restarts_none_and_builds_nothing(change):
+    world = serving()
+    before, jobs = names.canonical(world.objects["Deployment"]["helmet-v1"]["spec"]["template"]), world.jobs()
+    world.edit(**change)
+    world.turn()
+    assert names.canonical(world.objects["Deployment"]["helmet-v1"]["spec"]["template"]) == before
+    assert world.jobs() == jobs
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"triton": {"image": "tritonserver:next"}}, id="Triton's image"),
+        pytest.param({"restartedAt": "2026-11-22"}, id="a restart"),
+        pytest.param({"nodeSelector": {"gpu": "yes"}}, id="the node selector"),
+        pytest.param({"gpu": {"count": 2}}, id="the number of GPUs"),
+        pytest.param({"triton": {"resources": {"limits": {"memory": "9Gi"}}}}, id="Triton's resources"),
+        pytest.param({"serviceAccountName": "gpu-user"}, id="the service account"),
+        pytest.param({"storage": {"readSecretRef": {"name": "readonly"}}}, id="the secret Triton reads with"),
+    ],
+)
+def test_what_pods_see_makes_a_new_template_of_the_same_revision(change):
+    world = serving()
+    before, revision = world.objects["Deployment"]["helmet-v1"]["spec"]["template"], world.plan.status.versions[0].revision
+    built = world.jobs("build")
+    world.edit(**change)
+    world.turn()
+    after = world.objects["Deployment"]["helmet-v1"]["spec"]["template"]
+    assert after["metadata"]["labels"][names.TEMPLATE] != before["metadata"]["labels"][names.TEMPLATE]
+    assert world.plan.status.versions[0].revision == revision
+    assert world.jobs("build") == built
+
+
+def test_another_release_of_the_operator_restarts_nothing_and_builds_nothing():
+    world = serving()
+    before, jobs = names.canonical(world.objects["Deployment"]["helmet-v1"]), world.jobs()
+    world.defaults = replace(world.defaults, operator_image="operator:next", exporter_image="exporter:next")
+    world.turn()
+    assert [manifest for manifest in world.plan.apply if manifest["kind"] == "Deployment"][0]["spec"] == json.loads(before)["spec"]
+    assert world.jobs() == jobs
+    fresh, again = World(), World()
+    fresh.turn()
+    again.defaults = world.defaults
+    again.turn()
+    assert fresh.jobs() == again.jobs()
+
+
+def test_a_template_that_another_release_rendered_otherwise_is_sent_again_as_it_is():
+    world = serving()
+    live = world.objects["Deployment"]["helmet-v1"]
+    template = json.loads(live["metadata"]["annotations"][names.RENDERED])
+    template["spec"]["shareProcessNamespace"] = True
+    live["metadata"]["annotations"][names.RENDERED] = names.canonical(template)
+    live["spec"]["template"] = template
+    world.edit(replicas=4)
+    world.turn()
+    sent = next(manifest for manifest in world.plan.apply if manifest["kind"] == "Deployment")
+    assert sent["spec"]["template"]["spec"]["shareProcessNamespace"] is True
+    assert sent["spec"]["replicas"] == 4
+    assert json.loads(sent["metadata"]["annotations"][names.RENDERED]) == template
+
+
+def test_fields_of_a_newer_release_in_the_spec_are_read_over():
+    world = serving()
+    before = names.canonical(world.objects["Deployment"]["helmet-v1"]["spec"])
+    jobs = world.jobs()
+    world.edit(traffic={"mode": "Gateway"}, triton={"futureField": 7}, gpu={"sharing": "time"})
+    world.turn()
+    assert names.canonical(world.objects["Deployment"]["helmet-v1"]["spec"]) == before
+    assert world.jobs() == jobs
+
+
+def test_an_annotation_that_somebody_has_spoiled_is_rendered_anew():
+    world = serving()
+    before = names.canonical(world.objects["Deployment"]["helmet-v1"]["spec"])
+    world.objects["Deployment"]["helmet-v1"]["metadata"]["annotations"][names.RENDERED] = "{not json"
+    world.turn()
+    assert names.canonical(world.objects["Deployment"]["helmet-v1"]["spec"]) == before
+
+
+# Versions.
+
+
+def test_two_versions_share_the_replicas():
+    world = serving(replicas=5, versions=[gen.version(1), gen.version(2)])
+    assert world.replicas() == {"helmet-v1": 3, "helmet-v2": 2}
+    assert world.plan.status.display.versions == "1:60 2:40"
+    assert world.plan.status.display.replicas == "5/5"
+
+
+def test_a_version_shrinks_only_when_the_others_are_ready():
+    world = serving(replicas=4)
+    world.edit(versions=[gen.version(1), gen.version(2)])
+    world.turn()
+    assert world.replicas() == {"helmet-v1": 4}
+    world.build_succeeds(2)
+    for _ in range(4):
+        world.turn()
+        assert world.replicas() == {"helmet-v1": 4, "helmet-v2": 2}
+    world.start_pods()
+    world.turn()
+    assert world.replicas()["helmet-v1"] == 4, "version 2 runs but is not verified"
+    world.run()
+    assert world.replicas() == {"helmet-v1": 2, "helmet-v2": 2}
+
+
+def test_scaling_down_shrinks_all_versions_at_once():
+    world = serving(replicas=6, versions=[gen.version(1), gen.version(2)])
+    world.edit(replicas=2)
+    world.turn()
+    assert world.replicas() == {"helmet-v1": 1, "helmet-v2": 1}
+
+
+def test_scaling_down_while_a_version_is_in_trouble_keeps_no_more_than_asked_for():
+    world = serving(replicas=6)
+    world.edit(versions=[gen.version(1), gen.version(2)])
+    world.turn()
+    world.edit(replicas=2)
+    world.turn()
+    assert world.replicas() == {"helmet-v1": 2}
+
+
+def test_a_version_that_is_taken_away_serves_until_the_declared_ones_do():
+    world = serving(replicas=2)
+    template = world.objects["Deployment"]["helmet-v1"]["spec"]["template"]
+    world.edit(versions=[gen.version(2)])
+    world.turn()
+    assert world.objects["Deployment"]["helmet-v1"]["spec"]["template"] == template
+    assert [(entry.version, entry.phase) for entry in world.plan.status.versions] == [(1, "Draining"), (2, "Building")]
+    assert world.condition("Ready")[0] == "False"
+    world.build_succeeds(2)
+    world.turn()
+    assert world.replicas() == {"helmet-v1": 2, "helmet-v2": 2}
+    world.start_pods()
+    world.turn()
+    assert "helmet-v1" in world.replicas()
+    world.run()
+    for kind in ("Deployment", "Service", "PodDisruptionBudget"):
+        assert "helmet-v1" not in world.objects[kind], kind
+    assert world.condition("Ready") == ("True", "Serving")
+    assert [entry.version for entry in world.plan.status.versions] == [2]
+
+
+def test_pods_of_a_version_that_is_taken_away_are_still_let_in():
+    world = serving(replicas=2)
+    world.edit(versions=[gen.version(2)])
+    world.turn()
+    gone = world.pods(1)[0]["metadata"]["name"]
+    del world.objects["Pod"][gone]
+    world.start_pods()
+    world.turn()
+    assert world.opened == [world.pods(1)[-1]["metadata"]["name"]]
+
+
+def test_what_a_crash_has_left_of_a_version_goes_too():
+    world = serving(replicas=2)
+    world.edit(versions=[gen.version(2)])
+    world.run()
+    world.apply(gen.merged(world.objects["Service"]["helmet-v2"], {"metadata": {"name": "helmet-v1", "labels": {names.VERSION: "1"}}}))
+    world.turn()
+    assert sorted(world.objects["Service"]) == ["helmet", "helmet-v2"]
+
+
+def test_one_versions_broken_build_does_not_hold_up_the_others():
+    world = serving(replicas=2)
+    world.edit(versions=[gen.version(1), gen.version(2)])
+    world.turn()
+    (broken,) = [name for name in world.jobs("build") if "-v2-" in name]
+    others = {name: world.objects["Job"].pop(name) for name in world.jobs() if name != broken}
+    world.end_job("build", gen.outcome(reason="WeightsUnreadable", message="…"), code=42)
+    world.objects["Job"] |= others
+    world.turn()
+    assert world.condition("Stalled") == ("True", "WeightsUnreadable")
+    assert world.condition("Available")[0] == "False"
+    assert world.message().startswith("Version 2: ")
+    assert world.replicas() == {"helmet-v1": 2}
+    assert world.plan.status.versions[0].phase != "Failed"
+
+
+# Trouble of serving pods.
+
+
+def test_a_pod_no_node_takes_is_named():
+    world = started(replicas=1)
+    (pod,) = world.pods()
+    pod["status"] |= {
+        "phase": "Pending",
+        "conditions": [gen.unschedulable("0/1 nodes are available: 1 Insufficient nvidia.com/gpu. preemption: 0/1 nodes are available.")],
+    }
+    world.turn()
+    assert world.condition("Reconciling") == ("True", "InsufficientGPU")
+    assert "nvidia.com/gpu" in world.message()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_plan_is_the_same_for_the_same_inputs(count):
+    world = serving(replicas=count)
+    assert world.decide() == world.decide()
+    at_rest = world.decide()
+    assert (at_rest.create, at_rest.delete, at_rest.let_in, at_rest.again_at) == ([], [], [], None)

@@ -1,0 +1,122 @@
+"""Properties of the pure arithmetic: sharing out pods, and what makes a revision."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import gen
+from yolo_operator.core import api, revision
+from yolo_operator.core.resources import job
+from yolo_operator.core.split import split
+
+DIGEST = "c" * 64
+
+
+@given(st.integers(0, 1000), st.lists(st.integers(0, 100), min_size=1, max_size=10))
+def test_shares_add_up_and_nobody_with_a_weight_goes_without(total, weights):
+    shares = split(total, weights)
+    positive = [weight for weight in weights if weight]
+    assert len(shares) == len(weights)
+    assert all(share == 0 for share, weight in zip(shares, weights, strict=True) if weight == 0)
+    if total == 0 or not positive:
+        assert sum(shares) == 0
+        return
+    assert all(share >= 1 for share, weight in zip(shares, weights, strict=True) if weight)
+    lifted = sum(1 for weight in positive if total * weight < sum(weights))
+    assert total <= sum(shares) <= total + lifted
+    assert all(share == 1 or abs(share - total * weight / sum(weights)) < 1 for share, weight in zip(shares, weights, strict=True) if weight)
+
+
+@given(st.integers(10, 1000), st.integers(1, 10))
+def test_equal_weights_differ_by_one_at_most(total, count):
+    shares = split(total, [1] * count)
+    assert sum(shares) == total
+    assert max(shares) - min(shares) <= 1
+
+
+def of(**spec: Any) -> tuple[str, str]:
+    """Revision and export key of version 1."""
+    resource = gen.yolo(**spec)
+    version = resource.spec.versions[0]
+    return revision.revision(resource, version, gen.DEFAULTS), revision.export_key(resource, version, gen.DEFAULTS)
+
+
+BEFORE = of()
+
+EXPORTED_ANEW: list[tuple[str, dict[str, Any]]] = [
+    ("the source", {"versions": [gen.version(source={"uri": "s3://weights/other.pt"})]}),
+    ("the source's endpoint", {"versions": [gen.version(source={"endpoint": "http://other:8333"})]}),
+    ("the digest", {"versions": [gen.version(source={"sha256": DIGEST})]}),
+    ("rebuild", {"versions": [gen.version(rebuild="2026-11-22")]}),
+    ("the image size", {"versions": [gen.version(export={"imageSize": [320]})]}),
+    ("dynamic", {"versions": [gen.version(export={"dynamic": False})]}),
+    ("half", {"versions": [gen.version(export={"half": True})]}),
+    ("simplify", {"versions": [gen.version(export={"simplify": False})]}),
+    ("opset", {"versions": [gen.version(export={"opset": 16})]}),
+    ("nms", {"versions": [gen.version(export={"nms": True})]}),
+    ("the task", {"task": "detect"}),
+]
+PUBLISHED_ANEW: list[tuple[str, dict[str, Any]]] = [
+    ("the model's name", {"modelName": "hat"}),
+    ("the number of the version", {"versions": [gen.version(2, source={"uri": "s3://weights/helmet-v1.pt"})]}),
+    ("the prefix", {"storage": {"uri": "s3://models/other"}}),
+    ("maxBatchSize", {"triton": {"maxBatchSize": 4}}),
+    ("the preferred batch sizes", {"triton": {"dynamicBatching": {"preferredBatchSizes": [4]}}}),
+    ("the queue's delay", {"triton": {"dynamicBatching": {"maxQueueDelayMicroseconds": 7}}}),
+    ("dynamic batching off", {"triton": {"dynamicBatching": {"enabled": False}}}),
+    ("instances", {"triton": {"instances": 2}}),
+    ("warmup", {"triton": {"warmup": False}}),
+    ("TensorRT", {"triton": {"tensorrt": {"enabled": True}}}),
+    ("no GPU", {"gpu": {"count": 0}}),
+]
+THE_SAME: list[tuple[str, dict[str, Any]]] = [
+    ("Triton's image", {"triton": {"image": "tritonserver:next"}}),
+    ("replicas", {"replicas": 9}),
+    ("a second GPU", {"gpu": {"count": 2}}),
+    ("the GPU's name", {"gpu": {"resourceName": "nvidia.com/mig-1g.5gb"}}),
+    ("the engine cache", {"triton": {"tensorrt": {"engineCache": {"persistentVolumeClaim": "engines"}}}}),
+    ("another version besides", {"versions": [gen.version(1), gen.version(2)]}),
+    ("the keys", {"storage": {"secretRef": {"name": "other"}}}),
+    ("the source's keys", {"versions": [gen.version(source={"secretRef": {"name": "other"}})]}),
+    ("a slash at the end of the prefix", {"storage": {"uri": "s3://models/yolo/"}}),
+    ("the build's resources", {"build": {"resources": {"limits": {"memory": "9Gi"}}}}),
+    ("the build's timeout", {"build": {"timeoutSeconds": 60}}),
+    ("verification", {"rollout": {"verify": {"enabled": False}}}),
+    ("a restart", {"restartedAt": "now"}),
+    ("the model's name said aloud", {"modelName": "helmet"}),
+    ("a field of a newer release", {"traffic": {"mode": "Gateway"}}),
+]
+
+
+@pytest.mark.parametrize("spec", [pytest.param(spec, id=name) for name, spec in EXPORTED_ANEW])
+def test_what_the_onnx_follows_from_makes_a_new_revision_and_exports(spec):
+    after = of(**spec)
+    assert after[0] != BEFORE[0]
+    assert after[1] != BEFORE[1]
+
+
+@pytest.mark.parametrize("spec", [pytest.param(spec, id=name) for name, spec in PUBLISHED_ANEW])
+def test_what_the_config_follows_from_makes_a_new_revision_of_the_same_onnx(spec):
+    after = of(**spec)
+    assert after[0] != BEFORE[0]
+    assert after[1] == BEFORE[1]
+
+
+@pytest.mark.parametrize("spec", [pytest.param(spec, id=name) for name, spec in THE_SAME])
+def test_all_else_leaves_the_revision_as_it_is(spec):
+    assert of(**spec) == BEFORE
+
+
+def test_a_revision_is_the_same_in_every_release():
+    """These change only with a decision to publish every model in every cluster anew."""
+    assert BEFORE == ("25c7377fab", "77101d1153a320e5")
+
+
+def test_the_credentials_of_the_storage_do_not_go_to_another_server():
+    resource = gen.yolo(versions=[gen.version(source={"endpoint": "http://other:8333"})])
+    storage = resource.spec.storage
+    assert storage is not None
+    assert job.source_secret(resource.spec.versions[0], storage) is None
+    assert job.source_secret(gen.yolo().spec.versions[0], storage) == api.LocalReference(name="s3-credentials")

@@ -1,0 +1,90 @@
+"""Given: a cluster, an S3 server with other people's weights in it, a running operator, and a namespace for each test."""
+
+import re
+import secrets
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from e2e import storage as s3
+from e2e.cluster import CACHE, WEIGHTS, Cluster, Manifest
+from e2e.operator_process import OperatorProcess
+
+ROOT = Path(__file__).parents[2]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything here needs the cluster."""
+    for item in items:
+        if Path(item.fspath).is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.cluster)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Cluster:
+    """The running cluster, with the CRD of this checkout."""
+    found = Cluster()
+    found.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds" / "yolodeployments.yaml"))
+    found.kubectl("wait", "--for=condition=Established", "crd/yolodeployments.yolo-operator.io", "--timeout=30s")
+    return found
+
+
+@pytest.fixture(scope="session")
+def storage(cluster: Cluster) -> s3.Storage:
+    """The S3 server, with the third-party weights in the bucket `weights`."""
+    version = subprocess.run([CACHE / "tools" / "weed", "version"], capture_output=True, text=True, check=True).stdout
+    found = s3.Storage(cluster, f"{s3.IMAGE}:{re.findall(r'[0-9]+[.][0-9]+', version)[-1]}")
+    for weights in WEIGHTS.glob("*.pt"):
+        found.put("weights", weights.name, weights)
+    return found
+
+
+@pytest.fixture(scope="package")
+def operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    """The operator, running for the whole session; a test that stops it starts it again."""
+    process = OperatorProcess(tmp_path_factory.mktemp("operator") / "operator.log")
+    process.start()
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace of the test's own that enforces the restricted Pod Security Standard, with the storage's keys in it."""
+    name = make_namespace(cluster, re.sub("[^a-z0-9]+", "-", request.node.name.lower())[:40].strip("-"))
+    yield name
+    remove_namespace(cluster, name)
+
+
+def make_namespace(cluster: Cluster, name: str, keys: tuple[str, str] = s3.ADMIN) -> str:
+    """Create a namespace with a name that no earlier run has used: one that is still being deleted holds nobody up."""
+    full = f"e2e-{name[:34]}-{secrets.token_hex(2)}"
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": full, "labels": labels}}, s3.secret(full, keys=keys))
+    # The Pods' service account is made by a controller a moment later.
+    cluster.wait("the default service account", lambda: cluster.get("serviceaccount", full, "default"))
+    return full
+
+
+def remove_namespace(cluster: Cluster, name: str) -> None:
+    """Delete it and do not wait: the next test has another."""
+    cluster.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
+
+
+@pytest.fixture
+def yolo(storage: s3.Storage, operator: OperatorProcess) -> Callable[..., Manifest]:
+    """A YoloDeployment on the CPU with the tests' storage; keywords replace parts of the spec."""
+    operator.start()
+
+    def make(namespace: str, name: str = "model", source: str = "s3://weights/goldmine-detect.pt", **spec: object) -> Manifest:
+        base: Manifest = {
+            "storage": {"uri": "s3://models/yolo", "endpoint": s3.ENDPOINT, "secretRef": {"name": "s3-credentials"}},
+            "versions": [{"version": 1, "source": {"uri": source}}],
+            "triton": {"maxBatchSize": 2, "resources": {"requests": {"cpu": "50m", "memory": "256Mi"}}},
+            "build": {"resources": {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "3Gi"}}},
+            "gpu": {"count": 0},
+        }
+        return {"apiVersion": "yolo-operator.io/v1alpha1", "kind": "YoloDeployment", "metadata": {"name": name, "namespace": namespace}, "spec": base | spec}
+
+    return make

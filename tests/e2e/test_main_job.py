@@ -1,0 +1,101 @@
+"""The main job: other people's weights, applied, exported, published, served, verified, and asked by the unmodified client."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from e2e.cluster import WEIGHTS, Cluster, Manifest
+from e2e.conftest import make_namespace, remove_namespace
+from e2e.storage import Storage
+
+CLIENT_IMAGE = "docker.io/yolo-operator/client:dev"
+CLIENT_SCRIPT = Path(__file__).with_name("client.py")
+PICTURES = ("bus.jpg", "zidane.jpg")
+
+
+@pytest.fixture(scope="module")
+def client(cluster: Cluster) -> Iterator[Callable[..., Manifest]]:
+    """A Pod with the unmodified Ultralytics client and the local weights; gives what both find on the same pictures."""
+    namespace = make_namespace(cluster, "client")
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "client", "namespace": namespace},
+        "spec": {
+            "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [
+                {
+                    "name": "client",
+                    "image": CLIENT_IMAGE,
+                    "command": ["sleep", "infinity"],
+                    "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+                    "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+                }
+            ],
+            "volumes": [{"name": "tmp", "emptyDir": {}}],
+        },
+    }
+    cluster.apply(pod)
+    cluster.kubectl("wait", "-n", namespace, "--for=condition=Ready", "pod/client", "--timeout=120s", timeout=130)
+    for path in (CLIENT_SCRIPT, *(WEIGHTS / name for name in PICTURES)):
+        cluster.kubectl("cp", "-n", namespace, str(path), f"client:/tmp/{path.name}")
+
+    def compare(weights: str, task: str, url: str) -> Manifest:
+        cluster.kubectl("cp", "-n", namespace, str(WEIGHTS / weights), f"client:/tmp/{weights}")
+        pictures = [f"/tmp/{name}" for name in PICTURES]
+        answer = cluster.exec(namespace, "client", "python3", "/tmp/client.py", f"/tmp/{weights}", task, url, *pictures)
+        found: Manifest = json.loads(answer.strip().splitlines()[-1])
+        return found
+
+    compare.namespace = namespace  # type: ignore[attr-defined]
+    yield compare
+    remove_namespace(cluster, namespace)
+
+
+@pytest.mark.parametrize(
+    ("weights", "task"),
+    [
+        pytest.param("goldmine-detect.pt", "detect", id="other people's detect weights"),
+        pytest.param("fibrils-obb.pt", "obb", id="other people's obb weights"),
+    ],
+)
+def test_served_model_finds_what_the_local_weights_find(
+    cluster: Cluster, namespace: str, yolo: Callable[..., Manifest], client: Callable[..., Manifest], weights: str, task: str
+) -> None:
+    cluster.apply(yolo(namespace, source=f"s3://weights/{weights}", task=task))
+
+    served = cluster.wait_ready(namespace, "model")["status"]
+
+    assert served["task"] == task
+    assert served["versions"][0]["verified"][0]["worstIoU"] > 0.99
+    for url in (served["url"], served["grpcUrl"]):
+        found = client(weights, task, url)
+        assert found["detections"] > 0, "the pictures show nothing: the comparison would be empty"
+        assert found["local"] == found["remote"], f"{url}: not as many objects, or others"
+        assert found["worstIoU"] > 0.99
+        assert found["worstScoreDifference"] < 0.01
+
+
+@pytest.mark.parametrize("task", ["detect", pytest.param("segment"), "pose", "obb", "classify"])
+def test_every_task_goes_from_an_architecture_to_verified_answers(
+    cluster: Cluster, namespace: str, yolo: Callable[..., Manifest], storage: Storage, architectures: dict[str, bytes], task: str
+) -> None:
+    name, text = f"yolo11n-{task}.yaml", architectures[task]
+    size = [224, 224] if task == "classify" else [320, 320]
+    version = {"version": 1, "source": {"uri": storage.put("weights", name, text)}, "export": {"imageSize": size}}
+
+    cluster.apply(yolo(namespace, task=task, versions=[version]))
+
+    status = cluster.wait_ready(namespace, "model")["status"]
+    assert status["versions"][0]["artifact"]["task"] == task
+    assert status["versions"][0]["artifact"]["imageSize"] == size
+
+
+@pytest.fixture(scope="module")
+def architectures(cluster: Cluster, client: Callable[..., Manifest]) -> dict[str, bytes]:
+    """Ultralytics' own architecture files, read from the package in the client Pod."""
+    code = "import ultralytics, pathlib; print(pathlib.Path(ultralytics.__file__).parent / 'cfg/models/11')"
+    folder = cluster.exec(client.namespace, "client", "python3", "-c", code).strip().splitlines()[-1]
+    suffixes = {"detect": "", "segment": "-seg", "pose": "-pose", "obb": "-obb", "classify": "-cls"}
+    return {task: cluster.exec(client.namespace, "client", "cat", f"{folder}/yolo11{suffix}.yaml").encode() for task, suffix in suffixes.items()}

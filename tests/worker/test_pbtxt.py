@@ -1,0 +1,63 @@
+"""Goldens of config.pbtxt, each read by Triton's own schema. UPDATE_GOLDEN=1 writes them anew."""
+
+import ast
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import yolo_models
+from tritonclient.grpc import model_config_pb2 as pb
+
+from yolo_operator.core.triton import metadata
+from yolo_operator.core.triton.config import ServingOptions, TensorRT, configure
+from yolo_operator.worker import pbtxt
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+sys.path.append(str(Path(__file__).parent.parent / "core" / "triton"))
+from yolo_values import description, serving  # noqa: E402
+
+TENSORRT = TensorRT(precision="FP16", max_workspace_bytes=3 << 30, cache_directory="/var/cache/tensorrt")
+ROWS = {
+    "detect_cpu_b8": (description(), serving(preferred_batch_sizes=(4, 8), max_queue_delay_microseconds=100)),
+    "detect_cpu_b0": (description(), serving(max_batch_size=0)),
+    "detect_cpu_b1": (description(), serving(max_batch_size=1, warmup=False)),
+    "detect_static_b0": (description(batch=2), serving(max_batch_size=0)),
+    "segment_gpu_b4": (description("segment"), serving(gpu=True, max_batch_size=4, instances=2)),
+    "pose_gpu_tensorrt_b4": (description("pose"), serving(gpu=True, max_batch_size=4, tensorrt=TENSORRT)),
+    "obb_cpu_b2": (description("obb"), serving(max_batch_size=2, dynamic_batching=False)),
+    "classify_cpu_b2": (description("classify", image_size=[224, 224]), serving(max_batch_size=2)),
+    "detect_names_b1": (description(names=['it\'s "quoted"', "two\nlines {} 中文"]), serving(max_batch_size=1)),
+}
+
+
+@pytest.mark.parametrize("name", list(ROWS))
+def test_config_matches_its_golden_and_triton_s_schema(name):
+    model, options = ROWS[name]
+    text = pbtxt.render(configure(model, options))
+    path = GOLDEN / f"{name}.pbtxt"
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(text, encoding="utf-8")
+    assert text == path.read_text(encoding="utf-8")
+    parsed = pbtxt.parse(text)
+    assert parsed == pbtxt.message(configure(model, options))
+    assert ast.literal_eval(parsed.parameters["metadata"].string_value) == metadata.metadata(model)
+
+
+@pytest.mark.parametrize("size", [0, 1, 8])
+def test_max_batch_size_is_always_written(size):
+    text = pbtxt.render(configure(description(), serving(max_batch_size=size)))
+    assert text.count("max_batch_size:") == 1
+    assert f"\nmax_batch_size: {size}\n" in text
+
+
+def test_the_same_values_are_the_same_bytes():
+    model = yolo_models.description()
+    options = ServingOptions(model_name="m", version=3, gpu=True, max_batch_size=4, tensorrt=TENSORRT)
+    assert len({pbtxt.render(configure(model, options)) for _ in range(20)}) == 1
+
+
+def test_only_the_wanted_version_is_served():
+    parsed = pbtxt.parse(pbtxt.render(configure(description(), serving(version=7))))
+    assert list(parsed.version_policy.specific.versions) == [7]
+    assert isinstance(parsed, pb.ModelConfig)

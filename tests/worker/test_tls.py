@@ -1,0 +1,81 @@
+"""https with a CA of one's own: S3 and http sources."""
+
+import shutil
+import ssl
+import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from yolo_operator.core.contract import Verdict
+from yolo_operator.core.errors import Unavailable
+from yolo_operator.worker import fetch, storage, verdict
+
+pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")
+
+ABSENT = b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code><Message>absent</Message></Error>"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        weights = self.path.endswith(".pt")
+        body = b"weights" if weights else ABSENT
+        self.send_response(200 if weights else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tls")
+    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "ca.pem")]
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *subject, *files], check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture
+def endpoint(certificate, keys):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate / "ca.pem", certificate / "key.pem")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    yield f"https://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_s3_with_its_ca(endpoint, certificate):
+    options = storage.StorageOptions(endpoint=endpoint, ca_bundle=str(certificate / "ca.pem"))
+    assert storage.Repository("s3://models/a", options).read("key", 10) is None
+
+
+def test_s3_without_its_ca(endpoint):
+    with pytest.raises(Unavailable) as caught:
+        storage.Repository("s3://models/a", storage.StorageOptions(endpoint=endpoint)).read("key", 10)
+    assert caught.value.reason == "StorageUnreachable"
+    assert "spec.storage.caBundleRef" in caught.value.message
+
+
+def fetched(tmp_path, endpoint, ca_bundle):
+    verdict.write(tmp_path / "check", Verdict(state="missing"))
+    options = storage.StorageOptions(ca_bundle=ca_bundle)
+    directories = {"check_directory": tmp_path / "check", "source_directory": tmp_path / "source"}
+    return fetch.run(fetch.FetchOptions(uri=f"{endpoint}/a.pt", storage=options, timeout=10, **directories))
+
+
+def test_a_source_with_its_ca(tmp_path, endpoint, certificate):
+    assert fetched(tmp_path, endpoint, str(certificate / "ca.pem")).size_bytes == 7
+
+
+def test_a_source_without_its_ca(tmp_path, endpoint):
+    with pytest.raises(Unavailable) as caught:
+        fetched(tmp_path, endpoint, "")
+    assert caught.value.reason == "SourceUnreachable"
+    assert "caBundleRef" in caught.value.message

@@ -1,0 +1,76 @@
+"""What publish writes, a real Triton loads from a real S3, and verify believes it or not."""
+
+import pytest
+import triton_server
+import yolo_models
+
+from yolo_operator.core.errors import InvalidSpec
+from yolo_operator.core.triton.config import ServingOptions
+from yolo_operator.worker import publish, verify
+from yolo_operator.worker.triton_client import GrpcClient, HttpClient
+
+REVISION = "0123456789"
+
+pytestmark = pytest.mark.skipif(
+    not triton_server.BACKEND.exists() or triton_server.library_folder() is None, reason="needs the CPU backend and a shared libpython"
+)
+
+
+def published(repository, tmp_path, model, serving, **changes):
+    pod = yolo_models.build_pod(tmp_path / "pod", model, **changes)
+    return publish.run(
+        repository,
+        publish.PublishOptions(
+            revision=REVISION,
+            export_key="key",
+            cluster_name="c1",
+            serving=ServingOptions(**({"model_name": "helmet", "version": 3, "gpu": False} | serving)),
+            check_directory=pod.check,
+            source_directory=pod.source,
+            export_directory=pod.export,
+        ),
+    )
+
+
+def verified(repository, weed, tmp_path):
+    with triton_server.running(f"s3://{weed}/{repository.root.removeprefix('s3://')}/{REVISION}", tmp_path / "triton.log") as (http, grpc):
+        clients = [HttpClient("127.0.0.1", http, "helmet", 3), GrpcClient("127.0.0.1", grpc, "helmet", 3)]
+        return verify.run(repository, clients, verify.VerifyOptions(revision=REVISION, model_name="helmet", version=3, timeout=30))
+
+
+@pytest.mark.parametrize(
+    ("model", "serving", "changes"),
+    [
+        pytest.param({}, {"max_batch_size": 4, "preferred_batch_sizes": (2,)}, {"names": ['it\'s "x"', "中文\n{}"]}, id="batches, and names"),
+        pytest.param({}, {"max_batch_size": 0}, {}, id="no batching"),
+        pytest.param({"batch": 2, "size": 64}, {"max_batch_size": 0}, {"batch": 2, "dynamic": False}, id="a fixed batch"),
+    ],
+)
+def test_a_published_revision_loads_and_verifies(repository, weed, tmp_path, model, serving, changes):
+    published(repository, tmp_path, yolo_models.detector(**model), serving, **changes)
+    found = verified(repository, weed, tmp_path)
+    assert found.worst_iou > 0.999
+    assert found.latency_milliseconds > 0
+
+
+def test_edited_weights_are_wrong_answers(repository, weed, tmp_path):
+    published(repository, tmp_path, yolo_models.detector(), {"max_batch_size": 2})
+    repository.write(f"{REVISION}/helmet/3/model.onnx", yolo_models.detector(seed=5).SerializeToString(), "")
+    with pytest.raises(InvalidSpec) as caught:
+        verified(repository, weed, tmp_path)
+    assert caught.value.reason == "WrongAnswers"
+
+
+def test_another_configuration_is_found_out(repository, weed, tmp_path):
+    published(repository, tmp_path, yolo_models.detector(), {"max_batch_size": 2})
+    key = f"{REVISION}/helmet/config.pbtxt"
+    published_text = repository.read(key, 10**6)
+    repository.write(key, published_text.replace(b"count: 1", b"count: 2"), "")
+    with triton_server.running(f"s3://{weed}/{repository.root.removeprefix('s3://')}/{REVISION}", tmp_path / "triton.log") as (http, grpc):
+        repository.write(key, published_text, "")
+        clients = [HttpClient("127.0.0.1", http, "helmet", 3), GrpcClient("127.0.0.1", grpc, "helmet", 3)]
+        for client in clients:
+            with pytest.raises(InvalidSpec) as caught:
+                verify.run(repository, [client], verify.VerifyOptions(revision=REVISION, model_name="helmet", version=3, timeout=30))
+            assert caught.value.reason == "ConfigMismatch"
+            assert "instance_group[0].count" in caught.value.message

@@ -1,0 +1,166 @@
+"""verify against servers made of values; against a real Triton in test_triton.py."""
+
+import copy
+
+import numpy as np
+import pytest
+import yolo_models
+
+from yolo_operator.core.contract import MANIFEST
+from yolo_operator.core.errors import InvalidSpec, NotReady, OperatorError, Unavailable
+from yolo_operator.core.triton.config import ServingOptions
+from yolo_operator.worker import pbtxt, publish, revisions, verify
+
+REVISION = "0123456789"
+
+
+class Server:
+    """A Triton that does what it is told to."""
+
+    protocol = "HTTP"
+
+    def __init__(self, model, config, manifest):
+        self.model, self.served, self.manifest = model, config, manifest
+        self.unready = 0
+        self.batches: list[int] = []
+
+    def ready(self):
+        self.unready -= 1
+        return self.unready < 0
+
+    def metadata(self):
+        onnx = self.manifest.model.onnx
+        shown = {kind: [tensor.model_dump() for tensor in getattr(onnx, kind)] for kind in ("inputs", "outputs")}
+        return shown | {"versions": ["1"]}
+
+    def config(self):
+        return self.served
+
+    def infer(self, tensor, array):
+        self.batches.append(len(array))
+        one = yolo_models.answers(self.model, array[:1])
+        return {name: np.repeat(value, len(array), axis=0) for name, value in one.items()}
+
+
+@pytest.fixture
+def server(repository, tmp_path):
+    pod = yolo_models.build_pod(tmp_path)
+    publish.run(
+        repository,
+        publish.PublishOptions(
+            revision=REVISION,
+            export_key="key",
+            cluster_name="c1",
+            serving=ServingOptions(model_name="helmet", version=1, gpu=False, max_batch_size=4),
+            check_directory=pod.check,
+            source_directory=pod.source,
+            export_directory=pod.export,
+        ),
+    )
+    config = pbtxt.parse(repository.read(f"{REVISION}/helmet/config.pbtxt", 10**6).decode())
+    return Server(yolo_models.detector(), config, revisions.manifest(repository, REVISION))
+
+
+def options(**changes):
+    return verify.VerifyOptions(**({"revision": REVISION, "model_name": "helmet", "version": 1, "timeout": 5} | changes))
+
+
+def refused(repository, server, **changes) -> OperatorError:
+    with pytest.raises(OperatorError) as caught:
+        verify.run(repository, [server], options(**changes))
+    return caught.value
+
+
+def test_a_server_that_answers_as_published(repository, server):
+    server.unready = 1
+    found = verify.run(repository, [server], options())
+    assert found.worst_iou == pytest.approx(1)
+    assert found.worst_score_difference < 1e-5
+    assert found.detections == 4
+    assert server.batches[:2] == [1, 4]
+
+
+def test_other_weights_are_wrong_answers(repository, server):
+    server.model = yolo_models.detector(seed=1)
+    error = refused(repository, server)
+    assert isinstance(error, InvalidSpec)
+    assert error.reason == "WrongAnswers"
+
+
+def test_limits_can_be_loosened(repository, server):
+    server.model = yolo_models.detector(seed=1)
+    verify.run(repository, [server], options(min_iou=0.0, max_score_difference=1e9))
+
+
+def test_a_second_picture_of_a_batch_that_is_wrong(repository, server):
+    real = server.infer
+
+    def infer(tensor, array):
+        outputs = real(tensor, array)
+        outputs["output0"] = outputs["output0"].copy()
+        outputs["output0"][1:] = 0
+        return outputs
+
+    server.infer = infer
+    assert "batch 4" in refused(repository, server).message
+
+
+def test_a_server_that_is_never_ready(repository, server):
+    server.unready = 10**6
+    error = refused(repository, server, timeout=0.1)
+    assert isinstance(error, NotReady)
+    assert error.reason == "ModelNotReady"
+
+
+@pytest.mark.parametrize("kind", ["inputs", "outputs"])
+def test_other_tensors(repository, server, kind):
+    shown = server.metadata()
+    shown[kind][0]["shape"] = [1, 2, 3]
+    server.metadata = lambda: shown
+    assert refused(repository, server).reason == "MetadataMismatch"
+
+
+def test_another_version(repository, server):
+    shown = server.metadata() | {"versions": ["2"]}
+    server.metadata = lambda: shown
+    assert refused(repository, server).reason == "MetadataMismatch"
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        (lambda c: setattr(c, "max_batch_size", 1), "max_batch_size"),
+        (lambda c: setattr(c.instance_group[0], "kind", 1), "instance_group[0].kind"),
+        (lambda c: c.input[0].dims.append(1), "input[0].dims"),
+        (lambda c: c.parameters["metadata"].__setattr__("string_value", "{}"), "parameters[metadata].string_value"),
+        (lambda c: c.parameters.clear(), "parameters[metadata]"),
+        (lambda c: c.ClearField("dynamic_batching"), "dynamic_batching"),
+        (lambda c: c.ClearField("model_warmup"), "model_warmup"),
+    ],
+)
+def test_another_configuration(repository, server, change, place):
+    server.served = copy.deepcopy(server.served)
+    change(server.served)
+    error = refused(repository, server)
+    assert error.reason == "ConfigMismatch"
+    assert error.message.endswith(place)
+
+
+def test_what_the_server_adds_to_the_configuration_does_not_count(repository, server):
+    server.served.runtime = "model.py"
+    server.served.optimization.input_pinned_memory.enable = True
+    server.served.dynamic_batching.preferred_batch_size.append(4)
+    server.served.parameters["x"].string_value = "y"
+    verify.run(repository, [server], options())
+
+
+def test_an_altered_golden_picture_is_no_fault_of_the_pod(repository, server):
+    repository.write(f"{REVISION}/golden.npz", b"x", "")
+    error = refused(repository, server)
+    assert isinstance(error, Unavailable)
+    assert error.reason == "StorageInconsistent"
+
+
+def test_a_revision_that_is_gone(repository, server):
+    repository.delete(f"{REVISION}/{MANIFEST}")
+    assert refused(repository, server).reason == "RevisionMissing"

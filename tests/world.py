@@ -1,0 +1,308 @@
+"""A small world for `plan`: it keeps objects as the API server would, and plays Deployment controller, Job controller and kubelet.
+
+Time moves only when a test says so. `World.turn` is one pass of the operator; `FakeKube` is the same world as the reconciler sees it.
+"""
+
+import copy
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import gen
+from yolo_operator.controller.kinds import BY_NAME, EVENT, YOLO, Kind, Manifest
+from yolo_operator.controller.kube import Missing
+from yolo_operator.core import api, conditions, names
+from yolo_operator.core.errors import OperatorError, Unavailable
+from yolo_operator.core.observed import Observed
+from yolo_operator.core.plan import Plan, plan
+
+
+class World:
+    """The objects of one namespace."""
+
+    def __init__(self, **spec: Any) -> None:
+        self.body = gen.body(**spec)
+        self.defaults = gen.DEFAULTS
+        self.now: datetime = gen.T0
+        self.objects: dict[str, dict[str, Manifest]] = {kind: {} for kind in BY_NAME}
+        self.opened: list[str] = []
+        self.plan = Plan(status=api.Status())
+        self._counter = 100
+
+    # What the user does.
+
+    def edit(self, **spec: Any) -> None:
+        """Change the spec."""
+        self.body["spec"] = gen.merged(self.body["spec"], spec)
+        self.body["metadata"]["generation"] += 1
+
+    def later(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    # What the operator does.
+
+    @property
+    def yolo(self) -> api.YoloDeployment:
+        return api.parse(self.body)
+
+    def observed(self) -> Observed:
+        return Observed(
+            deployments=self.objects["Deployment"],
+            jobs=self.objects["Job"],
+            services=self.objects["Service"],
+            budgets=self.objects["PodDisruptionBudget"],
+            pods=list(self.objects["Pod"].values()),
+        )
+
+    def decide(self) -> Plan:
+        """A plan, and nothing written."""
+        self.plan = plan(self.yolo, copy.deepcopy(self.observed()), self.defaults, self.now)
+        return self.plan
+
+    def turn(self) -> Plan:
+        """One pass: decide and write all of it."""
+        decided = self.decide()
+        for manifest in decided.apply:
+            self.apply(manifest)
+        for manifest in decided.create:
+            self.create(manifest)
+        for live in decided.delete:
+            self.delete(live)
+        for pod in decided.let_in:
+            self.open_gate(pod)
+        finalizers = [names.FINALIZER] if decided.finalizer else []
+        self.body["metadata"]["finalizers"] = finalizers
+        self.body["status"] = decided.status.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return decided
+
+    # What the API server does.
+
+    def apply(self, manifest: Manifest) -> Manifest:
+        """Keep an object as applied; its generation grows with its spec. What it says of its status is not read."""
+        store, name = self.objects[manifest["kind"]], manifest["metadata"]["name"]
+        old, new = store.get(name), copy.deepcopy({key: value for key, value in manifest.items() if key != "status"})
+        if old is None:
+            new["metadata"] |= {"uid": f"uid-{self._count()}", "generation": 1}
+        else:
+            generation = old["metadata"]["generation"] + (old["spec"] != new["spec"])
+            new["metadata"] |= {"uid": old["metadata"]["uid"], "generation": generation}
+            new["status"] = old.get("status", {})
+        new["metadata"]["resourceVersion"] = self._count()
+        store[name] = new
+        return new
+
+    def create(self, manifest: Manifest) -> Manifest:
+        assert manifest["metadata"]["name"] not in self.objects[manifest["kind"]], "a Job that is there is not created again"
+        return self.apply(manifest)
+
+    def delete(self, live: Manifest) -> None:
+        """Remove an object, and the Pods of a Job or a Deployment with it."""
+        self.objects[live["kind"]].pop(live["metadata"]["name"], None)
+        for name, pod in list(self.objects["Pod"].items()):
+            if names.is_owned(pod, live["metadata"]["uid"]):
+                del self.objects["Pod"][name]
+
+    def open_gate(self, pod: Manifest) -> Manifest:
+        kept = self.objects["Pod"][pod["metadata"]["name"]]
+        kept["status"]["conditions"].append({"type": names.VERIFIED_GATE, "status": "True"})
+        kept["metadata"]["resourceVersion"] = self._count()
+        self.opened.append(pod["metadata"]["name"])
+        return kept
+
+    def _count(self) -> str:
+        self._counter += 1
+        return str(self._counter)
+
+    # What Jobs and pods do.
+
+    def jobs(self, component: str = "") -> list[str]:
+        """Names of the Jobs, of one component or all."""
+        return sorted(name for name, live in self.objects["Job"].items() if component in ("", names.label(live, names.COMPONENT)))
+
+    def only_job(self, component: str) -> Manifest:
+        (name,) = self.jobs(component)
+        return self.objects["Job"][name]
+
+    def end_job(self, component: str, message: str, *, code: int = 0, container: str = "") -> Manifest:
+        """End the only unfinished Job of a component, its container leaving `message`."""
+        (live,) = [job for name in self.jobs(component) if not (job := self.objects["Job"][name]).get("status")]
+        ended = {"build": "publish"}.get(component, component) if not container else container
+        owner = live["metadata"]
+        labels = live["spec"]["template"]["metadata"]["labels"] | {names.JOB_NAME: owner["name"]}
+        pod = gen.pod(
+            f"{owner['name']}-{self._count()}",
+            labels=labels,
+            owner=owner["uid"],
+            created=self.now,
+            phase="Succeeded" if code == 0 else "Failed",
+            containers=[gen.container_status(ended, state=gen.terminated(code, message))],
+        )
+        self.objects["Pod"][pod["metadata"]["name"]] = pod
+        live["status"] = gen.job(ended="Complete" if code == 0 else "Failed")["status"]
+        return live
+
+    def build_succeeds(self, number: int = 1) -> Manifest:
+        """The build Job of a version ends well."""
+        wanted = [name for name in self.jobs("build") if f"-v{number}-build-" in name and not self.objects["Job"][name].get("status")]
+        others = {name: self.objects["Job"].pop(name) for name in self.jobs("build") if name not in wanted}
+        try:
+            return self.end_job("build", gen.outcome(result=gen.artifact_of(self.yolo, number)))
+        finally:
+            self.objects["Job"] |= others
+
+    def pods(self, number: int = 1) -> list[Manifest]:
+        """The Triton pods of a version, oldest first."""
+        found = [
+            pod for pod in self.objects["Pod"].values() if names.label(pod, names.COMPONENT) == names.TRITON and names.label(pod, names.VERSION) == str(number)
+        ]
+        return sorted(found, key=lambda pod: pod["metadata"]["creationTimestamp"])
+
+    def start_pods(self) -> None:
+        """The Deployment controller makes what pods are missing, Triton in them answers, and those with an open gate are ready.
+
+        Old pods go once all new ones are ready, as with maxUnavailable 0 (here all new ones come at once).
+        """
+        for name, live in self.objects["Deployment"].items():
+            template, wanted = live["spec"]["template"], live["spec"]["replicas"]
+            number, pod_hash = int(names.label(live, names.VERSION)), names.digest(template, 10)
+            mine = [pod for pod in self.pods(number) if names.label(pod, names.POD_TEMPLATE_HASH) == pod_hash]
+            for _ in range(wanted - len(mine)):
+                pod = gen.pod(
+                    f"{name}-{pod_hash}-{self._count()}",
+                    labels=template["metadata"]["labels"] | {names.POD_TEMPLATE_HASH: pod_hash},
+                    owner=live["metadata"]["uid"],
+                    created=self.now,
+                    podIP=f"10.0.0.{self._counter % 250}",
+                    conditions={"ContainersReady": "True"},
+                )
+                self.objects["Pod"][pod["metadata"]["name"]] = pod
+                self.later(1)
+                mine.append(pod)
+            gated = bool(template["spec"].get("readinessGates"))
+            for pod in self.pods(number):
+                found = pod["status"]["conditions"]
+                types = {condition["type"] for condition in found}
+                if "ContainersReady" in types and "Ready" not in types and (not gated or names.VERIFIED_GATE in types):
+                    found.append({"type": "Ready", "status": "True"})
+            if all(_ready(pod) for pod in mine):
+                keep = {pod["metadata"]["name"] for pod in mine[:wanted]}
+                for pod in self.pods(number):
+                    if pod["metadata"]["name"] not in keep:
+                        del self.objects["Pod"][pod["metadata"]["name"]]
+            current = self.pods(number)
+            live["status"] = {
+                "observedGeneration": live["metadata"]["generation"],
+                "replicas": len(current),
+                "updatedReplicas": len([pod for pod in current if names.label(pod, names.POD_TEMPLATE_HASH) == pod_hash]),
+                "readyReplicas": sum(map(_ready, current)),
+                "availableReplicas": sum(map(_ready, current)),
+            }
+
+    def run(self, *, verdict: str | None = None) -> Plan:
+        """Turn until nothing is left to do: every build succeeds, pods start, every verify Job finds the right answers."""
+        for _ in range(25):
+            before = copy.deepcopy((self.objects, self.body))
+            decided = self.turn()
+            for name in self.jobs("build"):
+                if not self.objects["Job"][name].get("status"):
+                    self.build_succeeds(int(names.label(self.objects["Job"][name], names.VERSION)))
+            for name in self.jobs("verify"):
+                if not self.objects["Job"][name].get("status"):
+                    self.end_one(name, verdict or gen.outcome(result=gen.verification()))
+            for name in self.jobs("prune"):
+                if not self.objects["Job"][name].get("status"):
+                    self.end_one(name, gen.outcome(result={"removed": 1}))
+            self.start_pods()
+            if _settled(before) == _settled((self.objects, self.body)):
+                return decided
+        raise AssertionError("the plan does not come to rest")
+
+    def end_one(self, name: str, message: str) -> None:
+        """End one Job well."""
+        others = {other: self.objects["Job"].pop(other) for other in self.jobs() if other != name}
+        try:
+            self.end_job(names.label(self.objects["Job"][name], names.COMPONENT), message)
+        finally:
+            self.objects["Job"] |= others
+
+    # What the user sees.
+
+    def condition(self, kind: str) -> tuple[str, str]:
+        """Status and reason of a condition in what was decided last."""
+        found = conditions.find(self.plan.status.conditions, kind)
+        assert found is not None, f"no condition {kind}"
+        return found.status, found.reason
+
+    def message(self, kind: str = "Ready") -> str:
+        found = conditions.find(self.plan.status.conditions, kind)
+        return found.message if found is not None else ""
+
+    def replicas(self) -> dict[str, int]:
+        """Replicas of each Deployment."""
+        return {name: live["spec"]["replicas"] for name, live in sorted(self.objects["Deployment"].items())}
+
+
+def _ready(pod: Manifest) -> bool:
+    return any(c["type"] == "Ready" for c in pod["status"]["conditions"])
+
+
+def _settled(state: tuple[Any, Any]) -> Any:
+    """What counts as a change: all but resource versions."""
+    objects, body = copy.deepcopy(state)
+    for store in objects.values():
+        for live in store.values():
+            live["metadata"].pop("resourceVersion", None)
+    return objects, body
+
+
+class FakeKube:
+    """The writer's interface over a World; every write is recorded as (verb, name). `faults` maps such a pair to what it raises."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.writes: list[tuple[str, str]] = []
+        self.events: list[tuple[str, str]] = []
+        self.faults: dict[tuple[str, str], OperatorError] = {}
+        self.foreign: set[tuple[str, str]] = set()
+
+    async def apply(self, kind: Kind, manifest: Manifest, live: Manifest | None) -> Manifest:
+        name = manifest["metadata"]["name"]
+        self._write("apply", name, kind)
+        if live is None and (kind.name, name) in self.foreign:
+            raise Unavailable("NameConflict", f"{kind.name} {name!r} is there already and not ours")
+        return copy.deepcopy(self.world.apply(manifest))
+
+    async def create(self, kind: Kind, manifest: Manifest) -> Manifest | None:
+        self._write("create", manifest["metadata"]["name"], kind)
+        return copy.deepcopy(self.world.create(manifest))
+
+    async def delete(self, kind: Kind, live: Manifest) -> None:
+        self._write("delete", live["metadata"]["name"], kind)
+        self.world.delete(live)
+
+    async def open_gate(self, pod: Mapping[str, Any], now: str) -> Manifest:
+        self._write("gate", pod["metadata"]["name"])
+        if pod["metadata"]["name"] not in self.world.objects["Pod"]:
+            raise Missing("NotFound", "pod")
+        return copy.deepcopy(self.world.open_gate(dict(pod)))
+
+    async def write_status(self, yolo: Mapping[str, Any], status: Manifest) -> Manifest:
+        self._write("status", yolo["metadata"]["name"], YOLO)
+        self.world.body["status"] = copy.deepcopy(status)
+        self.world.body["metadata"]["resourceVersion"] = str(int(self.world.body["metadata"]["resourceVersion"]) + 1)
+        return copy.deepcopy(self.world.body)
+
+    async def set_finalizer(self, yolo: Mapping[str, Any], *, present: bool) -> Manifest:
+        self._write("finalizer", yolo["metadata"]["name"], YOLO)
+        self.world.body["metadata"]["finalizers"] = [names.FINALIZER] if present else []
+        self.world.body["metadata"]["resourceVersion"] = str(int(self.world.body["metadata"]["resourceVersion"]) + 1)
+        return copy.deepcopy(self.world.body)
+
+    async def event(self, yolo: Mapping[str, Any], *, reason: str, message: str, warning: bool) -> None:
+        self.events.append((reason, message))
+
+    def _write(self, verb: str, name: str, kind: Kind = EVENT) -> None:
+        self.writes.append((verb, name))
+        fault = self.faults.get((verb, name)) or self.faults.get((verb, kind.name))
+        if fault is not None:
+            raise fault
