@@ -36,7 +36,8 @@ def merged(base: Any, change: Any) -> Any:
 
 def version(number: int = 1, **more: Any) -> Manifest:
     """One entry of spec.versions."""
-    return merged({"version": number, "source": {"uri": f"s3://weights/helmet-v{number}.pt"}}, more)
+    entry: Manifest = merged({"version": number, "source": {"uri": f"s3://weights/helmet-v{number}.pt"}}, more)
+    return entry
 
 
 def body(*, name: str = "helmet", status: Mapping[str, Any] | None = None, metadata: Mapping[str, Any] | None = None, **spec: Any) -> Manifest:

@@ -3,10 +3,10 @@
 Time moves only when a test says so. `World.turn` is one pass of the operator; `FakeKube` is the same world as the reconciler sees it.
 """
 
-import copy
+import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import gen
 from yolo_operator.controller.kinds import BY_NAME, EVENT, YOLO, Kind, Manifest
@@ -15,6 +15,14 @@ from yolo_operator.core import api, conditions, names
 from yolo_operator.core.errors import OperatorError, Unavailable
 from yolo_operator.core.observed import Observed
 from yolo_operator.core.plan import Plan, plan
+
+T = TypeVar("T")
+
+
+def copied(value: T) -> T:
+    """A copy, by way of JSON as everything that the API server keeps."""
+    copy: T = json.loads(json.dumps(value))
+    return copy
 
 
 class World:
@@ -46,17 +54,19 @@ class World:
         return api.parse(self.body)
 
     def observed(self) -> Observed:
+        """A copy: a plan that changed what it was given would not be pure, and would not be noticed otherwise."""
+        objects = copied(self.objects)
         return Observed(
-            deployments=self.objects["Deployment"],
-            jobs=self.objects["Job"],
-            services=self.objects["Service"],
-            budgets=self.objects["PodDisruptionBudget"],
-            pods=list(self.objects["Pod"].values()),
+            deployments=objects["Deployment"],
+            jobs=objects["Job"],
+            services=objects["Service"],
+            budgets=objects["PodDisruptionBudget"],
+            pods=list(objects["Pod"].values()),
         )
 
     def decide(self) -> Plan:
         """A plan, and nothing written."""
-        self.plan = plan(self.yolo, copy.deepcopy(self.observed()), self.defaults, self.now)
+        self.plan = plan(self.yolo, self.observed(), self.defaults, self.now)
         return self.plan
 
     def turn(self) -> Plan:
@@ -80,7 +90,7 @@ class World:
     def apply(self, manifest: Manifest) -> Manifest:
         """Keep an object as applied; its generation grows with its spec. What it says of its status is not read."""
         store, name = self.objects[manifest["kind"]], manifest["metadata"]["name"]
-        old, new = store.get(name), copy.deepcopy({key: value for key, value in manifest.items() if key != "status"})
+        old, new = store.get(name), copied({key: value for key, value in manifest.items() if key != "status"})
         if old is None:
             new["metadata"] |= {"uid": f"uid-{self._count()}", "generation": 1}
         else:
@@ -126,7 +136,7 @@ class World:
     def end_job(self, component: str, message: str, *, code: int = 0, container: str = "") -> Manifest:
         """End the only unfinished Job of a component, its container leaving `message`."""
         (live,) = [job for name in self.jobs(component) if not (job := self.objects["Job"][name]).get("status")]
-        ended = {"build": "publish"}.get(component, component) if not container else container
+        ended = container or {"build": "publish"}.get(component, component)
         owner = live["metadata"]
         labels = live["spec"]["template"]["metadata"]["labels"] | {names.JOB_NAME: owner["name"]}
         pod = gen.pod(
@@ -201,7 +211,7 @@ class World:
     def run(self, *, verdict: str | None = None) -> Plan:
         """Turn until nothing is left to do: every build succeeds, pods start, every verify Job finds the right answers."""
         for _ in range(25):
-            before = copy.deepcopy((self.objects, self.body))
+            before = self._snapshot()
             decided = self.turn()
             for name in self.jobs("build"):
                 if not self.objects["Job"][name].get("status"):
@@ -213,9 +223,15 @@ class World:
                 if not self.objects["Job"][name].get("status"):
                     self.end_one(name, gen.outcome(result={"removed": 1}))
             self.start_pods()
-            if _settled(before) == _settled((self.objects, self.body)):
+            if before == self._snapshot():
                 return decided
         raise AssertionError("the plan does not come to rest")
+
+    def _snapshot(self) -> str:
+        """All that counts as a change: resource versions do not."""
+        metadata = {"resourceVersion": None}
+        objects = [live | {"metadata": live["metadata"] | metadata} for store in self.objects.values() for live in store.values()]
+        return names.canonical([objects, self.body])
 
     def end_one(self, name: str, message: str) -> None:
         """End one Job well."""
@@ -246,15 +262,6 @@ def _ready(pod: Manifest) -> bool:
     return any(c["type"] == "Ready" for c in pod["status"]["conditions"])
 
 
-def _settled(state: tuple[Any, Any]) -> Any:
-    """What counts as a change: all but resource versions."""
-    objects, body = copy.deepcopy(state)
-    for store in objects.values():
-        for live in store.values():
-            live["metadata"].pop("resourceVersion", None)
-    return objects, body
-
-
 class FakeKube:
     """The writer's interface over a World; every write is recorded as (verb, name). `faults` maps such a pair to what it raises."""
 
@@ -270,11 +277,11 @@ class FakeKube:
         self._write("apply", name, kind)
         if live is None and (kind.name, name) in self.foreign:
             raise Unavailable("NameConflict", f"{kind.name} {name!r} is there already and not ours")
-        return copy.deepcopy(self.world.apply(manifest))
+        return copied(self.world.apply(manifest))
 
     async def create(self, kind: Kind, manifest: Manifest) -> Manifest | None:
         self._write("create", manifest["metadata"]["name"], kind)
-        return copy.deepcopy(self.world.create(manifest))
+        return copied(self.world.create(manifest))
 
     async def delete(self, kind: Kind, live: Manifest) -> None:
         self._write("delete", live["metadata"]["name"], kind)
@@ -284,19 +291,19 @@ class FakeKube:
         self._write("gate", pod["metadata"]["name"])
         if pod["metadata"]["name"] not in self.world.objects["Pod"]:
             raise Missing("NotFound", "pod")
-        return copy.deepcopy(self.world.open_gate(dict(pod)))
+        return copied(self.world.open_gate(dict(pod)))
 
     async def write_status(self, yolo: Mapping[str, Any], status: Manifest) -> Manifest:
         self._write("status", yolo["metadata"]["name"], YOLO)
-        self.world.body["status"] = copy.deepcopy(status)
+        self.world.body["status"] = copied(status)
         self.world.body["metadata"]["resourceVersion"] = str(int(self.world.body["metadata"]["resourceVersion"]) + 1)
-        return copy.deepcopy(self.world.body)
+        return copied(self.world.body)
 
     async def set_finalizer(self, yolo: Mapping[str, Any], *, present: bool) -> Manifest:
         self._write("finalizer", yolo["metadata"]["name"], YOLO)
         self.world.body["metadata"]["finalizers"] = [names.FINALIZER] if present else []
         self.world.body["metadata"]["resourceVersion"] = str(int(self.world.body["metadata"]["resourceVersion"]) + 1)
-        return copy.deepcopy(self.world.body)
+        return copied(self.world.body)
 
     async def event(self, yolo: Mapping[str, Any], *, reason: str, message: str, warning: bool) -> None:
         self.events.append((reason, message))

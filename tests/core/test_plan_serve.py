@@ -224,7 +224,7 @@ def test_another_release_of_the_operator_restarts_nothing_and_builds_nothing():
     before, jobs = names.canonical(world.objects["Deployment"]["helmet-v1"]), world.jobs()
     world.defaults = replace(world.defaults, operator_image="operator:next", exporter_image="exporter:next")
     world.turn()
-    assert [manifest for manifest in world.plan.apply if manifest["kind"] == "Deployment"][0]["spec"] == json.loads(before)["spec"]
+    assert next(manifest for manifest in world.plan.apply if manifest["kind"] == "Deployment")["spec"] == json.loads(before)["spec"]
     assert world.jobs() == jobs
     fresh, again = World(), World()
     fresh.turn()

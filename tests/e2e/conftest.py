@@ -5,6 +5,7 @@ import secrets
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from e2e import storage as s3
@@ -12,6 +13,27 @@ from e2e.cluster import CACHE, WEIGHTS, Cluster, Manifest
 from e2e.operator_process import OperatorProcess
 
 ROOT = Path(__file__).parents[2]
+TABLE = ["Given", "Ends in", "Reason", "Message", "Seconds"]
+TABLE_TITLE = """# What becomes of bad specs
+
+Each line was seen on a real cluster, by `tests/e2e/test_bad_specs.py`. *Stalled* needs an edit of the spec or other weights; what *heals* goes on by
+itself, without an edit, once the world is put right. Seconds are counted from `kubectl apply` to the reason in the status. Not one of them started a Pod
+with a GPU."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """--table."""
+    parser.addoption("--table", type=Path, metavar="FILE", help="write what became of each bad spec (test_bad_specs.py) as Markdown")
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Write the table that --table asks for: a line for each row that ended as it should."""
+    if config.getoption("table") is None:
+        return
+    rows = [dict(report.user_properties) for report in terminalreporter.stats.get("passed", []) if report.when == "call"]
+    lines = [[row[column].replace("|", "\\|") for column in TABLE] for row in rows if TABLE[0] in row]
+    text = "\n".join(f"| {' | '.join(line)} |" for line in [TABLE, ["---"] * len(TABLE), *lines])
+    config.getoption("table").write_text(f"{TABLE_TITLE}\n\n{text}\n", encoding="utf-8")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -43,7 +65,7 @@ def storage(cluster: Cluster) -> s3.Storage:
 @pytest.fixture(scope="package")
 def operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
     """The operator, running for the whole session; a test that stops it starts it again."""
-    process = OperatorProcess(tmp_path_factory.mktemp("operator") / "operator.log")
+    process = OperatorProcess(tmp_path_factory.mktemp("operator") / "operator.log", ASSETS_URL=f"{s3.ENDPOINT}/{s3.PUBLIC}")
     process.start()
     yield process
     process.stop()
@@ -76,15 +98,16 @@ def remove_namespace(cluster: Cluster, name: str) -> None:
 def yolo(storage: s3.Storage, operator: OperatorProcess) -> Callable[..., Manifest]:
     """A YoloDeployment on the CPU with the tests' storage; keywords replace parts of the spec."""
     operator.start()
+    return yolo_deployment
 
-    def make(namespace: str, name: str = "model", source: str = "s3://weights/goldmine-detect.pt", **spec: object) -> Manifest:
-        base: Manifest = {
-            "storage": {"uri": "s3://models/yolo", "endpoint": s3.ENDPOINT, "secretRef": {"name": "s3-credentials"}},
-            "versions": [{"version": 1, "source": {"uri": source}}],
-            "triton": {"maxBatchSize": 2, "resources": {"requests": {"cpu": "50m", "memory": "256Mi"}}},
-            "build": {"resources": {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "3Gi"}}},
-            "gpu": {"count": 0},
-        }
-        return {"apiVersion": "yolo-operator.io/v1alpha1", "kind": "YoloDeployment", "metadata": {"name": name, "namespace": namespace}, "spec": base | spec}
 
-    return make
+def yolo_deployment(namespace: str, name: str = "model", source: str = "s3://weights/goldmine-detect.pt", **spec: object) -> Manifest:
+    """See the fixture `yolo`."""
+    base: Manifest = {
+        "storage": {"uri": "s3://models/yolo", "endpoint": s3.ENDPOINT, "secretRef": {"name": "s3-credentials"}},
+        "versions": [{"version": 1, "source": {"uri": source}}],
+        "triton": {"maxBatchSize": 2, "resources": {"requests": {"cpu": "50m", "memory": "256Mi"}}},
+        "build": {"resources": {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "3Gi"}}},
+        "gpu": {"count": 0},
+    }
+    return {"apiVersion": "yolo-operator.io/v1alpha1", "kind": "YoloDeployment", "metadata": {"name": name, "namespace": namespace}, "spec": base | spec}

@@ -41,7 +41,7 @@ def test_nothing_is_exported_where_nothing_is_missing(options, tmp_path, state):
 @pytest.mark.parametrize(
     ("behaviour", "kind", "reason"),
     [
-        ("killed", Unavailable, "OutOfMemory"),
+        ("killed", InvalidSpec, "OutOfMemory"),
         ("foreign", InvalidSpec, "NotYoloWeights"),
         ("full", Unavailable, "DiskFull"),
         ("silent", InvalidSpec, "ExportFailed"),
@@ -60,7 +60,7 @@ def test_how_an_export_ends(options, monkeypatch, behaviour, kind, reason):
 def test_the_deadline_ends_the_child_and_its_children(options, tmp_path, monkeypatch):
     monkeypatch.setenv("FAKE_CONVERSION", "hang")
     hurried = export.ExportOptions(conversion=options.conversion, check_directory=options.check_directory, timeout=3)
-    with pytest.raises(Unavailable) as caught:
+    with pytest.raises(InvalidSpec) as caught:
         export.run(hurried)
     assert caught.value.reason == "DeadlineExceeded"
     pid = int((tmp_path / "export" / "grandchild").read_text())

@@ -206,7 +206,7 @@ def drain_step(turn: Turn, progress: Sequence[Progress]) -> list[api.VersionStat
     all_serve = all(is_serving(turn.yolo, each, turn.observed) for each in progress)
     remaining = []
     kinds = (turn.observed.deployments, turn.observed.services, turn.observed.budgets)
-    versions = {int(number) for kind in kinds for child in kind.values() if (number := names.label(child, names.VERSION)).isdigit()}
+    versions = {int(label) for kind in kinds for child in kind.values() if (label := names.label(child, names.VERSION)).isdigit()}
     for number in sorted(versions - declared):
         name = names.versioned(turn.yolo, number)
         live = turn.observed.deployments.get(name)

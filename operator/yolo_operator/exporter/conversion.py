@@ -56,15 +56,17 @@ def say(report: ExportReport) -> None:
 
 
 def named(error: Exception) -> OperatorError:
-    """Any exception as one of ours."""
+    """Any exception as one of ours; what is wrong with the weights names the field they come from."""
+    if isinstance(error, InvalidSpec) and "spec." not in error.message:
+        return InvalidSpec(error.reason, f"{error.message}; check spec.versions[].source.uri")
     if isinstance(error, OperatorError):
         return error
     if isinstance(error, MemoryError) or any(sign in str(error) for sign in MEMORY_SIGNS):
-        return Unavailable("OutOfMemory", OUT_OF_MEMORY)
+        return InvalidSpec("OutOfMemory", OUT_OF_MEMORY)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Unavailable("DiskFull", "no room is left for the export: raise spec.build.storageSize")
     first = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return InvalidSpec("ExportFailed", f"{type(error).__name__}: {first[:400]}; see the export container's log")
+    return InvalidSpec("ExportFailed", f"{type(error).__name__}: {first[:400]}; see the export container's log, and check spec.versions[].source.uri and export")
 
 
 if __name__ == "__main__":

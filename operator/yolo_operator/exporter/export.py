@@ -92,9 +92,9 @@ def converse(options: ExportOptions, outcome: Path) -> int:
         try:
             return child.wait(timeout=options.timeout)
         except subprocess.TimeoutExpired as error:
-            raise Unavailable(
+            raise InvalidSpec(
                 "DeadlineExceeded",
-                f"the export took longer than {options.timeout:.0f} s: raise spec.build.timeout, or spec.build.resources for more CPU",
+                f"the export took longer than {options.timeout:.0f} s: raise spec.build.timeoutSeconds, or spec.build.resources for more CPU",
             ) from error
         finally:
             # The child's own children too: the weights' code may have started some.
@@ -107,7 +107,7 @@ def report(code: int, outcome: Path) -> None:
     if code == 0:
         return
     if code == -signal.SIGKILL:
-        raise Unavailable("OutOfMemory", f"the export was killed: {OUT_OF_MEMORY}")
+        raise InvalidSpec("OutOfMemory", f"the export was killed: {OUT_OF_MEMORY}")
     said = read_outcome(outcome)
     if said is not None and said.reason:
         kind = InvalidSpec if (outcome.parent / PERMANENT).exists() else Unavailable
@@ -115,7 +115,7 @@ def report(code: int, outcome: Path) -> None:
     free = shutil.disk_usage(outcome.parent).free
     if free < 1024 * 1024:
         raise Unavailable("DiskFull", "no room is left for the export: raise spec.build.storageSize")
-    raise InvalidSpec("ExportFailed", f"the export ended with code {code} and said nothing: see the export container's log")
+    raise InvalidSpec("ExportFailed", f"the export ended with code {code} and said nothing: see the export container's log and check spec.versions[].source.uri")
 
 
 def read_outcome(path: Path) -> Outcome | None:

@@ -115,7 +115,7 @@ def pod_template(yolo: api.YoloDeployment, version: api.Version, artifact: contr
         {"name": "tmp", "emptyDir": {}},
         *ca_volumes(storage),
     ]
-    mounts: list[Manifest] = [{"name": "shm", "mountPath": "/dev/shm"}, {"name": "tmp", "mountPath": TMP}]
+    mounts: list[Manifest] = [{"name": "shm", "mountPath": "/dev/shm"}, {"name": "tmp", "mountPath": TMP}]  # noqa: S108  shared memory of its own
     if spec.triton.tensorrt.enabled:
         cache = spec.triton.tensorrt.engine_cache
         volumes.append(

@@ -1,0 +1,204 @@
+"""A change does what it must and no more; what somebody else changes is put back; what is as wanted is left alone."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from e2e.cluster import AUDIT_LOG, TRITON_B, Cluster, Manifest, pod_ready, writes
+from e2e.conftest import make_namespace, remove_namespace
+from e2e.operator_process import OperatorProcess
+from e2e.storage import Storage
+
+TRITON_PODS = "app.kubernetes.io/component=triton"
+QUIET_SECONDS = 12
+"""Longer than any answer to a bell takes."""
+
+
+@pytest.fixture(scope="module")
+def served(cluster: Cluster, storage: Storage, operator: OperatorProcess) -> Iterator[tuple[str, Manifest]]:
+    """One resource that serves; the tests of this module change it, one after the other."""
+    namespace = make_namespace(cluster, "changes")
+    spec = {
+        "storage": {"uri": "s3://models/yolo", "endpoint": "http://s3.e2e-storage.svc:8333", "secretRef": {"name": "s3-credentials"}},
+        "versions": [{"version": 1, "source": {"uri": "s3://weights/goldmine-detect.pt"}}],
+        "triton": {"maxBatchSize": 2, "resources": {"requests": {"cpu": "50m", "memory": "256Mi"}}},
+        "build": {"resources": {"requests": {"cpu": "50m"}, "limits": {"memory": "3Gi"}}},
+        "gpu": {"count": 0},
+        "revisionHistoryLimit": 0,
+    }
+    manifest = {"apiVersion": "yolo-operator.io/v1alpha1", "kind": "YoloDeployment", "metadata": {"name": "model", "namespace": namespace}, "spec": spec}
+    cluster.apply(manifest)
+    cluster.wait_ready(namespace, "model")
+    yield namespace, manifest
+    operator.start()
+    remove_namespace(cluster, namespace)
+
+
+def jobs(cluster: Cluster, namespace: str, component: str) -> set[str]:
+    """UIDs of the Jobs of a kind."""
+    return {job["metadata"]["uid"] for job in cluster.list("jobs", namespace, f"app.kubernetes.io/component={component}")}
+
+
+def pods(cluster: Cluster, namespace: str) -> dict[str, Manifest]:
+    """Triton pods that are not on their way out, by UID."""
+    found = cluster.list("pods", namespace, TRITON_PODS)
+    return {pod["metadata"]["uid"]: pod for pod in found if "deletionTimestamp" not in pod["metadata"]}
+
+
+def test_a_second_pass_over_everything_writes_nothing(cluster: Cluster, served: tuple[str, Manifest], operator: OperatorProcess) -> None:
+    namespace, _ = served
+    since = AUDIT_LOG.stat().st_size
+    # An annotation of somebody else's rings the bell for a whole pass.
+    cluster.kubectl("annotate", "yolodeployment", "-n", namespace, "model", "example.com/note=1", "--overwrite")
+    time.sleep(QUIET_SECONDS)
+    assert writes(since) == []
+
+
+def test_a_restart_of_the_operator_writes_nothing(cluster: Cluster, served: tuple[str, Manifest], operator: OperatorProcess) -> None:
+    since = AUDIT_LOG.stat().st_size
+    operator.stop()
+    operator.start()
+    time.sleep(QUIET_SECONDS)
+    assert writes(since) == []
+
+
+def test_a_replica_count_builds_nothing_and_leaves_the_old_pod(cluster: Cluster, served: tuple[str, Manifest]) -> None:
+    namespace, _ = served
+    built, before = jobs(cluster, namespace, "build"), pods(cluster, namespace)
+
+    cluster.kubectl("scale", "yolodeployment", "-n", namespace, "model", "--replicas=2")
+    status = cluster.wait_ready(namespace, "model")["status"]
+
+    assert status["readyReplicas"] == 2
+    assert status["display"]["replicas"] == "2/2"
+    assert before.keys() <= pods(cluster, namespace).keys()
+    assert jobs(cluster, namespace, "build") == built
+    cluster.kubectl("scale", "yolodeployment", "-n", namespace, "model", "--replicas=1")
+    cluster.wait_ready(namespace, "model")
+
+
+def test_a_change_of_config_copies_the_onnx_and_exports_nothing(cluster: Cluster, served: tuple[str, Manifest], storage: Storage) -> None:
+    namespace, _ = served
+    old = cluster.yolo(namespace, "model")["status"]["versions"][0]["artifact"]
+    built = jobs(cluster, namespace, "build")
+
+    cluster.patch("yolodeployment", namespace, "model", {"spec": {"triton": {"maxBatchSize": 4}}})
+    new = cluster.wait_ready(namespace, "model")["status"]["versions"][0]["artifact"]
+
+    assert new["uri"] != old["uri"]
+    assert new["onnxSha256"] == old["onnxSha256"]
+    (job,) = jobs(cluster, namespace, "build") - built
+    (pod,) = (p for p in cluster.list("pods", namespace, "app.kubernetes.io/component=build") if p["metadata"]["ownerReferences"][0]["uid"] == job)
+    seconds = {c["name"]: span(c["state"]["terminated"]) for c in pod["status"]["initContainerStatuses"]}
+    log = cluster.kubectl("logs", "-n", namespace, pod["metadata"]["name"], "-c", "export")
+    assert seconds["export"] <= 3, log
+    config = storage.get("models", f"{new['uri'].removeprefix('s3://models/')}/model/config.pbtxt").decode()
+    assert "max_batch_size: 4" in config
+
+
+def span(terminated: Manifest) -> float:
+    """Seconds a container ran."""
+    start, end = (time.mktime(time.strptime(terminated[key], "%Y-%m-%dT%H:%M:%SZ")) for key in ("startedAt", "finishedAt"))
+    return end - start
+
+
+def test_revisions_beyond_the_retention_are_removed_and_no_other(cluster: Cluster, served: tuple[str, Manifest], storage: Storage) -> None:
+    namespace, _ = served
+    storage.put("models", f"yolo/{namespace}/model-2/0123456789/manifest.json", b"{}")
+
+    def published() -> set[str]:
+        return {key.split("/")[3] for key in storage.keys("models", f"yolo/{namespace}/model/")}
+
+    revision = cluster.yolo(namespace, "model")["status"]["versions"][0]["revision"]
+    cluster.wait("only the revision in use", lambda: published() == {revision}, 60, lambda: str(published()))
+    assert storage.keys("models", f"yolo/{namespace}/model-2/") != [], "a neighbour with a longer name was touched"
+
+
+def test_another_triton_image_is_verified_anew_before_a_pod_of_it_serves(cluster: Cluster, served: tuple[str, Manifest]) -> None:
+    namespace, _ = served
+    built, verified, before = jobs(cluster, namespace, "build"), jobs(cluster, namespace, "verify"), pods(cluster, namespace)
+
+    cluster.patch("yolodeployment", namespace, "model", {"spec": {"triton": {"image": TRITON_B}}})
+    seen_serving: list[str] = []
+
+    def rolled() -> bool:
+        status = cluster.yolo(namespace, "model")["status"]
+        hashes = {entry["podTemplateHash"] for entry in status["versions"][0].get("verified", [])}
+        for uid, pod in pods(cluster, namespace).items():
+            if uid not in before and pod_ready(pod):
+                seen_serving.append(uid)
+                assert pod["metadata"]["labels"]["pod-template-hash"] in hashes or jobs(cluster, namespace, "verify") != verified
+        return bool(seen_serving) and not before.keys() & pods(cluster, namespace).keys()
+
+    cluster.wait("pods of the new image only", rolled)
+    cluster.wait_ready(namespace, "model")
+    assert jobs(cluster, namespace, "build") == built
+    assert jobs(cluster, namespace, "verify") - verified, "no verify Job asked a pod of the new image"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "patch", "path"),
+    [
+        pytest.param("service", "model", {"spec": {"selector": {"app.kubernetes.io/component": "other"}}}, ("spec", "selector"), id="a service's selector"),
+        pytest.param("deployment", "model-v1", {"spec": {"replicas": 3}}, ("spec", "replicas"), id="a deployment's replicas"),
+        pytest.param("poddisruptionbudget", "model-v1", {"spec": {"maxUnavailable": 5}}, ("spec", "maxUnavailable"), id="a budget"),
+    ],
+)
+def test_drift_made_by_hand_is_put_back(cluster: Cluster, served: tuple[str, Manifest], kind: str, name: str, patch: Manifest, path: tuple[str, ...]) -> None:
+    namespace, _ = served
+
+    def value() -> object:
+        found: object = cluster.get(kind, namespace, name)
+        for part in path:
+            found = found[part]  # type: ignore[index]
+        return found
+
+    before = value()
+    cluster.patch(kind, namespace, name, patch)
+    cluster.wait(f"{kind} {name} as before", lambda: value() == before, 30, lambda: json.dumps(value()))
+
+
+@pytest.mark.parametrize(("kind", "name"), [("service", "model"), ("service", "model-v1"), ("poddisruptionbudget", "model-v1")])
+def test_a_deleted_child_comes_back(cluster: Cluster, served: tuple[str, Manifest], kind: str, name: str) -> None:
+    namespace, _ = served
+    old = (cluster.get(kind, namespace, name) or {})["metadata"]["uid"]
+
+    cluster.kubectl("delete", kind, "-n", namespace, name)
+
+    def back() -> bool:
+        found = cluster.get(kind, namespace, name)
+        return found is not None and found["metadata"]["uid"] != old
+
+    cluster.wait(f"a new {kind} {name}", back, 30)
+
+
+def test_drift_in_a_pod_template_is_put_back_and_no_pod_of_it_serves(cluster: Cluster, served: tuple[str, Manifest]) -> None:
+    namespace, _ = served
+    before = pods(cluster, namespace)
+    probe = {"name": "triton", "readinessProbe": {"periodSeconds": 77}}
+    cluster.kubectl("patch", "deployment", "-n", namespace, "model-v1", "-p", json.dumps({"spec": {"template": {"spec": {"containers": [probe]}}}}))
+
+    def put_back() -> bool:
+        intruders = [pod for uid, pod in pods(cluster, namespace).items() if uid not in before]
+        assert not any(pod_ready(pod) for pod in intruders), "a pod that nobody verified serves"
+        container = (cluster.get("deployment", namespace, "model-v1") or {})["spec"]["template"]["spec"]["containers"][0]
+        return container["readinessProbe"]["periodSeconds"] != 77 and not intruders
+
+    cluster.wait("the old template, and no pod of the other", put_back, 60)
+    assert before.keys() == pods(cluster, namespace).keys()
+
+
+def test_deletion_removes_what_was_published_if_so_wanted(cluster: Cluster, served: tuple[str, Manifest], storage: Storage) -> None:
+    namespace, _ = served
+    neighbour = storage.put("models", f"yolo/{namespace}/model-2/0123456789/manifest.json", b"{}")
+    cluster.patch("yolodeployment", namespace, "model", {"spec": {"deletionPolicy": "Delete"}})
+    cluster.wait("the finalizer", lambda: "yolo-operator.io/storage" in cluster.yolo(namespace, "model")["metadata"].get("finalizers", []), 30)
+
+    cluster.kubectl("delete", "yolodeployment", "-n", namespace, "model", "--timeout=90s", timeout=100)
+
+    assert storage.keys("models", f"yolo/{namespace}/model/") == []
+    assert neighbour.removeprefix("s3://models/") in storage.keys("models", f"yolo/{namespace}/")
+    cluster.wait(
+        "no child left", lambda: not cluster.list("deployments,services,jobs,poddisruptionbudgets", namespace, "app.kubernetes.io/managed-by=yolo-operator"), 60
+    )
