@@ -151,7 +151,9 @@ def crd() -> dict[str, Any]:
                             "labelSelectorPath": ".status.selector",
                         },
                     },
-                    "additionalPrinterColumns": [{"name": name, "type": "string", "jsonPath": path} | ({"priority": priority} if priority else {}) for name, path, priority in COLUMNS]
+                    "additionalPrinterColumns": [
+                        {"name": name, "type": "string", "jsonPath": path} | ({"priority": priority} if priority else {}) for name, path, priority in COLUMNS
+                    ]
                     + [{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}],
                     "schema": {
                         "openAPIV3Schema": {

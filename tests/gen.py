@@ -167,4 +167,9 @@ def job(name: str = "helmet-v1-build-0", *, ended: str = "", owner: str = UID, *
     """A Job; `ended` is Complete, Failed or nothing."""
     conditions = [{"type": ended, "status": "True", "reason": "BackoffLimitExceeded", "message": "Job has reached the specified backoff limit"}]
     meta = {"name": name, "namespace": "factory", "uid": f"uid-of-{name}", "ownerReferences": [{"uid": owner}], "labels": {names.OWNER: "helmet"}}
-    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta | metadata, "status": {"conditions": conditions if ended else []}}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": meta | metadata,
+        "status": {"conditions": conditions, "completionTime": clock.text(T0)} if ended else {"conditions": []},
+    }

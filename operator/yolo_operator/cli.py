@@ -100,7 +100,7 @@ def add_storage_arguments(to: argparse.ArgumentParser) -> None:
     """Where S3 is. Credentials come from the environment: AWS_ACCESS_KEY_ID and the rest of boto3's chain."""
     to.add_argument("--endpoint", default="", metavar="URL", help="http(s)://host:port of an S3-compatible storage; empty: AWS")
     to.add_argument("--region", default="", help="region of the bucket; empty: us-east-1")
-    to.add_argument("--ca-bundle", default="", metavar="FILE", help="PEM file to check TLS with; empty: the system's")
+    to.add_argument("--ca-bundle", default="", metavar="FILE", help="PEM file to trust besides the system's store")
 
 
 def add_revision_arguments(to: argparse.ArgumentParser) -> None:
@@ -393,7 +393,47 @@ def run_operator(_: Arguments) -> Result:
     return {"exitCode": operate(Settings.from_env())}
 
 
+def add_file_argument(to: argparse.ArgumentParser) -> None:
+    """A manifest, and the storage to assume where it names none."""
+    to.add_argument("file", help="YAML with one or more YoloDeployments; - for standard input")
+
+
+def run_validate(arguments: Arguments) -> Result:
+    """Say of each resource of a file whether it can be planned."""
+    from yolo_operator import manifests  # noqa: PLC0415
+    from yolo_operator.controller.settings import Settings  # noqa: PLC0415
+
+    return printed(lambda: "".join(f"{line}\n" for line in manifests.validate(arguments.file, Settings.from_env().defaults)), manifests.FileError)
+
+
+def run_render(arguments: Arguments) -> Result:
+    """Print the objects the operator makes of a file."""
+    import yaml  # noqa: PLC0415
+
+    from yolo_operator import manifests  # noqa: PLC0415
+    from yolo_operator.controller.settings import Settings  # noqa: PLC0415
+
+    return printed(lambda: yaml.safe_dump_all(manifests.render(arguments.file, Settings.from_env().defaults), sort_keys=False), manifests.FileError)
+
+
+def printed(text: Callable[[], str], unreadable: type[Exception]) -> Result:
+    """Print what `text` gives, or in one line why it cannot."""
+    try:
+        sys.stdout.write(text())
+    except InvalidSpec as error:
+        sys.stderr.write(f"{error.reason}: {error.message}\n")
+    except unreadable as error:
+        sys.stderr.write(f"{error}\n")
+    else:
+        return {}
+    return {"exitCode": PERMANENT_EXIT_CODE}
+
+
 COMMANDS = {
+    "validate": Command(
+        help="check the YoloDeployments of a file without a cluster (types, bounds, storage)", add_arguments=add_file_argument, run=run_validate, answers=False
+    ),
+    "render": Command(help="print what the operator makes of a file's YoloDeployments", add_arguments=add_file_argument, run=run_render, answers=False),
     "run": Command(
         help="run the operator; its settings are the YOLO_OPERATOR_* environment variables",
         add_arguments=add_no_arguments,

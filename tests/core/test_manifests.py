@@ -121,3 +121,17 @@ def test_the_size_of_requests_is_raised_where_the_release_knows_how(image, knows
 def test_a_version_that_shares_no_gpu_tolerates_no_gpu_taint():
     assert "tolerations" not in manifests.deployment_cpu()["spec"]["template"]["spec"]
     assert "nvidia.com/gpu" not in containers(manifests.deployment_cpu())[0]["resources"]["limits"]
+
+
+def test_no_other_image_and_no_other_kind_of_gpu_loads_an_engine():
+    changes = [{}, {"triton": {"image": "nvcr.io/nvidia/tritonserver:25.09-py3"}}, {"gpu": {"resourceName": "nvidia.com/mig-1g.5gb"}}]
+    directories = {engine_mount(manifests.deployment(**change))["subPath"] for change in changes}
+    assert len(directories) == len(changes)
+    assert engine_mount(manifests.deployment(nodeSelector={"accelerator": "h100"}))["subPath"] in directories
+    assert "subPath" not in engine_mount(manifests.deployment(triton={"tensorrt": {"engineCache": None}}))
+
+
+def engine_mount(deployment: dict[str, Any]) -> dict[str, Any]:
+    """Where Triton keeps the engines it builds."""
+    mounts = containers(deployment)[-1]["volumeMounts"]
+    return next(mount for mount in mounts if mount["name"] == "tensorrt")

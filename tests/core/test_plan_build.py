@@ -7,7 +7,7 @@ import pytest
 
 import gen
 from world import World
-from yolo_operator.core import api, clock, revision
+from yolo_operator.core import api, clock, jobs, revision
 from yolo_operator.core.errors import InvalidSpec
 
 
@@ -150,6 +150,7 @@ def test_a_job_whose_answer_is_lost_is_made_anew():
     world.turn()
     done = world.build_succeeds()
     world.objects["Pod"].clear()
+    world.later(jobs.ANSWER_GRACE.total_seconds())
     world.turn()
     assert world.jobs() == []
     world.turn()

@@ -12,6 +12,10 @@ S3_REFUSED = (
     "E1122 03:00:00.0 1 server.cc:241] failed to load model repository: Internal: Unable to create S3 filesystem client. Check account credentials. "
     "Exception: '' Message: 'No response body.'"
 )
+TLS_REFUSED = (
+    "error: creating server: Internal - Unable to create S3 filesystem client. Check account credentials. "
+    "Exception: '' Message: 'curlCode: 60, SSL peer certificate or SSH remote key was not OK'"
+)
 
 
 def job_pod(*, init: list[dict[str, Any]] | None = None, main: list[dict[str, Any]] | None = None, **status: Any) -> dict[str, Any]:
@@ -128,6 +132,13 @@ def triton(last: dict[str, Any] | None = None, state: dict[str, Any] | None = No
         pytest.param(
             triton(gen.terminated(1, S3_REFUSED)), "TritonCrashed", "check spec.storage.endpoint, the bucket and the keys", id="refused by the storage"
         ),
+        pytest.param(triton(gen.terminated(1, TLS_REFUSED)), "TritonCrashed", "check spec.storage.caBundleRef", id="a certificate it does not trust"),
+        pytest.param(
+            gen.pod(init=[stopped(names.MERGE_CA, 1, "cat: can't open '/etc/yolo-operator/ca/ca.crt'")]),
+            "CaBundleNotFound",
+            "spec.storage.caBundleRef",
+            id="no CA",
+        ),
         pytest.param(triton(gen.terminated(1, "Couldn't connect to server")), "TritonCrashed", "spec.storage.endpoint cannot be reached", id="no storage"),
         pytest.param(triton(gen.terminated(137, reason="OOMKilled")), "OutOfMemory", "spec.triton.resources.limits.memory", id="out of memory"),
         pytest.param(triton(gen.terminated(1, "what a day")), "TritonCrashed", "what a day", id="its last words"),
@@ -184,12 +195,18 @@ def test_a_job_does_not_read_another_jobs_pods():
     live = gen.job("mine", ended="Complete")
     done = [gen.container_status("publish", state=gen.terminated(0, gen.outcome(result={"uri": "x"})))]
     same_name = gen.pod("earlier", labels={names.JOB_NAME: "mine"}, owner="an earlier Job of that name", phase="Succeeded", containers=done)
-    assert jobs.read(live, [same_name], ("publish",)) == jobs.Succeeded({})
+    assert jobs.read(live, [same_name], ("publish",), gen.T0 + jobs.ANSWER_GRACE) == jobs.Succeeded({})
     own = gen.pod("own", labels={names.JOB_NAME: "mine"}, owner=live["metadata"]["uid"], phase="Succeeded", containers=done)
-    assert jobs.read(live, [same_name, own], ("publish",)) == jobs.Succeeded({"uri": "x"})
+    assert jobs.read(live, [same_name, own], ("publish",), gen.T0 + jobs.ANSWER_GRACE) == jobs.Succeeded({"uri": "x"})
+
+
+def test_a_job_that_has_just_ended_is_waited_for_until_its_pod_is_seen():
+    live = gen.job(ended="Complete")
+    assert jobs.read(live, [], ("publish",), gen.T0) == jobs.Running()
+    assert jobs.read(live, [], ("publish",), gen.T0 + jobs.ANSWER_GRACE) == jobs.Succeeded({})
 
 
 def test_a_failed_job_without_pods_says_what_the_job_says():
-    state = jobs.read(gen.job(ended="Failed"), [], ("publish",))
+    state = jobs.read(gen.job(ended="Failed"), [], ("publish",), gen.T0)
     assert isinstance(state, jobs.Failed)
     assert "BackoffLimitExceeded" in state.problem.message

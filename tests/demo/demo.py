@@ -121,7 +121,12 @@ def source_digest() -> str:
 def copy_keys() -> None:
     """The S3 server's keys into the namespace of the demo: the operator reads no Secrets."""
     keys = json.loads(kubectl("get", "secret", "-n", RELEASE_NAMESPACE, "s3-credentials", "-o", "json"))
-    kubectl("apply", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s3-credentials", "namespace": NAMESPACE}, "data": keys["data"]}))
+    kubectl(
+        "apply",
+        "-f",
+        "-",
+        text=json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s3-credentials", "namespace": NAMESPACE}, "data": keys["data"]}),
+    )
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from e2e import storage as s3
 from e2e.cluster import CACHE, WEIGHTS, Cluster, Manifest
 from e2e.operator_process import OperatorProcess
@@ -55,11 +56,16 @@ def cluster() -> Cluster:
 @pytest.fixture(scope="session")
 def storage(cluster: Cluster) -> s3.Storage:
     """The S3 server, with the third-party weights in the bucket `weights`."""
-    version = subprocess.run([CACHE / "tools" / "weed", "version"], capture_output=True, text=True, check=True).stdout
-    found = s3.Storage(cluster, f"{s3.IMAGE}:{re.findall(r'[0-9]+[.][0-9]+', version)[-1]}")
+    found = s3.Storage(cluster, weed_image())
     for weights in WEIGHTS.glob("*.pt"):
         found.put("weights", weights.name, weights)
     return found
+
+
+def weed_image() -> str:
+    """SeaweedFS's image, tagged with the version of the program it was made of."""
+    version = subprocess.run([CACHE / "tools" / "weed", "version"], capture_output=True, text=True, check=True).stdout
+    return f"{s3.IMAGE}:{re.findall(r'[0-9]+[.][0-9]+', version)[-1]}"
 
 
 @pytest.fixture(scope="package")

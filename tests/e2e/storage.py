@@ -7,6 +7,7 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
+
 from e2e.cluster import Cluster, Manifest
 
 NAMESPACE = "e2e-storage"
@@ -32,9 +33,9 @@ def identities() -> Manifest:
     return {"identities": [account("admin", ADMIN, ["Admin", "Read", "Write", "List", "Tagging"]), writer, *tenants]}
 
 
-def manifests(image: str) -> list[Manifest]:
+def manifests(image: str, namespace: str = NAMESPACE) -> list[Manifest]:
     """The server: one Pod, nothing kept."""
-    metadata, accounts = {"name": "s3", "namespace": NAMESPACE}, json.dumps(identities())
+    metadata, accounts = {"name": "s3", "namespace": namespace}, json.dumps(identities())
     arguments = ["mini", "-dir=/data", "-s3.config=/etc/s3/config.json", "-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
     container = {
         "name": "s3",
@@ -45,11 +46,11 @@ def manifests(image: str) -> list[Manifest]:
         "volumeMounts": [{"name": name, "mountPath": path} for name, path in (("data", "/data"), ("tmp", "/tmp"), ("config", "/etc/s3"))],
     }
     return [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
         {
             "apiVersion": "v1",
             "kind": "Secret",
-            "metadata": {"name": "s3-config", "namespace": NAMESPACE},
+            "metadata": {"name": "s3-config", "namespace": namespace},
             "stringData": {"config.json": json.dumps(identities())},
         },
         {

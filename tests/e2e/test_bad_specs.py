@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+
 from e2e import bad_weights
 from e2e import storage as s3
 from e2e.cluster import KUBECONFIG, KUBECTL, TRITON, WEIGHTS, Cluster, Manifest, condition, pod_ready
@@ -98,7 +99,7 @@ class Row:
     """Of the message: the field and the remedy."""
     spec: Callable[[World], dict[str, Any]]
     given: Callable[[World], list[Manifest]] | None = None
-    cure: Callable[[World], None] | None = None
+    cure: Callable[[World], object] | None = None
     """Puts the world right; the spec is not touched."""
     healed: str | Callable[[World], bool] = "Built"
     """Condition that is True then, or what else is to be seen."""
@@ -414,7 +415,7 @@ HEALING = [
             spec=lambda world: source(f"s3://weights/{world.namespace}/later.onnx"),
             reason="SourceNotFound",
             words=["check spec.versions[].source.uri"],
-            cure=lambda world: world.storage.put("weights", f"{world.namespace}/later.onnx", bad_weights.detector()) and None,
+            cure=lambda world: world.storage.put("weights", f"{world.namespace}/later.onnx", bad_weights.detector()),
         ),
         id="the weights are missing",
     ),
@@ -424,7 +425,7 @@ HEALING = [
             spec=lambda world: source(f"{s3.ENDPOINT}/{s3.PUBLIC}/{world.namespace}.onnx"),
             reason="SourceNotFound",
             words=["answers 404", "check spec.versions[].source.uri"],
-            cure=lambda world: world.storage.put(s3.PUBLIC, f"{world.namespace}.onnx", bad_weights.detector()) and None,
+            cure=lambda world: world.storage.put(s3.PUBLIC, f"{world.namespace}.onnx", bad_weights.detector()),
         ),
         id="the weights are missing on a web server",
         marks=pytest.mark.matrix,
@@ -475,7 +476,7 @@ HEALING = [
 ]
 
 SERVED = [
-    pytest.param("names", lambda world: stored("names.onnx", lambda: bad_weights.detector(bad_weights.ODD_NAMES))(world), id="class names of any characters"),
+    pytest.param("names", stored("names.onnx", lambda: bad_weights.detector(bad_weights.ODD_NAMES)), id="class names of any characters"),
     pytest.param("http", lambda world: source(f"{s3.ENDPOINT}/{s3.PUBLIC}/small.onnx"), id="weights from a web server"),
     pytest.param("asset", lambda world: source("ultralytics://yolo-small.pt"), id="Ultralytics' own weights, from a mirror"),
 ]

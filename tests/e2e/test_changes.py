@@ -2,9 +2,10 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
+
 from e2e.cluster import AUDIT_LOG, TRITON_B, Cluster, Manifest, pod_ready, writes
 from e2e.conftest import make_namespace, remove_namespace
 from e2e.operator_process import OperatorProcess

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from e2e.cluster import WEIGHTS, Cluster, Manifest
 from e2e.conftest import make_namespace, remove_namespace
 from e2e.storage import Storage

@@ -10,7 +10,7 @@ import pytest
 
 from yolo_operator.core.contract import Verdict
 from yolo_operator.core.errors import Unavailable
-from yolo_operator.worker import fetch, storage, verdict
+from yolo_operator.worker import fetch, storage, trust, verdict
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")
 
@@ -63,6 +63,22 @@ def test_s3_without_its_ca(endpoint):
     assert "spec.storage.caBundleRef" in caught.value.message
 
 
+def test_s3_with_a_ca_that_is_not_there(endpoint, tmp_path):
+    with pytest.raises(Unavailable) as caught:
+        storage.Repository("s3://models/a", storage.StorageOptions(endpoint=endpoint, ca_bundle=str(tmp_path / "ca.crt")))
+    assert caught.value.reason == "CaBundleNotFound"
+    assert "spec.storage.caBundleRef" in caught.value.message
+
+
+@pytest.mark.parametrize("text", ["", "no certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
+def test_s3_with_a_ca_that_is_none(endpoint, tmp_path, text):
+    (tmp_path / "ca.crt").write_text(text)
+    with pytest.raises(Unavailable) as caught:
+        storage.Repository("s3://models/a", storage.StorageOptions(endpoint=endpoint, ca_bundle=str(tmp_path / "ca.crt")))
+    assert caught.value.reason == "CaBundleInvalid"
+    assert "spec.storage.caBundleRef" in caught.value.message
+
+
 def fetched(tmp_path, endpoint, ca_bundle):
     verdict.write(tmp_path / "check", Verdict(state="missing"))
     options = storage.StorageOptions(ca_bundle=ca_bundle)
@@ -72,6 +88,13 @@ def fetched(tmp_path, endpoint, ca_bundle):
 
 def test_a_source_with_its_ca(tmp_path, endpoint, certificate):
     assert fetched(tmp_path, endpoint, str(certificate / "ca.pem")).size_bytes == 7
+
+
+def test_a_public_source_though_the_storage_has_a_ca_of_its_own(tmp_path, endpoint, certificate, monkeypatch):
+    monkeypatch.setattr(trust, "SYSTEM_STORE", certificate / "ca.pem")
+    subject = ["-subj", "/CN=other", "-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "other.pem")]
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *subject], check=True, capture_output=True)
+    assert fetched(tmp_path, endpoint, str(tmp_path / "other.pem")).size_bytes == 7
 
 
 def test_a_source_without_its_ca(tmp_path, endpoint):

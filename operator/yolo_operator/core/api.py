@@ -94,7 +94,7 @@ class Storage(Model):
     read_secret_ref: LocalReference | None = None
     """Secret that Triton gets instead of secretRef, so that no serving pod can write to the bucket."""
     ca_bundle_ref: KeyReference | None = None
-    """ConfigMap with the CA certificates, PEM, that an https endpoint is to be trusted by."""
+    """ConfigMap with CA certificates, PEM, that an https endpoint is trusted by besides the public ones. Triton reads it at a pod's start."""
 
 
 class Source(Model):

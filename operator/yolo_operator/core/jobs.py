@@ -12,6 +12,8 @@ from yolo_operator.core.pods import Problem
 Manifest = Mapping[str, Any]
 
 
+ANSWER_GRACE = timedelta(seconds=15)
+"""How long after a Job's end its Pod may still be unseen."""
 SUCCESS = frozenset({"Complete", "SuccessCriteriaMet"})
 
 
@@ -45,7 +47,7 @@ class Failed:
 State = Absent | Running | Succeeded | Failed
 
 
-def read(job: Manifest | None, all_pods: Sequence[Manifest], answering: Sequence[str]) -> State:
+def read(job: Manifest | None, all_pods: Sequence[Manifest], answering: Sequence[str], now: datetime) -> State:
     """The state of a Job; `answering` names the containers whose result counts, the most important first."""
     if job is None or "deletionTimestamp" in job["metadata"]:
         return Absent() if job is None else Running()
@@ -53,6 +55,10 @@ def read(job: Manifest | None, all_pods: Sequence[Manifest], answering: Sequence
     conditions = {c["type"]: c for c in job.get("status", {}).get("conditions", ()) if c["status"] == "True"}
     if conditions.keys() & SUCCESS:
         answer = pods.outcome(own, answering)
+        ended = job["status"].get("completionTime")
+        if answer is None and (ended is None or now - clock.parse(ended) < ANSWER_GRACE):
+            # The Job's watch may be ahead of the Pods': the answer is on its way.
+            return Running()
         return Succeeded((answer.result if answer else None) or {})
     problem = pods.latest_problem(own, job=True)
     failed = conditions.get("Failed")

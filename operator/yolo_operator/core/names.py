@@ -33,6 +33,8 @@ VERIFIED_GATE = f"{api.GROUP}/verified"
 """Readiness gate of Triton pods: True once a pod of the same template has given the right answers."""
 
 TRITON, BUILD, VERIFY, PRUNE = "triton", "build", "verify", "prune"
+MERGE_CA = "merge-ca"
+"""Init container of Triton pods that adds the user's CA to the image's store."""
 MANAGED_SELECTOR = f"{MANAGED_BY}={FIELD_MANAGER}"
 
 

@@ -95,13 +95,16 @@ def build_step(turn: Turn, version: api.Version) -> Progress:
     wanted_job = job.build(turn.yolo, version, turn.defaults)
     name = wanted_job["metadata"]["name"]
     failure = previous.build_failure
-    match jobs.read(turn.observed.jobs.get(name), turn.observed.pods, ("publish", "check")):
+    match jobs.read(turn.observed.jobs.get(name), turn.observed.pods, ("publish", "check"), turn.now):
         case jobs.Succeeded(outcome) if outcome:
             progress.artifact = Artifact.model_validate(outcome)
             progress.status = previous.model_copy(update={"built_revision": wanted, "artifact": progress.artifact, "build_failure": None})
         case jobs.Succeeded():
             # Its Pod is gone and with it the answer; the next one finds the manifest and passes within a second.
             turn.result.delete.append(turn.observed.jobs[name])
+        case jobs.Running() if failure is not None and failure.key == name and failure.permanent:
+            # Decided, and the Job on its way out.
+            report(failure, progress)
         case jobs.Running(problem):
             progress.problem = problem
             turn.result.create.append(wanted_job)
@@ -160,7 +163,7 @@ def verify_template(turn: Turn, progress: Progress, artifact: Artifact, candidat
         return
     wanted_job = job.verify(turn.yolo, progress.version, artifact, answering[0], turn.defaults)
     name = wanted_job["metadata"]["name"]
-    match jobs.read(turn.observed.jobs.get(name), turn.observed.pods, ("verify",)):
+    match jobs.read(turn.observed.jobs.get(name), turn.observed.pods, ("verify",), turn.now):
         case jobs.Succeeded(outcome) if outcome:
             found = Verification.model_validate(outcome)
             entry = api.VerifiedTemplate(**found.model_dump(), pod_template_hash=pod_hash, time=clock.text(turn.now))
@@ -255,7 +258,7 @@ def prune_step(turn: Turn, progress: Sequence[Progress]) -> tuple[list[str], api
         return published, turn.yolo.status.prune_failure
     wanted_job = job.prune(turn.yolo, surplus, turn.defaults)
     name, failure = wanted_job["metadata"]["name"], turn.yolo.status.prune_failure
-    match jobs.read(turn.observed.jobs.get(name), turn.observed.pods, ("prune",)):
+    match jobs.read(turn.observed.jobs.get(name), turn.observed.pods, ("prune",), turn.now):
         case jobs.Succeeded():
             # It goes too: the same revisions may have to be removed once more.
             turn.result.delete.append(turn.observed.jobs[name])
@@ -294,7 +297,7 @@ def deletion(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, n
         return result
     failure = yolo.status.prune_failure
     progress = Progress(version=yolo.spec.versions[0], status=api.VersionStatus(version=0))
-    match jobs.read(observed.jobs.get(name), observed.pods, ("prune",)):
+    match jobs.read(observed.jobs.get(name), observed.pods, ("prune",), now):
         case jobs.Succeeded():
             result.finalizer = False
             return result
@@ -357,5 +360,8 @@ def stop_unwanted_jobs(turn: Turn) -> None:
     wanted = {made["metadata"]["name"] for made in turn.result.create}
     for name, live in sorted(turn.observed.jobs.items()):
         if name not in wanted and not finished(live) and "deletionTimestamp" not in live["metadata"] and live not in turn.result.delete:
-            turn.result.delete.append(live)
+            phases = {pod.get("status", {}).get("phase") for pod in turn.observed.pods if names.label(pod, names.JOB_NAME) == name}
+            # Nothing of it runs: it is about to be marked failed and keeps its log, or tries once more and is ended then.
+            if phases != {"Failed"}:
+                turn.result.delete.append(live)
     turn.result.create = [made for made in turn.result.create if made["metadata"]["name"] not in turn.observed.jobs]

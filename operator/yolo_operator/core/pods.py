@@ -165,11 +165,18 @@ def crashed(container: Manifest) -> Problem | None:
             "Triton was killed for lack of memory: raise spec.triton.resources.limits.memory, or lower spec.triton.maxBatchSize or instances",
         )
     tail = last.get("message", "").strip()[-600:]
+    if container["name"] == names.MERGE_CA:
+        return Problem(
+            "CaBundleNotFound",
+            f"spec.storage.caBundleRef: that ConfigMap, or the key in it, is not in this namespace: create it, or correct the reference. {tail}",
+        )
     return Problem("TritonCrashed", f"Triton ended with exit code {last.get('exitCode')}{hint(tail)}: {tail}")
 
 
 def hint(tail: str) -> str:
     """What Triton's last lines mean, where that is known."""
+    if re.search("curlCode: (60|77)", tail):
+        return " because it does not trust the storage's certificate (check spec.storage.caBundleRef and the host name in spec.storage.endpoint)"
     if "Unable to create S3 filesystem client" in tail:
         return " because the storage refused it (check spec.storage.endpoint, the bucket and the keys of readSecretRef or secretRef)"
     if "Couldn't connect to server" in tail:

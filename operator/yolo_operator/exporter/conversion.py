@@ -66,7 +66,9 @@ def named(error: Exception) -> OperatorError:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Unavailable("DiskFull", "no room is left for the export: raise spec.build.storageSize")
     first = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return InvalidSpec("ExportFailed", f"{type(error).__name__}: {first[:400]}; see the export container's log, and check spec.versions[].source.uri and export")
+    return InvalidSpec(
+        "ExportFailed", f"{type(error).__name__}: {first[:400]}; see the export container's log, and check spec.versions[].source.uri and export"
+    )
 
 
 if __name__ == "__main__":

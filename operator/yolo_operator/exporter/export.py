@@ -115,7 +115,9 @@ def report(code: int, outcome: Path) -> None:
     free = shutil.disk_usage(outcome.parent).free
     if free < 1024 * 1024:
         raise Unavailable("DiskFull", "no room is left for the export: raise spec.build.storageSize")
-    raise InvalidSpec("ExportFailed", f"the export ended with code {code} and said nothing: see the export container's log and check spec.versions[].source.uri")
+    raise InvalidSpec(
+        "ExportFailed", f"the export ended with code {code} and said nothing: see the export container's log and check spec.versions[].source.uri"
+    )
 
 
 def read_outcome(path: Path) -> Outcome | None:

@@ -13,6 +13,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import NameResolutionError, NewConnectionError
 
 from yolo_operator.core.errors import InvalidSpec
+from yolo_operator.worker import trust
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -100,6 +101,6 @@ class CheckedTlsPool(HTTPSConnectionPool):
 
 def pool_manager(ca_bundle: str) -> PoolManager:
     """urllib3 that connects to checked addresses only, through no proxy, and follows no redirect by itself."""
-    manager = PoolManager(retries=False, ca_certs=ca_bundle or None)
+    manager = PoolManager(retries=False, ca_certs=trust.merged(ca_bundle) or None)
     manager.pool_classes_by_scheme = {"http": CheckedPool, "https": CheckedTlsPool}
     return manager

@@ -27,6 +27,7 @@ from botocore.exceptions import (
 )
 
 from yolo_operator.core.errors import InvalidSpec, OperatorError, Unavailable
+from yolo_operator.worker import trust
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -91,7 +92,7 @@ class StorageOptions:
     """http(s)://host:port; empty is AWS."""
     region: str = ""
     ca_bundle: str = ""
-    """PEM file; empty is the system's store."""
+    """PEM file, trusted besides the system's store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ def client(options: StorageOptions, *, anonymous: bool = False, attempts: int = 
         "s3",
         endpoint_url=options.endpoint or None,
         region_name=options.region or "us-east-1",
-        verify=options.ca_bundle or None,
+        verify=trust.merged(options.ca_bundle) or None,
         config=config,
     )
 

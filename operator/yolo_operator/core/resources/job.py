@@ -284,7 +284,7 @@ def config_arguments(yolo: api.YoloDeployment, version: api.Version) -> list[str
         arguments += [
             f"--tensorrt-precision={triton.tensorrt.precision}",
             f"--tensorrt-max-workspace-bytes={triton.tensorrt.max_workspace_bytes}",
-            "--tensorrt-cache-directory=/var/cache/tensorrt",
+            f"--tensorrt-cache-directory={pod.TENSORRT_CACHE}",
         ]
     if yolo.spec.task is not None:
         arguments.append(f"--task={yolo.spec.task}")

@@ -22,6 +22,8 @@ IMAGE_PULL_POLICY = "IfNotPresent"
 CA_DIRECTORY = "/etc/yolo-operator/ca"
 """Where the bundle of storage.caBundleRef is mounted."""
 CA_FILE = "ca.crt"
+TENSORRT_CACHE = "/var/cache/tensorrt"
+"""Where Triton keeps the engines it builds."""
 SKIP_CONTAINERS = "eks.amazonaws.com/skip-containers"
 """Annotation: containers that get no AWS web identity. The export container runs the weights' own code."""
 

@@ -21,6 +21,10 @@ TMP = "/tmp"  # noqa: S108  an emptyDir of the Pod
 TRITON_UID = 1000
 """The user `triton-server` of NVIDIA's image."""
 SYSTEM_CA = "/etc/ssl/certs/ca-certificates.crt"
+"""Whom Triton's libcurl trusts (Ubuntu's, as in NVIDIA's image). It reads no variable and no flag: another store must lie at this very path."""
+MERGED_CA = "ca-certificates.crt"
+MERGE_CA = f"{{ if [ -f {SYSTEM_CA} ]; then cat {SYSTEM_CA}; echo; fi; cat {pod.CA_DIRECTORY}/{pod.CA_FILE}; }} > /merged/{MERGED_CA}"
+"""The image's own store, if it has one, and the user's CA. Fails where the ConfigMap or its key is not there (yet)."""
 BYTES_OF = {"FP32": 4, "FP16": 2, "UINT8": 1}
 
 
@@ -123,9 +127,10 @@ def pod_template(yolo: api.YoloDeployment, version: api.Version, artifact: contr
             if cache is None
             else {"name": "tensorrt", "persistentVolumeClaim": {"claimName": cache.persistent_volume_claim}}
         )
-        mounts.append({"name": "tensorrt", "mountPath": "/var/cache/tensorrt"})
+        own = {} if cache is None else {"subPath": engine_directory(yolo, defaults)}
+        mounts.append({"name": "tensorrt", "mountPath": pod.TENSORRT_CACHE, **own})
     if storage.ca_bundle_ref is not None:
-        mounts.append({"name": "merged-ca", "mountPath": SYSTEM_CA, "subPath": "ca-certificates.crt", "readOnly": True})
+        mounts.append({"name": "merged-ca", "mountPath": SYSTEM_CA, "subPath": MERGED_CA, "readOnly": True})
     pod_spec: Manifest = {
         "serviceAccountName": spec.service_account_name,
         "automountServiceAccountToken": False,
@@ -240,6 +245,14 @@ def http_get(path: str) -> Manifest:
     return {"httpGet": {"path": path, "port": "http"}}
 
 
+def engine_directory(yolo: api.YoloDeployment, defaults: Defaults) -> str:
+    """Where in a claim the engines are that this image built for this kind of GPU: no other may load them.
+
+    What the engines follow from otherwise (the ONNX, precision, shapes) is in the path below, which config.pbtxt names.
+    """
+    return names.digest({"image": image_of(yolo, defaults), "gpu": yolo.spec.gpu.resource_name}, 10)
+
+
 def ca_volumes(storage: api.Storage) -> list[Manifest]:
     """The user's CA, and the system's store with it added: Triton reads no other."""
     return [*pod.ca_volume(storage), {"name": "merged-ca", "emptyDir": {}}] if storage.ca_bundle_ref is not None else []
@@ -248,18 +261,15 @@ def ca_volumes(storage: api.Storage) -> list[Manifest]:
 def ca_merger(yolo: api.YoloDeployment, defaults: Defaults) -> Manifest:
     """Writes the image's own CA store and the user's CA into one file."""
     return {
-        "name": "merge-ca",
+        "name": names.MERGE_CA,
         "image": image_of(yolo, defaults),
         "imagePullPolicy": pod.IMAGE_PULL_POLICY,
-        "command": [
-            "sh",
-            "-ec",
-            f"touch /merged/ca-certificates.crt; for file in {SYSTEM_CA} {pod.CA_DIRECTORY}/{pod.CA_FILE}; do if [ -f $file ]; then cat $file >> /merged/ca-certificates.crt; fi; done",
-        ],
+        "command": ["sh", "-ec", MERGE_CA],
         "volumeMounts": [
             {"name": "ca", "mountPath": pod.CA_DIRECTORY, "readOnly": True},
             {"name": "merged-ca", "mountPath": "/merged"},
         ],
         "securityContext": dict(pod.CONTAINER_SECURITY),
         "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "256Mi"}},
+        "terminationMessagePolicy": "FallbackToLogsOnError",
     }

@@ -1,0 +1,168 @@
+"""Nobody reads another's, a wrong answer is never let in, and the operator may be killed at any moment."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from e2e import storage as s3
+from e2e.cluster import Cluster, Manifest, Refused, pod_ready
+from e2e.conftest import make_namespace, remove_namespace
+from e2e.operator_process import OperatorProcess
+from e2e.storage import Storage
+
+GATE = "e2e.yolo-operator.io/gate"
+
+
+def test_two_tenants_neither_sees_the_others(cluster: Cluster, yolo: Callable[..., Manifest], storage: Storage) -> None:
+    namespaces = {tenant: make_namespace(cluster, tenant, keys) for tenant, keys in s3.TENANTS.items()}
+    other = {"tenant-a": "tenant-b", "tenant-b": "tenant-a"}
+    for tenant, namespace in namespaces.items():
+        source = storage.put(tenant, "model.onnx.pt", storage.get("weights", "goldmine-detect.pt"))
+        place = {"endpoint": s3.ENDPOINT, "secretRef": {"name": "s3-credentials"}}
+        cluster.apply(yolo(namespace, source=source, storage=place | {"uri": f"s3://{tenant}/yolo"}))
+        # The neighbour's bucket, as storage and as source: the keys of this namespace do not open it.
+        cluster.apply(yolo(namespace, "thief", source=source, storage=place | {"uri": f"s3://{other[tenant]}/yolo"}))
+        cluster.apply(yolo(namespace, "reader", source=f"s3://{other[tenant]}/model.onnx.pt", storage=place | {"uri": f"s3://{tenant}/yolo"}))
+
+    for tenant, namespace in namespaces.items():
+        cluster.wait_condition(namespace, "thief", "Ready", "False", "StorageAccessDenied")
+        cluster.wait_condition(namespace, "reader", "Ready", "False", "SourceAccessDenied")
+        cluster.wait_ready(namespace, "model")
+        assert {key.split("/")[1] for key in storage.keys(tenant, "yolo/")} == {namespace}
+        remove_namespace(cluster, namespace)
+
+
+@pytest.fixture
+def gate(cluster: Cluster) -> Callable[[bool], None]:
+    """A label that the node has or has not: Triton pods that ask for it wait until the test has changed what they will load."""
+    (node,) = cluster.list("nodes", "default")
+    name = node["metadata"]["name"]
+
+    def set_gate(is_open: bool) -> None:
+        cluster.kubectl("label", "node", name, f"{GATE}=open" if is_open else f"{GATE}-", "--overwrite")
+
+    set_gate(False)
+    return set_gate
+
+
+def damage(storage: Storage, uri: str, name: str) -> None:
+    """Edit the published ONNX: right shapes, other numbers."""
+    key = f"{uri.removeprefix('s3://models/')}/{name}/1/model.onnx"
+    model = onnx.load_from_string(storage.get("models", key))
+    weights = max((t for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT), key=lambda t: len(t.raw_data))
+    values = numpy_helper.to_array(weights)
+    weights.CopyFrom(numpy_helper.from_array((values + np.float32(0.05)).astype(np.float32), weights.name))
+    storage.put("models", key, model.SerializeToString())
+
+
+def triton_pods(cluster: Cluster, namespace: str) -> list[Manifest]:
+    return cluster.list("pods", namespace, "app.kubernetes.io/component=triton")
+
+
+def test_wrong_answers_never_get_a_ready_pod(
+    cluster: Cluster, namespace: str, yolo: Callable[..., Manifest], storage: Storage, gate: Callable[[bool], None]
+) -> None:
+    cluster.apply(yolo(namespace, nodeSelector={GATE: "open"}))
+    built = cluster.wait_condition(namespace, "model", "Built", "True")
+    damage(storage, built["status"]["versions"][0]["artifact"]["uri"], "model")
+
+    gate(True)
+    stalled = cluster.wait_condition(namespace, "model", "Stalled", "True", "WrongAnswers")
+
+    assert not any(map(pod_ready, triton_pods(cluster, namespace)))
+    assert stalled["status"]["readyReplicas"] == 0
+    gate(False)
+
+
+def test_an_update_to_wrong_answers_leaves_the_old_pods_serving(
+    cluster: Cluster, namespace: str, yolo: Callable[..., Manifest], storage: Storage, gate: Callable[[bool], None]
+) -> None:
+    cluster.apply(yolo(namespace))
+    cluster.wait_ready(namespace, "model")
+    (old,) = triton_pods(cluster, namespace)
+
+    cluster.patch("yolodeployment", namespace, "model", {"spec": {"nodeSelector": {GATE: "open"}, "triton": {"maxBatchSize": 4}}})
+    built = cluster.wait_condition(namespace, "model", "Built", "True")
+    damage(storage, built["status"]["versions"][0]["artifact"]["uri"], "model")
+    gate(True)
+    cluster.wait_condition(namespace, "model", "Stalled", "True", "WrongAnswers")
+
+    ready = [pod["metadata"]["uid"] for pod in triton_pods(cluster, namespace) if pod_ready(pod)]
+    assert ready == [old["metadata"]["uid"]]
+    # Back to the old spec: it is served again without an interruption.
+    cluster.patch("yolodeployment", namespace, "model", {"spec": {"nodeSelector": None, "triton": {"maxBatchSize": 2}}})
+    cluster.wait_ready(namespace, "model")
+    assert [pod["metadata"]["uid"] for pod in triton_pods(cluster, namespace) if pod_ready(pod)] == [old["metadata"]["uid"]]
+    gate(False)
+
+
+def test_killing_the_operator_again_and_again_leads_to_the_same_end(
+    cluster: Cluster, namespace: str, yolo: Callable[..., Manifest], operator: OperatorProcess
+) -> None:
+    cluster.apply(yolo(namespace, deletionPolicy="Delete"))
+    kills = 0
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        operator.kill()
+        kills += 1
+        operator.start()
+        # Long enough to begin something, too short to see its end; the moments drift through the whole path.
+        time.sleep(2.0 + 0.37 * (kills % 5))
+        status = cluster.yolo(namespace, "model").get("status", {})
+        if any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", ())):
+            break
+    status = cluster.wait_ready(namespace, "model")["status"]
+
+    assert kills > 3
+    assert status["versions"][0]["phase"] == "Serving"
+    assert len(cluster.list("jobs", namespace, "app.kubernetes.io/component=build")) == 1, "a revision was built twice"
+    owned = cluster.list("deployments,services,poddisruptionbudgets", namespace, "app.kubernetes.io/managed-by=yolo-operator")
+    assert sorted(f"{o['kind']}/{o['metadata']['name']}" for o in owned) == [
+        "Deployment/model-v1",
+        "PodDisruptionBudget/model-v1",
+        "Service/model",
+        "Service/model-v1",
+    ]
+    cluster.kubectl("delete", "yolodeployment", "-n", namespace, "model", "--timeout=90s", timeout=100)
+
+
+def test_several_versions_are_served_side_by_side(cluster: Cluster, namespace: str, yolo: Callable[..., Manifest]) -> None:
+    versions = [{"version": number, "source": {"uri": f"s3://weights/{name}-detect.pt"}} for number, name in ((1, "goldmine"), (2, "railway"))]
+    cluster.apply(yolo(namespace, versions=versions, replicas=2))
+    status = cluster.wait_ready(namespace, "model")["status"]
+    assert status["display"]["versions"] == "1:50 2:50"
+    assert [version["artifact"]["classes"] for version in status["versions"]] == [1, 6]
+
+    # A version that is not declared any more serves until the others do, then goes.
+    cluster.patch("yolodeployment", namespace, "model", {"spec": {"versions": versions[1:], "replicas": 1}})
+    cluster.wait(
+        "version 1 gone", lambda: cluster.get("deployment", namespace, "model-v1") is None and cluster.get("service", namespace, "model-v1") is None, 60
+    )
+    cluster.wait_ready(namespace, "model")
+
+
+def test_a_name_that_is_taken_is_left_alone_and_said(cluster: Cluster, namespace: str, yolo: Callable[..., Manifest]) -> None:
+    foreign = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "model", "namespace": namespace},
+        "spec": {"ports": [{"port": 80}], "selector": {"app": "mine"}},
+    }
+    cluster.apply(foreign)
+    cluster.apply(yolo(namespace))
+
+    found = cluster.wait_condition(namespace, "model", "Ready", "False", "NameConflict")
+
+    assert "Service 'model'" in next(c["message"] for c in found["status"]["conditions"] if c["type"] == "Ready")
+    assert (cluster.get("service", namespace, "model") or {})["spec"]["selector"] == {"app": "mine"}
+    cluster.kubectl("delete", "service", "-n", namespace, "model")
+    cluster.wait("our own service", lambda: (cluster.get("service", namespace, "model") or {}).get("metadata", {}).get("labels"), 60)
+
+
+def test_an_unknown_field_is_refused_by_its_name(cluster: Cluster, namespace: str, yolo: Callable[..., Manifest]) -> None:
+    with pytest.raises(Refused, match=r'unknown field "spec\.replica"'):
+        cluster.apply(yolo(namespace, replica=2))
