@@ -62,12 +62,14 @@ lint: venv ## Format, rules, types, layers, generated files
 format: venv ## Write the code as the formatter wants it
 	@$(BIN)/ruff format -q . && $(BIN)/ruff check -q --fix .
 
-crds: venv ## Write the CRD from operator/yolo_operator/core/api.py, and the chart's copy
+crds: venv ## Write the CRD from operator/yolo_operator/core/api.py, docs/spec.md and the chart's copy
 	@$(BIN)/python crds/generate.py
+	@$(BIN)/python crds/reference.py
 	@cp crds/yolodeployments.yaml helm/yolo-operator/files/yolodeployments.yaml
 
 verify: venv ## What is generated is as its source says
 	@$(BIN)/python crds/generate.py --check
+	@$(BIN)/python crds/reference.py --check
 	@cmp crds/yolodeployments.yaml helm/yolo-operator/files/yolodeployments.yaml || { echo "the chart's CRD is old: run make crds"; exit 1; }
 
 golden: venv ## Write the golden files anew; look at the diff

@@ -33,7 +33,7 @@ COLUMNS = [
     ("Versions", ".status.display.versions", 0),
     ("Replicas", ".status.display.replicas", 0),
     ("URL", ".status.url", 0),
-    ("Model", ".spec.modelName", 1),
+    ("Model", ".status.display.model", 1),
     ("Task", ".status.task", 1),
     ("GPU", ".spec.gpu.count", 1),
     ("Revision", ".status.display.revisions", 1),

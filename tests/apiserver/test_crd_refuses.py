@@ -87,7 +87,8 @@ SPECS = [
     pytest.param({"deletionPolicy": "Forget"}, ["spec.deletionPolicy", "Retain"], id="an unknown policy"),
     pytest.param({"build": {"resources": {"limits": {"memory": True}}}}, ["spec.build.resources.limits.memory"], id="a quantity that is none"),
     pytest.param({"versions": [gen.version(1, export={"imageSize": [640, 640, 3]})]}, ["imageSize", "at most 2"], id="three sizes"),
-    pytest.param({"versions": [gen.version(1, export={"opset": 99})]}, ["opset", "less than or equal to 25"], id="an opset to come"),
+    pytest.param({"versions": [gen.version(1, export={"opset": 99})]}, ["opset", "less than or equal to 21"], id="an opset to come"),
+    pytest.param({"versions": [gen.version(1, export={"nms": True})]}, ["nms", "maxBatchSize"], id="suppression in the graph and a batch"),
 ]
 
 

@@ -282,7 +282,7 @@ def answer(message: str = "no", *causes: str) -> dict[str, Any]:
         (403, answer(), Unavailable, "Forbidden"),
         (400, answer(), InvalidSpec, "Rejected"),
         (422, answer(), InvalidSpec, "Rejected"),
-        (429, answer(), NotReady, "TooManyRequests"),
+        (429, answer(), Unavailable, "TooManyRequests"),
         (500, answer(), Unavailable, "ApiServerError"),
         (401, {}, Unavailable, "ApiServerError"),
         (503, {"message": None, "details": None}, Unavailable, "ApiServerError"),

@@ -28,18 +28,23 @@ class Runs:
         return exec, (self._code,)
 
 
-def archive(pickled: bytes) -> bytes:
-    """A .pt as PyTorch writes it: a zip with a pickle and no tensors."""
+def archive(pickled: bytes, size: int = 0) -> bytes:
+    """A .pt as PyTorch writes it: a zip with a pickle, and a tensor of `size` bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:
-        for name, content in (("data.pkl", pickled), ("byteorder", b"little"), ("version", b"3\n")):
+        for name, content in (("data.pkl", pickled), ("byteorder", b"little"), ("data/0", bytes(size)), ("version", b"3\n")):
             file.writestr(f"weights/{name}", content)
     return buffer.getvalue()
 
 
-def running(code: str) -> bytes:
-    """A .pt that runs `code` when it is loaded."""
-    return archive(pickle.dumps(Runs(code), protocol=2))
+def running(code: str, size: int = 0) -> bytes:
+    """A .pt of at least `size` bytes that runs `code` when it is loaded."""
+    return archive(pickle.dumps(Runs(code), protocol=2), size)
+
+
+def sleeping(size: int = 0) -> bytes:
+    """A .pt that is never loaded to its end."""
+    return running("import time; time.sleep(3600)", size)
 
 
 def of_another_program() -> bytes:

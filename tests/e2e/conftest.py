@@ -100,7 +100,7 @@ def remove_namespace(cluster: Cluster, name: str) -> None:
     cluster.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
 
 
-@pytest.fixture
+@pytest.fixture(scope="package")
 def yolo(storage: s3.Storage, operator: OperatorProcess) -> Callable[..., Manifest]:
     """A YoloDeployment on the CPU with the tests' storage; keywords replace parts of the spec."""
     operator.start()

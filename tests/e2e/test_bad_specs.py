@@ -326,7 +326,7 @@ STALLED = [
     pytest.param(
         Row(
             name="deadline",
-            spec=stored("sleeper.pt", lambda: bad_weights.running("import time; time.sleep(3600)"), **build(timeoutSeconds=30)),
+            spec=stored("sleeper.pt", bad_weights.sleeping, **build(timeoutSeconds=30)),
             reason="DeadlineExceeded",
             words=["longer than 30 s", "raise spec.build.timeoutSeconds"],
         ),
@@ -335,7 +335,7 @@ STALLED = [
     pytest.param(
         Row(
             name="disk",
-            spec=stored("sleeper.pt", lambda: bad_weights.running("import time; time.sleep(3600)") + bytes(8 << 20), **build(storageSize="1Mi")),
+            spec=stored("large.pt", lambda: bad_weights.sleeping(8 << 20), **build(storageSize="1Mi")),
             reason="DiskFull",
             words=["raise spec.build.storageSize"],
         ),

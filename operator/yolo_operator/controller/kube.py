@@ -18,7 +18,7 @@ from yolo_operator import __version__
 from yolo_operator.controller import telemetry
 from yolo_operator.controller.kinds import EVENT, POD, YOLO, Kind, Manifest
 from yolo_operator.core import names
-from yolo_operator.core.errors import InvalidSpec, NotReady, OperatorError, Unavailable
+from yolo_operator.core.errors import InvalidSpec, OperatorError, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -212,7 +212,7 @@ def error_of(method: str, path: str, code: int, answer: Mapping[str, Any]) -> Op
         case 403:
             return Unavailable("Forbidden", message)
         case 429:
-            return NotReady("TooManyRequests", message)
+            return Unavailable("TooManyRequests", message)
         case _:
             return Unavailable("ApiServerError", f"{code}: {message}")
 

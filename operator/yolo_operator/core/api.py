@@ -154,8 +154,8 @@ class Export(Model):
     """FP16 weights and inputs."""
     simplify: bool = True
     """Simplify the graph with onnxslim."""
-    opset: Annotated[int | None, Field(ge=11, le=25)] = None
-    """ONNX opset. Default: 17, which every supported Triton release reads."""
+    opset: Annotated[int | None, Field(ge=11, le=21)] = None
+    """ONNX opset, 11 to 21: what ONNX Runtime in Triton 24.10 reads. Default: Ultralytics' own choice, 18 in the exporter's release."""
     nms: bool = False
     """Put non-maximum suppression into the graph. It answers for the first picture of a batch only: off for serving."""
 
@@ -266,9 +266,9 @@ class Verify(Model):
     enabled: bool = True
     """Off: pods are ready as soon as Triton is; nothing proves that its answers are right."""
     min_iou: Annotated[float | None, Field(ge=0, le=1, alias="minIoU")] = None
-    """Least overlap (intersection over union) of a served box with the reference's. Default by precision: 0.99 FP32, 0.95 FP16, 0.9 INT8."""
+    """Least overlap (intersection over union) of a served box with the reference's. Default by precision: 0.98 FP32, 0.95 FP16, 0.75 INT8."""
     max_score_difference: Annotated[float | None, Field(ge=0, le=1)] = None
-    """Largest difference of a served score from the reference's. Default by precision: 0.01 FP32, 0.03 FP16, 0.1 INT8."""
+    """Largest difference of a served score from the reference's. Default by precision: 0.02 FP32, 0.05 FP16, 0.25 INT8."""
 
 
 class Rollout(Model):
@@ -292,6 +292,10 @@ class Spec(Model):
             (
                 "!has(self.triton) || self.triton.maxBatchSize == 0 || self.versions.all(v, !has(v.export) || v.export.dynamic)",
                 "export.dynamic: false makes a static batch, which Triton cannot batch: set spec.triton.maxBatchSize to 0, or export.dynamic to true",
+            ),
+            (
+                "!has(self.triton) || self.triton.maxBatchSize <= 1 || self.versions.all(v, !has(v.export) || !v.export.nms)",
+                "export.nms: true answers for the first picture of a batch only: set spec.triton.maxBatchSize to 1 or 0, or export.nms to false",
             ),
             (
                 "!has(self.gpu) || self.gpu.count > 0 || !has(self.triton) || !has(self.triton.tensorrt) || !self.triton.tensorrt.enabled",
@@ -437,6 +441,8 @@ class Condition(Model):
 class Display(Model):
     """What the columns of `kubectl get` show."""
 
+    model: ShortText = ""
+    """Name of the model in Triton."""
     versions: ShortText = ""
     """Versions and their share of the ready pods in percent, for example 1:50 2:50."""
     replicas: ShortText = ""

@@ -199,8 +199,15 @@ def serve_step(turn: Turn, progress: Progress, replicas: int) -> None:
         return
     turn.result.apply += [deployment, service.build(turn.yolo, version.version), budget.build(turn.yolo, version.version)]
     in_trouble = pods.latest_problem((pod for pod in triton_pods(turn.observed, version.version) if not pods.is_ready(pod)), job=False)
-    if progress.problem is None and in_trouble is not None:
-        progress.problem = in_trouble
+    progress.problem = progress.problem or in_trouble or overdue(live)
+
+
+def overdue(live: Manifest | None) -> pods.Problem | None:
+    """A roll-out that has taken longer than spec.rollout.progressDeadlineSeconds, where nothing else says why."""
+    for condition in (live or {}).get("status", {}).get("conditions", ()):
+        if condition["type"] == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded":
+            return pods.Problem("ProgressDeadlineExceeded", f"{condition.get('message', '')} Look at the Pods, or raise spec.rollout.progressDeadlineSeconds")
+    return None
 
 
 def drain_step(turn: Turn, progress: Sequence[Progress]) -> list[api.VersionStatus]:

@@ -139,7 +139,7 @@ def compute(yolo: api.YoloDeployment, settled: Sequence[Settled], drained: Seque
         ready_replicas=ready,
         selector=",".join(f"{key}={value}" for key, value in sorted(names.selector(yolo).items())),
         task=next((version.artifact.task for version in all_versions if version.artifact is not None), ""),
-        display=display(all_versions, ready, sum(targets_of(yolo).values())),
+        display=display(yolo, all_versions, ready, sum(targets_of(yolo).values())),
         versions=all_versions,
     )
 
@@ -177,7 +177,7 @@ def url(yolo: api.YoloDeployment, port: str) -> str:
     return f"{port}://{yolo.name}.{yolo.namespace}.svc:{service.PORTS[port]}/{yolo.model_name}"
 
 
-def display(versions: Sequence[api.VersionStatus], ready: int, wanted: int) -> api.Display:
+def display(yolo: api.YoloDeployment, versions: Sequence[api.VersionStatus], ready: int, wanted: int) -> api.Display:
     """What the columns show: shares are those of the pods that take requests now."""
     shares = " ".join(f"{version.version}:{round(100 * version.ready_replicas / ready) if ready else 0}" for version in versions)
-    return api.Display(versions=shares, replicas=f"{ready}/{wanted}", revisions=" ".join(version.revision for version in versions))
+    return api.Display(model=yolo.model_name, versions=shares, replicas=f"{ready}/{wanted}", revisions=" ".join(version.revision for version in versions))

@@ -87,7 +87,7 @@ def test_the_kind_is_never_left_to_the_server():
 def test_engines_of_other_weights_precisions_or_sizes_are_never_shared():
     model = description()
     path = configure(model, serving(gpu=True, tensorrt=TENSORRT)).gpu_accelerators["tensorrt"]["trt_engine_cache_path"]
-    assert path == f"/cache/{yolo_values.SHA256}/fp16-b8-640x640"
+    assert path == f"/cache/{yolo_values.SHA256}-fp16-b8-640x640"
 
 
 def test_one_engine_is_built_for_all_batch_sizes_and_smaller_pictures():

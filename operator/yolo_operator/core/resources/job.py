@@ -6,14 +6,16 @@ The hash leaves out the images: another release of the operator makes no finishe
 from collections.abc import Sequence
 
 from yolo_operator.core import api, contract, names, revision
-from yolo_operator.core.defaults import Defaults, storage_of
+from yolo_operator.core.defaults import Defaults, image_of, storage_of
 from yolo_operator.core.names import Manifest
-from yolo_operator.core.resources import pod, service
+from yolo_operator.core.resources import pod, service, triton
 
 TTL_SECONDS = 3600
 """How long a finished Job stays for `kubectl logs`; its answer is in the status by then."""
 WORKER_RESOURCES = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}}
 VERIFY_TIMEOUT_SECONDS = 120
+ONNX_RUNTIME_1_19_UNTIL = (24, 10)
+"""The last Triton release with ONNX Runtime 1.19, which reads IR version 10 and opset 21."""
 
 
 def build(yolo: api.YoloDeployment, version: api.Version, defaults: Defaults) -> Manifest:
@@ -52,7 +54,7 @@ def build(yolo: api.YoloDeployment, version: api.Version, defaults: Defaults) ->
         container(
             "publish",
             worker,
-            ["publish", *destination, *config_arguments(yolo, version)],
+            ["publish", *destination, *config_arguments(yolo, version), *runtime_arguments(image_of(yolo, defaults))],
             pod.secret_env(storage.secret_ref),
             [mount(name, read_only=True) for name in ("check", "source", "export")] + pod.ca_mount(storage),
         ),
@@ -255,7 +257,7 @@ def export_arguments(yolo: api.YoloDeployment, version: api.Version) -> list[str
     export = version.export
     arguments = [f"--timeout={yolo.spec.build.timeout_seconds}"]
     if export.image_size:
-        arguments += ["--image-size", *(str(pixels) for pixels in export.image_size)]
+        arguments += ["--image-size", str(export.image_size[0]), str(export.image_size[-1])]
     arguments += [flag if on else f"--no-{flag[2:]}" for flag, on in (("--dynamic", export.dynamic), ("--simplify", export.simplify))]
     arguments += [flag for flag, on in (("--half", export.half), ("--nms", export.nms)) if on]
     if export.opset is not None:
@@ -293,9 +295,16 @@ def config_arguments(yolo: api.YoloDeployment, version: api.Version) -> list[str
 
 def precision(yolo: api.YoloDeployment, version: api.Version) -> str:
     """Numbers the answers are computed in, which decides how far they may be from the reference."""
-    if yolo.spec.triton.tensorrt.enabled:
-        return yolo.spec.triton.tensorrt.precision
+    tensorrt = yolo.spec.triton.tensorrt
+    if tensorrt.enabled and tensorrt.precision != "FP32":
+        return tensorrt.precision
     return "FP16" if version.export.half else "FP32"
+
+
+def runtime_arguments(image: str) -> list[str]:
+    """The newest ONNX that the image's ONNX Runtime reads, where its tag names a release that is known; else nothing is refused."""
+    release = triton.release(image)
+    return ["--max-ir-version=10", "--max-opset=21"] if release is not None and release <= ONNX_RUNTIME_1_19_UNTIL else []
 
 
 def without_images(template: Manifest) -> Manifest:

@@ -215,7 +215,7 @@ def arguments(yolo: api.YoloDeployment, artifact: contract.Artifact, defaults: D
         "--grpc-restricted-protocol=model-repository,shared-memory,trace:yolo-operator=$(POD_UID)",
     ]
     needed = max_input_bytes(yolo, artifact)
-    if needed > DEFAULT_MAX_INPUT_BYTES and knows_max_input_size(image_of(yolo, defaults)):
+    if needed > DEFAULT_MAX_INPUT_BYTES and (release(image_of(yolo, defaults)) or (0, 0)) >= MAX_INPUT_FLAG_SINCE:
         result.append(f"--http-max-input-size={needed}")
     return result
 
@@ -234,10 +234,10 @@ def max_input_bytes(yolo: api.YoloDeployment, artifact: contract.Artifact) -> in
     return max(yolo.spec.triton.max_batch_size, 1) * 3 * height * width * element + (1 << 20)
 
 
-def knows_max_input_size(image: str) -> bool:
-    """Whether the image's tag names a release with --http-max-input-size; another tag or a digest tells nothing."""
+def release(image: str) -> tuple[int, int] | None:
+    """Year and month of the release that the image's tag names; None for another tag or a digest, which tell nothing."""
     match = re.search(r":(\d\d)\.(\d\d)(?:[-.@]|$)", image)
-    return match is not None and (int(match[1]), int(match[2])) >= MAX_INPUT_FLAG_SINCE
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def http_get(path: str) -> Manifest:

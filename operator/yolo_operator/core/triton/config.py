@@ -213,10 +213,13 @@ def accelerators(description: Description, options: ServingOptions) -> dict[str,
 
 
 def cache_path(description: Description, options: ServingOptions, tensorrt: TensorRT) -> str:
-    """A directory that no other weights, precision or shapes share: ONNX Runtime's cache key knows of none of them."""
+    """A directory that no other weights, precision or shapes share: ONNX Runtime's cache key knows of none of them.
+
+    One level below the mount: ONNX Runtime makes the last directory of the path only.
+    """
     height, width = description.report.image_size
     leaf = f"{tensorrt.precision.lower()}-b{options.max_batch_size}-{height}x{width}"
-    return f"{tensorrt.cache_directory.rstrip('/')}/{description.onnx.sha256}/{leaf}"
+    return f"{tensorrt.cache_directory.rstrip('/')}/{description.onnx.sha256}-{leaf}"
 
 
 def profile(description: Description, options: ServingOptions) -> dict[str, str]:
