@@ -123,13 +123,13 @@ def audited(since: int) -> Iterable[Manifest]:
                 yield json.loads(line)
 
 
-def writes(since: int, agent: str = "yolo-operator") -> list[str]:
-    """What the operator wrote to the API server from a byte of the audit log on, the Lease left out."""
+def writes(since: int, namespace: str, agent: str = "yolo-operator") -> list[str]:
+    """What the operator wrote to a namespace from a byte of the API server's audit log on."""
     return [
         f"{event['verb']} {event['requestURI']}"
         for event in audited(since)
         if event.get("stage") == "ResponseComplete"
         and event.get("verb") not in {"get", "list", "watch"}
         and agent in event.get("userAgent", "")
-        and "/leases" not in event["requestURI"]
+        and f"/namespaces/{namespace}/" in event["requestURI"]
     ]

@@ -9,7 +9,7 @@ from typing import Any
 from yolo_operator.controller import kinds, telemetry
 from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.kinds import Kind, Manifest
-from yolo_operator.controller.kube import Kube, Missing, NamespaceTerminating
+from yolo_operator.controller.kube import Conflict, Kube, Missing, NamespaceTerminating
 from yolo_operator.controller.leader import LeadershipLost
 from yolo_operator.controller.queue import Queue
 from yolo_operator.core import api, clock, conditions, drift, names, status
@@ -168,7 +168,8 @@ class Reconciler:
             return
         try:
             self._cache.put(kinds.YOLO, await self._kube.write_status(body, wanted))
-        except Missing:
+        except (Missing, Conflict):
+            # It is gone, or another one of its name is there, which has a pass of its own.
             return
         for condition in computed.conditions:
             old = conditions.find(yolo.status.conditions, condition.type)

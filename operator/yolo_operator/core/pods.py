@@ -192,7 +192,7 @@ def unschedulable(message: str) -> Problem:
             "PersistentVolumeClaimNotFound",
             f"PersistentVolumeClaim {claim[1]!r} is not in this namespace: create it, or correct the pvc:// URI or engineCache",
         )
-    lacking = re.search(r"Insufficient ([\w.-]+/[\w.-]+)", message)
+    lacking = re.search(r"Insufficient ([\w.-]+/[\w.-]*\w)", message)
     if lacking:
         return Problem(
             "InsufficientGPU",

@@ -11,7 +11,7 @@ def check_task(found: str, wanted: Task | None) -> Task:
     if found not in set(Task):
         raise InvalidSpec("NotYoloWeights", f"the weights are for {found[:40]!r}; served are {', '.join(Task)}")
     if wanted is not None and wanted != found:
-        raise InvalidSpec("TaskMismatch", f"the weights are for {found}, spec.task says {wanted}")
+        raise InvalidSpec("TaskMismatch", f"the weights are for {found}, spec.task says {wanted}: set it to {found}, or take other weights")
     return Task(found)
 
 

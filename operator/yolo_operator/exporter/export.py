@@ -72,7 +72,7 @@ def run(options: ExportOptions) -> None:
         report(code, outcome)
     for name in (ONNX_FILE, GOLDEN, EXPORT_FILE):
         if not (directory / name).is_file():
-            raise InvalidSpec("ExportFailed", f"the export ended without {name}: see the export container's log")
+            raise InvalidSpec("ExportFailed", f"the export ended without {name}: see the export container's log and check spec.versions[].source.uri")
 
 
 def converse(options: ExportOptions, outcome: Path) -> int:
