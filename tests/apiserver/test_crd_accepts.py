@@ -127,7 +127,7 @@ def status(name: str) -> dict[str, Any]:
             "readyReplicas": 3,
             "selector": "a=b",
             "task": "detect",
-            "display": {"versions": "1:100", "replicas": "3/3", "revisions": "0123456789"},
+            "display": {"model": "hat", "versions": "1:100", "replicas": "3/3", "revisions": "0123456789"},
             "versions": [gen.version_status(verified=[gen.verification() | {"podTemplateHash": "abc", "time": "2026-11-22T03:00:00Z"}])],
             "published": ["0123456789"],
             "pruneFailure": gen.failure(),

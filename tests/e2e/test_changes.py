@@ -12,6 +12,7 @@ from e2e.operator_process import OperatorProcess
 from e2e.storage import Storage
 
 TRITON_PODS = "app.kubernetes.io/component=triton"
+SETTLE_SECONDS = 5
 QUIET_SECONDS = 12
 """Longer than any answer to a bell takes."""
 
@@ -31,6 +32,8 @@ def served(cluster: Cluster, storage: Storage, operator: OperatorProcess) -> Ite
     manifest = {"apiVersion": "yolo-operator.io/v1alpha1", "kind": "YoloDeployment", "metadata": {"name": "model", "namespace": namespace}, "spec": spec}
     cluster.apply(manifest)
     cluster.wait_ready(namespace, "model")
+    # The Events of a step are written after the status that tells of it.
+    time.sleep(SETTLE_SECONDS)
     yield namespace, manifest
     operator.start()
     remove_namespace(cluster, namespace)

@@ -31,6 +31,8 @@ from yolo_operator.core.observed import (
 )
 from yolo_operator.core.resources import budget, job, service, triton
 
+PUBLISHED_KEPT = 200
+"""Earlier revisions remembered for removal: a bound for a resource that is edited for ever and never serves."""
 VERIFIED_KEPT = 5
 """Verified pod templates remembered besides the live ones: one that comes back needs no second look."""
 
@@ -250,7 +252,8 @@ def prune_step(turn: Turn, progress: Sequence[Progress]) -> tuple[list[str], api
     """
     wanted = {each.status.revision for each in progress}
     # What is wanted last is what was used last: a revision that comes back moves to the end.
-    published = [entry for entry in turn.yolo.status.published if entry not in wanted] + [each.status.revision for each in progress]
+    earlier = [entry for entry in turn.yolo.status.published if entry not in wanted]
+    published = earlier[-PUBLISHED_KEPT:] + [each.status.revision for each in progress]
     in_use = wanted | {each.status.built_revision for each in progress}
     in_use |= {names.label(pod, names.REVISION) for pod in turn.observed.pods if names.label(pod, names.COMPONENT) == names.TRITON}
     in_use |= {names.label(live["spec"]["template"], names.REVISION) for live in turn.observed.deployments.values()}
