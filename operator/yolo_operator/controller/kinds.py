@@ -1,6 +1,6 @@
 """The kinds the operator watches and writes: where the API server has them, and what of them is kept in memory."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +62,3 @@ def trim(kind: Kind, body: Mapping[str, Any]) -> Manifest:
         kept.pop("spec", None)
         metadata.pop("managedFields")
     return kept
-
-
-Trim = Callable[[Kind, Mapping[str, Any]], Manifest]

@@ -96,6 +96,11 @@ class Artifact(Recorded):
     reference: Literal["pytorch", "onnxruntime"] = "pytorch"
     """What the golden outputs come from."""
 
+    @property
+    def revision(self) -> str:
+        """The revision it was published as: the last part of its URI."""
+        return self.uri.rstrip("/").rpartition("/")[2]
+
 
 class Verification(Recorded):
     """What the verify Job found on one pod."""

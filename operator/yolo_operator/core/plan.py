@@ -137,11 +137,11 @@ def verify_step(turn: Turn, progress: Progress) -> None:
         mine = [pod for pod in live if template_hash(pod) == pod_hash]
         if pod_hash not in {entry.pod_template_hash for entry in progress.status.verified}:
             # A template of another revision than the one recorded can only be asked once its own artifact is known again.
-            if names.label(mine[0], names.REVISION) != artifact.uri.rstrip("/").rpartition("/")[2]:
+            if names.label(mine[0], names.REVISION) != artifact.revision:
                 continue
             verify_template(turn, progress, artifact, mine, current=pod_hash in current_hashes)
         if pod_hash in {entry.pod_template_hash for entry in progress.status.verified}:
-            turn.result.let_in += [pod for pod in mine if not pods.gate_is_open(pod) and not pods.is_terminating(pod)]
+            turn.result.let_in += filter(pods.waits_at_gate, mine)
     hashes = {entry.pod_template_hash for entry in progress.status.verified}
     progress.verified = bool(current_hashes & hashes) or not turn.yolo.spec.rollout.verify.enabled
     kept = [entry for entry in progress.status.verified if entry.pod_template_hash in {template_hash(pod) for pod in live}]
@@ -230,7 +230,7 @@ def drain_step(turn: Turn, progress: Sequence[Progress]) -> list[api.VersionStat
             turn.result.apply += [kept, service.build(turn.yolo, number), budget.build(turn.yolo, number)]
         mine, previous = triton_pods(turn.observed, number), status_of(turn.yolo, number)
         verified = {entry.pod_template_hash for entry in previous.verified}
-        turn.result.let_in += [pod for pod in mine if template_hash(pod) in verified and not pods.gate_is_open(pod) and not pods.is_terminating(pod)]
+        turn.result.let_in += [pod for pod in mine if template_hash(pod) in verified and pods.waits_at_gate(pod)]
         remaining.append(
             previous.model_copy(
                 update={

@@ -93,6 +93,11 @@ def gate_is_open(pod: Manifest) -> bool:
     return condition(pod, names.VERIFIED_GATE)
 
 
+def waits_at_gate(pod: Manifest) -> bool:
+    """Whether the Pod is there to stay and has not been let in."""
+    return not gate_is_open(pod) and not is_terminating(pod)
+
+
 def evicted(message: str) -> Problem:
     """A Pod the kubelet has put out."""
     if "EmptyDir" in message or "emptyDir" in message:

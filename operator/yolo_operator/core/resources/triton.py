@@ -113,7 +113,7 @@ def pod_template(yolo: api.YoloDeployment, version: api.Version, artifact: contr
     """The pod: one Triton with one model in one version."""
     spec, storage = yolo.spec, storage_of(yolo, defaults)
     labels = names.labels(yolo, names.TRITON, version.version)
-    labels |= {names.REVISION: artifact.uri.rstrip("/").rpartition("/")[2], names.TEMPLATE: inputs}
+    labels |= {names.REVISION: artifact.revision, names.TEMPLATE: inputs}
     volumes: list[Manifest] = [
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}},
         {"name": "tmp", "emptyDir": {}},
