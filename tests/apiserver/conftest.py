@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -77,6 +78,11 @@ def crd() -> None:
     assert answer.ok, answer.err
     established = Kubectl("default")("wait", "--for=condition=Established", "--timeout=20s", "crd/yolodeployments.yolo-operator.io")
     assert established.ok, established.err
+    # Established comes first; discovery and the OpenAPI document that `kubectl explain` reads follow seconds later.
+    limit = time.monotonic() + 60
+    while not (published := Kubectl("default")("explain", "yolodeployments.status.conditions")).ok:
+        assert time.monotonic() < limit, published.err
+        time.sleep(0.5)
 
 
 @pytest.fixture(scope="module")
