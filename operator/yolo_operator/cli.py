@@ -29,6 +29,9 @@ from yolo_operator.core.errors import InvalidSpec, OperatorError
 if TYPE_CHECKING:
     from yolo_operator.worker.storage import Repository, StorageOptions
 
+USAGE_EXIT_CODE = 2
+"""argparse's own, for a command line that cannot be used; here for the environment too."""
+
 Arguments = argparse.Namespace
 Result = dict[str, Any]
 
@@ -44,11 +47,17 @@ class Command:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand: 0, 42 for a fault only another spec or other weights can cure, 1 for all others."""
+    """Run one subcommand: 0, 42 for a fault only another spec or other weights can cure, 2 for wrong arguments or variables, 1 for all others."""
     arguments = parser().parse_args(argv)
     command = COMMANDS[arguments.command]
     if not command.answers:
-        return int(command.run(arguments).get("exitCode", 0))
+        from yolo_operator.controller.settings import SettingsError  # noqa: PLC0415
+
+        try:
+            return int(command.run(arguments).get("exitCode", 0))
+        except SettingsError as error:
+            sys.stderr.write(f"{error}\n")
+            return USAGE_EXIT_CODE
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
     logging.getLogger("botocore").setLevel(logging.WARNING)
     try:

@@ -1,9 +1,11 @@
 """The operator's settings, from its environment; the chart writes them. Read once, at the start."""
 
-import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from pydantic import ValidationError
 
 from yolo_operator.core import api
 from yolo_operator.core.defaults import ULTRALYTICS_ASSETS, Defaults
@@ -12,7 +14,61 @@ PREFIX = "YOLO_OPERATOR_"
 
 
 class SettingsError(Exception):
-    """A variable that cannot be used; the message names it."""
+    """A variable that cannot be used; the message names it, its value and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variables:
+    """The YOLO_OPERATOR_* variables; an empty one counts as none. All but `text` raise SettingsError."""
+
+    env: Mapping[str, str]
+
+    def text(self, name: str, default: str) -> str:
+        """As it is."""
+        return self.env.get(PREFIX + name, "") or default
+
+    def seconds(self, name: str, default: float) -> float:
+        """A number above 0."""
+        value = self.text(name, str(default))
+        found = _number(value)
+        if not 0 < found < math.inf:
+            raise SettingsError(f"{PREFIX}{name} is {value!r}: set it to a number of seconds above 0, such as {default:g}")
+        return found
+
+    def whole(self, name: str, default: int, least: int, most: int) -> int:
+        """A whole number between bounds."""
+        value = self.text(name, str(default))
+        found = _number(value)
+        if not least <= found <= most or not found.is_integer():
+            raise SettingsError(f"{PREFIX}{name} is {value!r}: set it to a whole number from {least} to {most}, such as {default}")
+        return int(found)
+
+    def one_of(self, name: str, *choices: str) -> str:
+        """One of some words, by default the first."""
+        value = self.text(name, choices[0])
+        if value not in choices:
+            raise SettingsError(f"{PREFIX}{name} is {value!r}: set it to one of {', '.join(choices)}")
+        return value
+
+    def storage(self, name: str) -> api.Storage | None:
+        """A storage as in a spec, in JSON."""
+        value = self.text(name, "")
+        if not value:
+            return None
+        # The value is not repeated: somebody may have written credentials into it.
+        try:
+            return api.Storage.model_validate_json(value)
+        except ValidationError as error:
+            faults = "; ".join(": ".join(filter(None, (".".join(map(str, fault["loc"])), fault["msg"]))) for fault in error.errors())
+            raise SettingsError(f"{PREFIX}{name} cannot be read ({faults}): set it to JSON with uri, endpoint, region and secretRef") from error
+
+
+def _number(value: str) -> float:
+    """Not a number, where it is none: that is within no bounds."""
+    try:
+        return float(value)
+    except ValueError:
+        return math.nan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,44 +94,32 @@ class Settings:
     log_format: str = "json"
     """json or text."""
     log_level: str = "INFO"
+    """DEBUG, INFO, WARNING or ERROR."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> "Settings":
         """Read the YOLO_OPERATOR_* variables. Raises SettingsError."""
 
-        def text(name: str, default: str) -> str:
-            return env.get(PREFIX + name, "") or default
-
-        def number(name: str, default: float) -> float:
-            try:
-                return float(text(name, str(default)))
-            except ValueError as error:
-                raise SettingsError(f"{PREFIX}{name} must be a number") from error
-
-        storage = text("STORAGE", "")
-        try:
-            default_storage = api.Storage.model_validate(json.loads(storage)) if storage else None
-        except ValueError as error:
-            raise SettingsError(f"{PREFIX}STORAGE must be JSON with uri, endpoint, region and secretRef: {error}") from error
+        read = Variables(env)
         return cls(
             defaults=Defaults(
-                operator_image=text("OPERATOR_IMAGE", "docker.io/yolo-operator/operator:dev"),
-                exporter_image=text("EXPORTER_IMAGE", "docker.io/yolo-operator/exporter:dev"),
-                triton_image=text("TRITON_IMAGE", "nvcr.io/nvidia/tritonserver:25.08-py3"),
-                cluster_name=text("CLUSTER_NAME", "default"),
-                storage=default_storage,
-                assets_url=text("ASSETS_URL", ULTRALYTICS_ASSETS),
-                retry_min_seconds=number("RETRY_MIN_SECONDS", 60),
-                retry_max_seconds=number("RETRY_MAX_SECONDS", 600),
+                operator_image=read.text("OPERATOR_IMAGE", "docker.io/yolo-operator/operator:dev"),
+                exporter_image=read.text("EXPORTER_IMAGE", "docker.io/yolo-operator/exporter:dev"),
+                triton_image=read.text("TRITON_IMAGE", "nvcr.io/nvidia/tritonserver:25.08-py3"),
+                cluster_name=read.text("CLUSTER_NAME", "default"),
+                storage=read.storage("STORAGE"),
+                assets_url=read.text("ASSETS_URL", ULTRALYTICS_ASSETS),
+                retry_min_seconds=read.seconds("RETRY_MIN_SECONDS", 60),
+                retry_max_seconds=read.seconds("RETRY_MAX_SECONDS", 600),
             ),
-            namespaces=tuple(part.strip() for part in text("NAMESPACES", "").split(",") if part.strip()),
-            workers=int(number("WORKERS", 4)),
-            resync_seconds=number("RESYNC_SECONDS", 120),
-            port=int(number("PORT", 8080)),
-            address=text("ADDRESS", "0.0.0.0"),  # noqa: S104  as above
-            lease_namespace=text("LEASE_NAMESPACE", ""),
-            lease_name=text("LEASE_NAME", "yolo-operator"),
-            identity=text("IDENTITY", os.uname().nodename),
-            log_format=text("LOG_FORMAT", "json"),
-            log_level=text("LOG_LEVEL", "INFO"),
+            namespaces=tuple(part.strip() for part in read.text("NAMESPACES", "").split(",") if part.strip()),
+            workers=read.whole("WORKERS", 4, 1, 64),
+            resync_seconds=read.seconds("RESYNC_SECONDS", 120),
+            port=read.whole("PORT", 8080, 0, 65535),
+            address=read.text("ADDRESS", "0.0.0.0"),  # noqa: S104  as above
+            lease_namespace=read.text("LEASE_NAMESPACE", ""),
+            lease_name=read.text("LEASE_NAME", "yolo-operator"),
+            identity=read.text("IDENTITY", os.uname().nodename),
+            log_format=read.one_of("LOG_FORMAT", "json", "text"),
+            log_level=read.one_of("LOG_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR"),
         )
