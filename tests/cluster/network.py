@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from settings import HOST_ADDRESS, HOST_LINK, NODE_ADDRESS, NODE_LINK, POD_NETWORK, SERVICE_NETWORK, STATE
-from steps import output, quiet
+from steps import ClusterError, output, quiet
 
 # A file of ours and not /run/netns: `ip netns` would leave a mount there.
 NAMESPACE = STATE / "network-namespace"
@@ -23,7 +23,13 @@ def up() -> None:
     if not exists():
         NAMESPACE.touch()
         output(["unshare", f"--net={NAMESPACE}", "true"])
-    if not quiet("ip", "link", "show", HOST_LINK):
+    if quiet("ip", "link", "show", HOST_LINK):
+        if not quiet(*INSIDE, "ip", "link", "show", NODE_LINK):
+            raise ClusterError(
+                f"the network link {HOST_LINK} belongs to a cluster in another cache folder: "
+                f"run `make cluster-down` with its YOLO_OPERATOR_CACHE, or, where that folder is gone, `ip link delete {HOST_LINK}`"
+            )
+    else:
         output(["ip", "link", "add", HOST_LINK, "type", "veth", "peer", "name", NODE_LINK])
         output(["ip", "link", "set", NODE_LINK, "netns", str(NAMESPACE)])
     output(["ip", "address", "replace", f"{HOST_ADDRESS}/30", "dev", HOST_LINK])
