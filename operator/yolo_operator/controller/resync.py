@@ -49,36 +49,29 @@ class Resync:
                 self._queue.add(Key.of(body))
 
     async def _check(self, kind: Kind) -> None:
-        """Compare a list with the cache, twice if they differ: between the two a living watch catches up."""
-        if not await self._differences(kind):
+        """Compare a list with the cache, and a second one if they differ: between the two a living watch catches up."""
+        cached = {Key.of(body) for body in self._cache.all(kind)}
+        first = await self._listed(kind)
+        absent = cached - {Key.of(body) for body in first}
+        if not absent and not any(self._is_newer(kind, body) for body in first):
             self._missed[kind.name] = 0
             return
+        newest = max(map(resource_version, first), default=0)
         await asyncio.sleep(GRACE_SECONDS)
-        listed = await self._listed(kind)
-        before = {Key.of(body): body for body in self._cache.all(kind)}
-        late = [body for body in listed if self._is_newer(kind, body)]
-        gone = [body for key, body in before.items() if key not in {Key.of(item) for item in listed}]
-        # What changed only just now is no fault of the watch: another list after the grace must show the same.
-        known_late = [body for body in late if resource_version(body) <= self._newest]
-        known_gone = [body for body in gone if Key.of(body) in self._absent]
-        for body in known_late:
+        second = await self._listed(kind)
+        absent -= {Key.of(body) for body in second}
+        # What changed only since the first list is no fault of the watch.
+        late = [body for body in second if self._is_newer(kind, body) and resource_version(body) <= newest]
+        gone = [body for body in self._cache.all(kind) if Key.of(body) in absent]
+        for body in late:
             self._cache.put(kind, body)
-        for body in known_gone:
+        for body in gone:
             self._cache.drop(kind, body)
-        missed = len(known_late) + len(known_gone)
+        missed = len(late) + len(gone)
         telemetry.missed.labels(kind.name).inc(missed)
         self._missed[kind.name] = self._missed.get(kind.name, 0) + 1 if missed else 0
         if missed:
             log.warning("the watch has missed changes", extra={"kind": kind.name, "count": missed})
-
-    async def _differences(self, kind: Kind) -> bool:
-        """Whether a list shows anything the cache does not; remembers what it showed."""
-        before = list(self._cache.all(kind))
-        listed = await self._listed(kind)
-        present = {Key.of(body) for body in listed}
-        self._newest = max((resource_version(body) for body in listed), default=0)
-        self._absent = {Key.of(body) for body in before} - present
-        return bool(self._absent) or any(self._is_newer(kind, body) for body in listed)
 
     async def _listed(self, kind: Kind) -> list[kinds.Manifest]:
         return [body for namespace in self._namespaces for body in await self._kube.list(kind, namespace)]
