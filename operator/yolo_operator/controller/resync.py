@@ -6,6 +6,7 @@ the watch has not shown in between, the watch has missed.
 
 import asyncio
 import logging
+from collections.abc import Iterable
 
 from yolo_operator.controller import kinds, telemetry
 from yolo_operator.controller.cache import Cache, Key, resource_version
@@ -50,19 +51,19 @@ class Resync:
 
     async def _check(self, kind: Kind) -> None:
         """Compare a list with the cache, and a second one if they differ: between the two a living watch catches up."""
-        cached = {Key.of(body) for body in self._cache.all(kind)}
+        cached = uids(self._cache.all(kind))
         first = await self._listed(kind)
-        absent = cached - {Key.of(body) for body in first}
+        absent = cached - uids(first)
         if not absent and not any(self._is_newer(kind, body) for body in first):
             self._missed[kind.name] = 0
             return
         newest = max(map(resource_version, first), default=0)
         await asyncio.sleep(GRACE_SECONDS)
         second = await self._listed(kind)
-        absent -= {Key.of(body) for body in second}
-        # What changed only since the first list is no fault of the watch.
+        absent -= uids(second)
+        # What changed only since the first list is no fault of the watch, nor is one made anew under the name of one that is gone.
         late = [body for body in second if self._is_newer(kind, body) and resource_version(body) <= newest]
-        gone = [body for body in self._cache.all(kind) if Key.of(body) in absent]
+        gone = [body for body in self._cache.all(kind) if body["metadata"]["uid"] in absent]
         for body in late:
             self._cache.put(kind, body)
         for body in gone:
@@ -79,3 +80,8 @@ class Resync:
     def _is_newer(self, kind: Kind, body: kinds.Manifest) -> bool:
         known = self._cache.get(kind, Key.of(body))
         return known is None or resource_version(known) < resource_version(body)
+
+
+def uids(bodies: Iterable[kinds.Manifest]) -> set[str]:
+    """What tells objects apart, also those that bear the same name one after the other."""
+    return {body["metadata"]["uid"] for body in bodies}
