@@ -25,7 +25,7 @@ test: parts lint kind-config-check ## The suite: a row of every mechanism, on th
 	@$(BIN)/pytest -m "not matrix"
 
 test-all: parts lint kind-config-check ## The suite with every long matrix whole; writes docs/bad-specs.md
-	@$(BIN)/pytest --table docs/bad-specs.md
+	@$(BIN)/pytest --table=docs/bad-specs.md
 
 test-unit: venv ## The quick tests that need no cluster
 	@$(BIN)/pytest -m "not cluster and not matrix" tests/core tests/controller
