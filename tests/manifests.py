@@ -1,10 +1,11 @@
 """The manifests the builders make, in the variants that the goldens show."""
 
+from datetime import timedelta
 from typing import Any
 
 import gen
-from yolo_operator.core import contract, names
-from yolo_operator.core.resources import budget, job, service, triton
+from yolo_operator.core import api, contract, names
+from yolo_operator.core.resources import analysis, budget, job, service, triton
 
 Manifest = dict[str, Any]
 
@@ -73,6 +74,26 @@ def verify_job() -> Manifest:
     return job.verify(resource, resource.spec.versions[0], artifact, target, gen.DEFAULTS)
 
 
+def analysis_job(*, walk: Manifest | None = None, stable_pods: int = 2, **spec: Any) -> Manifest:
+    """The first step of version 2, with its golden picture."""
+    steps = [{"weight": 20, "duration": "2m"}]
+    resource = gen.yolo(**gen.merged({"versions": [gen.version(1), gen.version(2)], "rollout": {"strategy": "Canary", "steps": steps}}, spec))
+    artifact = contract.Artifact.model_validate(gen.artifact_of(resource))
+    at = {"revision": "0123456789", "step": 1, "weight": 20, "started": "2026-11-22T03:00:00Z"} | (walk or {})
+    stable = [gen.pod(f"stable-{number}", podIP=f"10.0.0.{number}") for number in range(stable_pods)]
+    canary = [gen.pod("canary-0", podIP="10.0.1.0"), gen.pod("canary-1", podIP="")]
+    return analysis.build(
+        resource, resource.spec.versions[1], 1, artifact, api.RolloutStatus.model_validate(at), timedelta(minutes=2), stable, canary, gen.DEFAULTS
+    )
+
+
+def analysis_job_full() -> Manifest:
+    """With pictures of the user's, every limit, and a CA."""
+    limits = {"pictures": "s3://models/pictures/", "secretRef": {"name": "s3-pictures"}, "minRequests": 20, "maxQueueMilliseconds": 5, "minAgreement": 0.8}
+    build = {"nodeSelector": {"pool": "cpu"}, "tolerations": [{"key": "build", "operator": "Exists"}]}
+    return analysis_job(**gen.merged(GPU, {"rollout": {"analysis": limits}, "build": build}))
+
+
 def prune_job(*remove: str) -> Manifest:
     """Removes some revisions, all where none is named."""
     return job.prune(gen.yolo(), remove or None, gen.DEFAULTS)
@@ -90,6 +111,8 @@ GOLDENS = {
     "build_job.yaml": build_job,
     "build_job_full.yaml": build_job_full,
     "verify_job.yaml": verify_job,
+    "analysis_job.yaml": analysis_job,
+    "analysis_job_full.yaml": analysis_job_full,
     "prune_job.yaml": lambda: prune_job("01234abcde", "abcdef0123"),
     "prune_all_job.yaml": prune_job,
     "triton_deployment_gpu.yaml": deployment,

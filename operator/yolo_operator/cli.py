@@ -18,6 +18,7 @@ from yolo_operator.core.contract import (
     CHECK_DIRECTORY,
     EXPORT_DIRECTORY,
     PERMANENT_EXIT_CODE,
+    PICTURES_DIRECTORY,
     SOURCE_DIRECTORY,
     TERMINATION_LOG,
     TRANSIENT_EXIT_CODE,
@@ -130,8 +131,8 @@ def add_ownership_arguments(to: argparse.ArgumentParser) -> None:
 
 
 def add_directory_arguments(to: argparse.ArgumentParser, *names: str) -> None:
-    """The build Pod's directories."""
-    defaults = {"check": CHECK_DIRECTORY, "source": SOURCE_DIRECTORY, "export": EXPORT_DIRECTORY}
+    """The directories of the build Pod and the analysis Pod."""
+    defaults = {"check": CHECK_DIRECTORY, "source": SOURCE_DIRECTORY, "export": EXPORT_DIRECTORY, "pictures": PICTURES_DIRECTORY}
     for name in names:
         to.add_argument(f"--{name}-directory", type=Path, default=Path(defaults[name]), metavar="DIR", help=f"what {name} writes")
 
@@ -369,6 +370,76 @@ def run_verify(arguments: Arguments) -> Result:
     return verification.model_dump(mode="json", by_alias=True)
 
 
+# pictures
+
+
+def add_pictures_arguments(to: argparse.ArgumentParser) -> None:
+    """See `pictures --help`."""
+    which = to.add_mutually_exclusive_group(required=True)
+    which.add_argument("--golden", metavar="S3URI", help="s3://bucket/prefix/<namespace>/<name>/<revision>: the golden picture of that revision")
+    which.add_argument(
+        "--pictures", metavar="S3URI", help="s3://bucket/prefix: the .jpg, .jpeg, .png, .bmp and .webp below it, the first 64 by key, 20 MiB each at most"
+    )
+    add_storage_arguments(to)
+    add_directory_arguments(to, "pictures")
+
+
+def run_pictures(arguments: Arguments) -> Result:
+    """How many were brought."""
+    from yolo_operator.worker import pictures  # noqa: PLC0415
+
+    options, directory = storage_options(arguments), arguments.pictures_directory
+    brought = pictures.golden(arguments.golden, options, directory) if arguments.golden else pictures.below(arguments.pictures, options, directory)
+    return {"pictures": brought}
+
+
+# analyze
+
+
+def add_analyze_arguments(to: argparse.ArgumentParser) -> None:
+    """See `analyze --help`."""
+    from yolo_operator.core import analysis, api  # noqa: PLC0415
+
+    to.add_argument("--model-name", required=True, help="Triton's name of the model")
+    to.add_argument("--task", type=Task, choices=list(Task), required=True, help="task of both versions")
+    to.add_argument("--stable-version", type=int, required=True, metavar="N", help="Triton's version that is compared with")
+    to.add_argument("--version", type=int, required=True, metavar="N", help="Triton's version that is new")
+    to.add_argument("--stable", nargs="*", default=[], metavar="IP", help="of all pods of the stable version")
+    to.add_argument("--canary", nargs="*", default=[], metavar="IP", help="of all pods of the new version")
+    to.add_argument("--http-port", type=int, default=8000, metavar="PORT", help="Triton's HTTP port")
+    to.add_argument("--metrics-port", type=int, default=8002, metavar="PORT", help="Triton's metrics port")
+    to.add_argument("--duration", type=float, required=True, metavar="SECONDS", help="between the two readings of Triton's metrics")
+    to.add_argument("--picture-timeout", type=float, default=300, metavar="SECONDS", help="for each version to answer the pictures; those left are not shown")
+    to.add_argument("--image-size", type=int, nargs=2, default=None, metavar=("H", "W"), help="pixels that pictures are fitted into; without: the client's own")
+    add_directory_arguments(to, "pictures")
+    for limit in analysis.LIMITS:
+        field = api.Analysis.model_fields[limit]
+        to.add_argument(analysis.flag(limit), type=int if field.annotation is int else float, default=field.default, metavar="X", help=field.description)
+
+
+def run_analyze(arguments: Arguments) -> Result:
+    """The comparison. Whatever the verdict is, the exit code is 0."""
+    from yolo_operator.core import analysis, api  # noqa: PLC0415
+    from yolo_operator.exporter import analyze  # noqa: PLC0415
+
+    found = analyze.run(
+        analyze.AnalyzeOptions(
+            model_name=arguments.model_name,
+            task=arguments.task,
+            stable=analyze.Side(name="stable", version=arguments.stable_version, addresses=tuple(arguments.stable)),
+            canary=analyze.Side(name="new", version=arguments.version, addresses=tuple(arguments.canary)),
+            limits=api.Analysis.model_validate({limit: getattr(arguments, limit) for limit in analysis.LIMITS}),
+            duration=arguments.duration,
+            pictures_directory=arguments.pictures_directory,
+            picture_timeout=arguments.picture_timeout,
+            image_size=tuple(arguments.image_size) if arguments.image_size else None,
+            http_port=arguments.http_port,
+            metrics_port=arguments.metrics_port,
+        )
+    )
+    return found.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
 # prune
 
 
@@ -454,6 +525,12 @@ COMMANDS = {
     "export": Command(help="turn weights into ONNX (exporter image only)", add_arguments=add_export_arguments, run=run_export),
     "publish": Command(help="write a Triton model repository to S3", add_arguments=add_publish_arguments, run=run_publish),
     "verify": Command(help="ask one Triton pod whether it answers as published", add_arguments=add_verify_arguments, run=run_verify),
+    "pictures": Command(help="bring the pictures that an analysis shows", add_arguments=add_pictures_arguments, run=run_pictures),
+    "analyze": Command(
+        help="compare a new version with the stable one, by Triton's metrics and by what both find in the same pictures (exporter image only)",
+        add_arguments=add_analyze_arguments,
+        run=run_analyze,
+    ),
     "prune": Command(help="remove published revisions that are no longer in use", add_arguments=add_prune_arguments, run=run_prune),
 }
 

@@ -6,10 +6,11 @@ import pytest
 
 import gen
 import manifests
+from yolo_operator import cli
 from yolo_operator.core import contract, names
 from yolo_operator.core.resources import job, triton
 
-JOBS = [manifests.build_job, manifests.build_job_full, manifests.verify_job, manifests.prune_job]
+JOBS = [manifests.build_job, manifests.build_job_full, manifests.verify_job, manifests.prune_job, manifests.analysis_job]
 
 
 @pytest.mark.parametrize("name", manifests.GOLDENS)
@@ -50,7 +51,7 @@ def test_the_name_of_a_job_leaves_out_the_images_and_nothing_else(make, monkeypa
     monkeypatch.setattr(gen, "DEFAULTS", gen.DEFAULTS.__class__(operator_image="a", exporter_image="b", triton_image="c"))
     assert make()["metadata"]["name"] == before
     monkeypatch.setattr(gen, "DEFAULTS", gen.DEFAULTS.__class__(operator_image="a", exporter_image="b", triton_image="c", cluster_name="other"))
-    assert (make()["metadata"]["name"] == before) is (make is manifests.verify_job)
+    assert (make()["metadata"]["name"] == before) is (make in (manifests.verify_job, manifests.analysis_job))
 
 
 def test_the_longest_name_still_fits_into_a_label():
@@ -58,7 +59,8 @@ def test_the_longest_name_still_fits_into_a_label():
     name = job.build(resource, resource.spec.versions[0], gen.DEFAULTS)["metadata"]["name"]
     artifact = contract.Artifact.model_validate(gen.artifact_of(resource, 99999))
     verify = job.verify(resource, resource.spec.versions[0], artifact, gen.pod(), gen.DEFAULTS)["metadata"]["name"]
-    assert max(len(name), len(verify)) <= 63
+    analysis = manifests.analysis_job(name="a" * 40, versions=[gen.version(1), gen.version(99999)])["metadata"]["name"]
+    assert max(len(name), len(verify), len(analysis)) <= 63
 
 
 def test_selectors_never_select_the_pods_of_jobs():
@@ -86,6 +88,59 @@ def test_workload_identity_needs_no_keys():
     resource = gen.yolo(storage={"secretRef": None})
     made = job.build(resource, resource.spec.versions[0], gen.DEFAULTS)
     assert set().union(*map(names_of_env, containers(made))) == set()
+
+
+def test_the_container_that_shows_pictures_has_no_credential_and_cannot_change_them():
+    made = manifests.analysis_job_full()
+    pictures, analyze = containers(made)
+    assert analyze["env"] == []
+    assert [(mount["mountPath"], mount.get("readOnly", False)) for mount in analyze["volumeMounts"]] == [("/work/pictures", True), ("/tmp", False)]
+    assert (pictures["image"], analyze["image"]) == (gen.DEFAULTS.operator_image, gen.DEFAULTS.exporter_image)
+    template = made["spec"]["template"]
+    assert template["spec"]["automountServiceAccountToken"] is False
+    assert template["metadata"]["annotations"] == {"eks.amazonaws.com/skip-containers": "analyze"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "secret"),
+    [
+        pytest.param({}, "s3-credentials", id="the storage's"),
+        pytest.param({"storage": {"readSecretRef": {"name": "s3-readonly"}}}, "s3-readonly", id="its read-only ones"),
+        pytest.param({"rollout": {"analysis": {"pictures": "s3://a-bucket", "secretRef": {"name": "mine"}}}}, "mine", id="those of the pictures"),
+        pytest.param({"rollout": {"analysis": {"secretRef": {"name": "mine"}}}}, "s3-credentials", id="not those of the pictures for the golden picture"),
+    ],
+)
+def test_whose_keys_read_the_pictures(spec, secret):
+    entry = containers(manifests.analysis_job(**spec))[0]["env"][0]
+    assert entry["valueFrom"]["secretKeyRef"]["name"] == secret
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        pytest.param({"stable_pods": 3}, True, id="other pods"),
+        pytest.param({"build": {"resources": {"limits": {"memory": "9Gi"}}}}, True, id="other resources"),
+        pytest.param({"rollout": {"steps": [{"weight": 20, "duration": "3m"}, {"weight": 40}]}}, True, id="another step added"),
+        pytest.param({"walk": {"step": 2}}, False, id="the next step"),
+        pytest.param({"walk": {"weight": 40}}, False, id="another weight"),
+        pytest.param({"walk": {"revision": "abcdef0123"}}, False, id="another revision"),
+        pytest.param({"walk": {"started": "2026-11-22T03:00:01Z"}}, False, id="the step begun anew"),
+        pytest.param({"walk": {"retry": "once more"}}, False, id="a retry"),
+        pytest.param({"rollout": {"analysis": {"minAgreement": 0.9}}}, False, id="other limits"),
+        pytest.param({"rollout": {"analysis": {"pictures": "s3://a-bucket"}}}, False, id="other pictures"),
+    ],
+)
+def test_an_analysis_is_named_after_its_step(change, same):
+    assert (manifests.analysis_job(**change)["metadata"]["name"] == manifests.analysis_job()["metadata"]["name"]) is same
+
+
+@pytest.mark.parametrize("make", [manifests.analysis_job, manifests.analysis_job_full])
+def test_the_command_line_understands_what_the_analysis_job_says(make):
+    pictures, analyze = (cli.parser().parse_args(container["args"]) for container in containers(make()))
+    assert bool(pictures.golden) is not bool(pictures.pictures)
+    assert (analyze.command, analyze.version, analyze.stable_version, analyze.duration) == ("analyze", 2, 1, 120)
+    assert (analyze.stable, analyze.canary) == (["10.0.0.0", "10.0.0.1"], ["10.0.1.0"])
+    assert analyze.image_size == [640, 640]
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,9 @@ JOBS = [
     pytest.param(
         job_pod(init=[stopped("export", 137, reason="OOMKilled")]), "OutOfMemory", "spec.build.resources.limits.memory", True, id="export out of memory"
     ),
+    pytest.param(
+        job_pod(main=[stopped("analyze", 137, reason="OOMKilled")]), "OutOfMemory", "spec.build.resources.limits.memory", False, id="an analysis out of memory"
+    ),
     pytest.param(job_pod(init=[stopped("fetch", 137, reason="OOMKilled")]), "OutOfMemory", "fetch", False, id="a worker out of memory"),
     pytest.param(
         job_pod(phase="Failed", reason="Evicted", message='Usage of EmptyDir volume "work" exceeds the limit "10Gi". '),

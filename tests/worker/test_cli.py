@@ -7,8 +7,9 @@ import pytest
 from yolo_operator import cli
 from yolo_operator.core.contract import Outcome
 from yolo_operator.core.errors import InvalidSpec, NotReady, Unavailable
+from yolo_operator.worker import pictures
 
-WORKERS = ["check", "fetch", "export", "publish", "verify", "prune"]
+WORKERS = ["check", "fetch", "export", "publish", "verify", "pictures", "analyze", "prune"]
 
 
 def command(result=None, error: Exception | None = None):
@@ -79,7 +80,7 @@ def test_the_command_itself_imports_nothing_heavy():
     assert not imported("from yolo_operator import cli; cli.parser()") & HEAVY
 
 
-@pytest.mark.parametrize("name", ["check", "fetch", "publish", "verify", "prune"])
+@pytest.mark.parametrize("name", ["check", "fetch", "publish", "verify", "pictures", "prune"])
 def test_workers_never_import_the_controller_s_world(name):
     assert not imported(f"from yolo_operator.worker import {name}") & {"kopf", "kubernetes", "torch", "ultralytics", "onnxruntime"}
 
@@ -90,3 +91,33 @@ def test_check_and_prune_import_no_model_code():
 
 def test_the_exporter_s_parent_imports_no_model_code():
     assert not imported("from yolo_operator.exporter import export") & HEAVY
+
+
+def test_an_analysis_imports_the_client_only_when_there_are_pictures_to_show():
+    assert not imported("from yolo_operator.exporter import analyze") & (HEAVY - {"numpy"} | {"cv2", "onnxruntime"})
+
+
+def test_an_analysis_by_hand(tmp_path, monkeypatch, capsys):
+    """No pods and no pictures: the word is said all the same, and the exit code is 0."""
+    arguments = ["analyze", "--model-name", "helmet", "--task", "obb", "--stable-version", "1", "--version", "2", "--duration", "0", "--min-requests", "3"]
+    assert cli.main([*arguments, "--pictures-directory", str(tmp_path), "--termination-log", str(tmp_path / "none")]) == 0
+    result = json.loads(capsys.readouterr().out)["result"]
+    assert (result["verdict"], result["requests"], result["pictures"]) == ("Inconclusive", 0, 0)
+    assert "0 of 3 requests" in result["message"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "called"),
+    [
+        (["--golden", "s3://models/yolo/ns/a/0123456789"], ("golden", "s3://models/yolo/ns/a/0123456789")),
+        (["--pictures", "s3://models/pictures"], ("below", "s3://models/pictures")),
+    ],
+)
+def test_which_pictures(tmp_path, monkeypatch, capsys, arguments, called):
+    calls = []
+    for name in ("golden", "below"):
+        monkeypatch.setattr(pictures, name, lambda uri, options, directory, name=name: calls.append((name, uri, options.endpoint, directory)) or 3)
+    where = ["--endpoint", "http://s3:8333", "--pictures-directory", str(tmp_path)]
+    assert cli.main(["pictures", *arguments, *where, "--termination-log", str(tmp_path / "none")]) == 0
+    assert calls == [(*called, "http://s3:8333", tmp_path)]
+    assert json.loads(capsys.readouterr().out) == {"result": {"pictures": 3}}

@@ -1,11 +1,13 @@
 """What publish writes, a real Triton loads from a real S3, and verify believes it or not."""
 
+import numpy as np
 import pytest
 import triton_server
 import yolo_models
 
 from yolo_operator.core.errors import InvalidSpec
 from yolo_operator.core.triton.config import ServingOptions
+from yolo_operator.exporter import metrics
 from yolo_operator.worker import publish, verify
 from yolo_operator.worker.triton_client import GrpcClient, HttpClient
 
@@ -33,7 +35,7 @@ def published(repository, tmp_path, model, serving, **changes):
 
 
 def verified(repository, weed, tmp_path):
-    with triton_server.running(f"s3://{weed}/{repository.root.removeprefix('s3://')}/{REVISION}", tmp_path / "triton.log") as (http, grpc):
+    with triton_server.running(f"s3://{weed}/{repository.root.removeprefix('s3://')}/{REVISION}", tmp_path / "triton.log") as (http, grpc, _):
         clients = [HttpClient("127.0.0.1", http, "helmet", 3), GrpcClient("127.0.0.1", grpc, "helmet", 3)]
         return verify.run(repository, clients, verify.VerifyOptions(revision=REVISION, model_name="helmet", version=3, timeout=30))
 
@@ -66,7 +68,7 @@ def test_another_configuration_is_found_out(repository, weed, tmp_path):
     key = f"{REVISION}/helmet/config.pbtxt"
     published_text = repository.read(key, 10**6)
     repository.write(key, published_text.replace(b"count: 1", b"count: 2"), "")
-    with triton_server.running(f"s3://{weed}/{repository.root.removeprefix('s3://')}/{REVISION}", tmp_path / "triton.log") as (http, grpc):
+    with triton_server.running(f"s3://{weed}/{repository.root.removeprefix('s3://')}/{REVISION}", tmp_path / "triton.log") as (http, grpc, _):
         repository.write(key, published_text, "")
         clients = [HttpClient("127.0.0.1", http, "helmet", 3), GrpcClient("127.0.0.1", grpc, "helmet", 3)]
         for client in clients:
@@ -74,3 +76,23 @@ def test_another_configuration_is_found_out(repository, weed, tmp_path):
                 verify.run(repository, [client], verify.VerifyOptions(revision=REVISION, model_name="helmet", version=3, timeout=30))
             assert caught.value.reason == "ConfigMismatch"
             assert "instance_group[0].count" in caught.value.message
+
+
+def test_the_metrics_count_what_was_asked_between_two_readings(repository, weed, tmp_path):
+    model = yolo_models.detector()
+    published(repository, tmp_path, model, {"max_batch_size": 2})
+    (tensor,) = yolo_models.description(model).onnx.inputs
+    with triton_server.running(f"s3://{weed}/{repository.root.removeprefix('s3://')}/{REVISION}", tmp_path / "triton.log") as (http, _, port):
+        before = metrics.read(["127.0.0.1"], port, "helmet", 3)
+        asked = HttpClient("127.0.0.1", http, "helmet", 3)
+        for _ in range(7):
+            asked.infer(tensor, yolo_models.picture())
+        asked.infer(tensor, np.repeat(yolo_models.picture(), 2, axis=0))
+        after = metrics.read(["127.0.0.1"], port, "helmet", 3)
+        assert metrics.read(["127.0.0.1"], port, "helmet", 1) == {}
+        assert metrics.read(["127.0.0.1"], port, "other", 3) == {}
+    found = metrics.between(["127.0.0.1"], before, after).figures()
+    assert before["127.0.0.1"][metrics.SUCCESS] > 0, "the warmup counts too, and is no request of the step"
+    assert (found["requests"], found["error_rate"]) == (8, 0)
+    assert 0 < found["queue_milliseconds"] < found["latency_milliseconds"] < 1000
+    assert metrics.between(["127.0.0.1"], after, before).left_out == 1

@@ -64,8 +64,8 @@ def install(place: Path) -> None:
 
 
 @contextmanager
-def running(repository: str, log: Path) -> Iterator[tuple[int, int]]:
-    """A server on an s3:// repository; its HTTP and gRPC ports once it has loaded everything."""
+def running(repository: str, log: Path) -> Iterator[tuple[int, int, int]]:
+    """A server on an s3:// repository; its HTTP, gRPC and metrics ports once it has loaded everything."""
     place = installed()
     server = place / "pytriton" / "tritonserver"
     http, grpc, metrics = (seaweed.free_port() for _ in range(3))
@@ -84,7 +84,7 @@ def running(repository: str, log: Path) -> Iterator[tuple[int, int]]:
     with log.open("wb") as output, subprocess.Popen(arguments, env=environment, stdout=output, stderr=output) as process:
         try:
             wait(http, process, log)
-            yield http, grpc
+            yield http, grpc, metrics
         finally:
             process.terminate()
             try:

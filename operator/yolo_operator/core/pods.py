@@ -145,7 +145,7 @@ def terminated(container: Manifest) -> Problem | None:
         return None
     name = container["name"]
     if state.get("reason") == "OOMKilled":
-        remedy = "raise spec.build.resources.limits.memory" if name == "export" else "the weights are too large for the 1 GiB that a worker has"
+        remedy = "raise spec.build.resources.limits.memory" if name in {"export", "analyze"} else "the weights are too large for the 1 GiB that a worker has"
         return Problem("OutOfMemory", f"Container {name} was killed for lack of memory: {remedy}", permanent=name == "export")
     answer = contract.Outcome.decode(state.get("message", ""))
     if answer is not None and REASON.fullmatch(answer.reason):

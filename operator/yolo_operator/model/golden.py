@@ -59,3 +59,9 @@ def repeated(picture: npt.NDArray[np.float32], datatype: str, batch: int) -> npt
     """The picture as a batch of `batch` equal ones, in the model's input type (FP32 or FP16)."""
     typed = picture.astype(np.float16 if datatype == "FP16" else np.float32)
     return np.ascontiguousarray(np.repeat(typed, batch, axis=0))
+
+
+def photograph(picture: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """The picture as OpenCV reads one from a file: (height, width, channels), BGR, 8 bits."""
+    array: npt.NDArray[np.float32] = picture[0].transpose(1, 2, 0)[..., ::-1]
+    return np.ascontiguousarray(np.rint(array * 255).clip(0, 255).astype(np.uint8))

@@ -1,12 +1,13 @@
-"""Published revisions as check, publish, verify and prune see them: the manifest, and whether its files are all there."""
+"""Published revisions as check, publish, verify, pictures and prune see them: the manifest, and whether its files are all there."""
 
+import hashlib
 import json
 import re
 
 from pydantic import ValidationError
 
 from yolo_operator.core.contract import MANIFEST
-from yolo_operator.core.errors import InvalidSpec
+from yolo_operator.core.errors import InvalidSpec, Unavailable
 from yolo_operator.core.triton.manifest import Manifest
 from yolo_operator.worker.storage import Repository
 
@@ -38,6 +39,14 @@ def whole(repository: Repository, found: Manifest) -> bool:
     return bool(found.files) and all(
         repository.head(f"{found.revision}/{path}") == (file.size_bytes, file.sha256) for path, file in sorted(found.files.items())
     )
+
+
+def file(repository: Repository, found: Manifest, path: str, limit: int) -> bytes:
+    """One file with the digest the manifest has, of at most `limit` bytes. Raises Unavailable StorageInconsistent."""
+    content = repository.read(f"{found.revision}/{path}", limit)
+    if content is None or path not in found.files or hashlib.sha256(content).hexdigest() != found.files[path].sha256:
+        raise Unavailable("StorageInconsistent", f"{path} of {repository.uri(found.revision)} is not what was published: rebuild the version")
+    return content
 
 
 def check_owner(found: Manifest, cluster_name: str, root: str) -> None:

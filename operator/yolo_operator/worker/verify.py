@@ -17,7 +17,7 @@ from yolo_operator.core.triton.manifest import Manifest
 from yolo_operator.model import golden
 from yolo_operator.model.compare import LIMITS, Comparison, Layout, compare
 from yolo_operator.worker import handover, pbtxt, revisions
-from yolo_operator.worker.publish import CONFIG, digest
+from yolo_operator.worker.publish import CONFIG
 from yolo_operator.worker.storage import Repository
 from yolo_operator.worker.triton_client import Arrays, Client
 
@@ -97,21 +97,13 @@ def load(repository: Repository, options: VerifyOptions) -> Published:
         raise Unavailable("RevisionMissing", f"{repository.uri(revision)} has no manifest: it is published anew")
     if manifest.model_name != options.model_name or manifest.version != options.version:
         raise InvalidSpec("MetadataMismatch", f"{repository.uri(revision)} holds {manifest.model_name} version {manifest.version}")
-    config = published_file(repository, manifest, f"{manifest.model_name}/{CONFIG}", MAX_CONFIG_BYTES)
-    archive = published_file(repository, manifest, GOLDEN, handover.MAX_GOLDEN_BYTES)
+    config = revisions.file(repository, manifest, f"{manifest.model_name}/{CONFIG}", MAX_CONFIG_BYTES)
+    archive = revisions.file(repository, manifest, GOLDEN, handover.MAX_GOLDEN_BYTES)
     try:
         parsed = pbtxt.parse(config.decode())
     except (text_format.ParseError, UnicodeDecodeError) as error:
         raise Unavailable("StorageInconsistent", f"{CONFIG} of {repository.uri(revision)} is not readable") from error
     return Published(manifest=manifest, config=parsed, golden=golden.read(archive))
-
-
-def published_file(repository: Repository, manifest: Manifest, path: str, limit: int) -> bytes:
-    """One file with the digest the manifest has. Raises Unavailable StorageInconsistent."""
-    content = repository.read(f"{manifest.revision}/{path}", limit)
-    if content is None or path not in manifest.files or digest(content) != manifest.files[path].sha256:
-        raise Unavailable("StorageInconsistent", f"{path} of {repository.uri(manifest.revision)} is not what was published: rebuild the version")
-    return content
 
 
 def wait_until_ready(clients: list[Client], options: VerifyOptions) -> None:
