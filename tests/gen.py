@@ -163,6 +163,20 @@ def unschedulable(message: str) -> Manifest:
     return {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
 
 
+def answer_route(live: Manifest, *, parents: Sequence[Manifest] = (), generation: int | None = None, **conditions: tuple[str, str]) -> Manifest:
+    """A Gateway controller's answer in a route's status: conditions by type, as status and reason, for some parents or all."""
+    seen = live["metadata"].get("generation", 1) if generation is None else generation
+    found = [
+        {"type": kind, "status": status, "reason": reason, "message": f"it is {reason}", "observedGeneration": seen}
+        for kind, (status, reason) in conditions.items()
+    ]
+    answered = list(parents or live["spec"]["parentRefs"])
+    others = [entry for entry in live.get("status", {}).get("parents", ()) if entry["parentRef"] not in answered]
+    entries = [{"parentRef": parent, "controllerName": "example.com/gateway", "conditions": found} for parent in answered]
+    live["status"] = copy.deepcopy({"parents": [*others, *entries]})
+    return live
+
+
 def job(name: str = "helmet-v1-build-0", *, ended: str = "", owner: str = UID, **metadata: Any) -> Manifest:
     """A Job; `ended` is Complete, Failed or nothing."""
     conditions = [{"type": ended, "status": "True", "reason": "BackoffLimitExceeded", "message": "Job has reached the specified backoff limit"}]

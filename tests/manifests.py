@@ -5,7 +5,7 @@ from typing import Any
 
 import gen
 from yolo_operator.core import api, contract, names
-from yolo_operator.core.resources import analysis, budget, job, service, triton
+from yolo_operator.core.resources import analysis, budget, job, route, service, triton
 
 Manifest = dict[str, Any]
 
@@ -107,6 +107,24 @@ def budget_manifest() -> Manifest:
     return budget.build(gen.yolo(), 1)
 
 
+GATEWAY: Manifest = {
+    "traffic": {
+        "mode": "Gateway",
+        "gateway": {
+            "parentRefs": [{"name": "edge", "namespace": "infra", "sectionName": "http"}, {"name": "inner"}],
+            "hostnames": ["helmet.example.com", "helmet.internal"],
+            "grpc": {"hostnames": ["grpc.helmet.example.com"], "parentRefs": [{"name": "edge", "namespace": "infra", "sectionName": "grpc"}]},
+        },
+    }
+}
+
+
+def routes(**spec: Any) -> dict[tuple[str, str], Manifest]:
+    """All routes of two versions, 90 to 10, by kind and name."""
+    resource = gen.yolo(**gen.merged(GATEWAY | {"versions": [gen.version(1, weight=90), gen.version(2, weight=10)]}, spec))
+    return {(made["kind"], made["metadata"]["name"]): made for made in route.build(resource, {1: 90, 2: 10}, [1, 2])}
+
+
 GOLDENS = {
     "build_job.yaml": build_job,
     "build_job_full.yaml": build_job_full,
@@ -119,4 +137,7 @@ GOLDENS = {
     "triton_deployment_cpu.yaml": deployment_cpu,
     "service.yaml": service_manifest,
     "budget.yaml": budget_manifest,
+    "http_route.yaml": lambda: routes()["HTTPRoute", "helmet"],
+    "http_route_of_a_version.yaml": lambda: routes()["HTTPRoute", "helmet-v2"],
+    "grpc_route.yaml": lambda: routes()["GRPCRoute", "helmet"],
 }

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gen
-from manifests import budget_manifest, deployment, deployment_cpu, service_manifest
+from manifests import budget_manifest, deployment, deployment_cpu, routes, service_manifest
 from yolo_operator.core import drift, names
 
 
@@ -52,7 +52,7 @@ def changed(value: Any) -> Any:
             return f"{value}x"
 
 
-OURS = [deployment(), deployment_cpu(), service_manifest(), budget_manifest()]
+OURS = [deployment(), deployment_cpu(), service_manifest(), budget_manifest(), routes()["HTTPRoute", "helmet"], routes()["GRPCRoute", "helmet"]]
 ALL = [pytest.param(manifest, path, id=f"{manifest['kind']}{index} {'.'.join(map(str, path))}"[:120]) for index, manifest in enumerate(OURS) for path in leaves(manifest) if path[0] not in {"apiVersion", "kind"}]  # fmt: skip
 
 
@@ -126,6 +126,30 @@ def test_what_we_own_and_want_no_more_is_found(fields, path):
 )
 def test_what_is_wanted_or_not_ours_is_left(fields, entry):
     assert drift.differs(service_manifest(), owned(fields, **entry)) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        pytest.param({"f:parentRefs": {}, "f:hostnames": {}, "f:rules": {}}, None, id="all lists are ours"),
+        pytest.param({"f:parentRefs": {}, "f:hostnames": {}}, "spec.rules", id="somebody has put a filter into a rule"),
+        pytest.param({}, "spec.parentRefs", id="somebody has edited all of them"),
+    ],
+)
+def test_a_list_that_is_one_value_must_be_ours(fields, path):
+    wanted = routes()["HTTPRoute", "helmet"]
+    live = copy.deepcopy(wanted)
+    live["spec"]["rules"][0]["filters"] = [{"type": "RequestMirror"}]
+    fieldset = {"f:metadata": {"f:labels": {}}} | ({"f:spec": fields} if fields else {})
+    live["metadata"]["managedFields"] = [{"manager": names.FIELD_MANAGER, "operation": "Apply", "fieldsV1": fieldset}]
+    assert drift.differs(wanted, live) == path
+
+
+def test_a_share_of_nothing_is_a_share():
+    wanted = routes()["HTTPRoute", "helmet"]
+    live = copy.deepcopy(wanted)
+    wanted["spec"]["rules"][-1]["backendRefs"][1]["weight"] = 0
+    assert drift.differs(wanted, live) == "spec.rules[2].backendRefs[1].weight"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Whether a live object differs from what we want of it. Pure; what makes 'a second reconcile writes nothing' true.
 
-Three things are compared: what is wanted must be there (other fields, defaults and foreign ones are not ours); quantities by value;
-and fields that our manager owns but does not want any more must go.
+What is wanted must be there (other fields, defaults and foreign ones are not ours), quantities by value; fields that our manager owns
+but does not want any more must go; and lists that are one value must be ours, or somebody has put something into an item of theirs.
 """
 
 import re
@@ -23,6 +23,8 @@ MERGE_KEYS: Mapping[str, tuple[str, ...]] = {
     "readinessGates": (),
     "tolerations": (),
 }
+ATOMIC = frozenset({"parentRefs", "hostnames", "rules"})
+"""Lists of routes, each a single value to the API server: who changes an item takes the whole list over."""
 PORT_KEYS = (("containerPort", "protocol"), ("port", "protocol"))
 QUANTITY = re.compile(r"\.resources\.(requests|limits)\.|\.emptyDir\.sizeLimit$")
 """Paths of quantities: elsewhere what looks like one is text, in a label for example."""
@@ -47,7 +49,7 @@ def differs(wanted: Mapping[str, Any], live: Mapping[str, Any]) -> str | None:
         ),
         {},
     )
-    return _unwanted(owned, wanted, "")
+    return _unwanted(owned, wanted, "") or _taken_over(owned, wanted)
 
 
 def quantity(value: object) -> Decimal | None:
@@ -119,6 +121,12 @@ def _unwanted(owned: Mapping[str, Any], wanted: Any, path: str) -> str | None:
         if found:
             return found
     return None
+
+
+def _taken_over(owned: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
+    """The first atomic list in the spec that our manager has lost, where it owns anything at all."""
+    ours = owned.get("f:spec", {})
+    return next((f"spec.{key}" for key in wanted.get("spec", {}) if owned and key in ATOMIC and f"f:{key}" not in ours), None)
 
 
 def _item(wanted: Any, key: str) -> Mapping[str, Any] | None:

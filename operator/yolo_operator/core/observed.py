@@ -20,6 +20,10 @@ class Observed:
     pods: Sequence[Manifest] = ()
     services: Mapping[str, Manifest] = field(default_factory=dict)
     budgets: Mapping[str, Manifest] = field(default_factory=dict)
+    http_routes: Mapping[str, Manifest] = field(default_factory=dict)
+    grpc_routes: Mapping[str, Manifest] = field(default_factory=dict)
+    gateway_api: bool = False
+    """Whether the API server has HTTPRoutes and GRPCRoutes."""
     namespace_terminating: bool = False
 
 
