@@ -122,7 +122,7 @@ def test_wrong_answers_open_no_gate_and_touch_no_old_pod():
         assert (decided.let_in, decided.create) == ([], [])
         assert world.condition("Stalled") == ("True", "WrongAnswers")
         assert world.plan.status.versions[0].phase == "Failed"
-        assert world.message() == "a box is off by 40 pixels"
+        assert world.message().startswith("a box is off by 40 pixels (the pods are those verified last")
     world.start_pods()
     assert [name for name in old if name not in world.objects["Pod"]] == []
 
@@ -179,7 +179,7 @@ def test_never_started_because_scaled_to_zero_is_ready():
     "change",
     [
         pytest.param({"replicas": 5}, id="replicas"),
-        pytest.param({"rollout": {"progressDeadlineSeconds": 600}}, id="the rollout's deadline"),
+        pytest.param({"rollout": {"progressDeadline": "10m"}}, id="the rollout's deadline"),
         pytest.param({"rollout": {"verify": {"minIoU": 0.5}}}, id="the limits of verification"),
         pytest.param({"build": {"resources": {"limits": {"memory": "9Gi"}}}}, id="the build's resources"),
         pytest.param({"revisionHistoryLimit": 9}, id="the retention"),

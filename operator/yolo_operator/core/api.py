@@ -4,12 +4,14 @@ Every field's docstring is its description in `kubectl explain`; every string an
 over the API server's budget. `parse` is the border: behind it the rest of the code meets only valid values.
 """
 
+import re
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, WithJsonSchema
 
-from yolo_operator.core.contract import Artifact, Task, Verification, camel
+from yolo_operator.core.contract import Artifact, Comparison, Task, Verification, camel
 from yolo_operator.core.errors import InvalidSpec
 
 GROUP = "yolo-operator.io"
@@ -34,6 +36,26 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, alias_generator=camel, use_attribute_docstrings=True)
 
 
+def duration(value: object) -> object:
+    """Read 1h30m, 90s or 2m as Kubernetes writes durations; anything else is left to pydantic."""
+    match = re.fullmatch(DURATION, value) if isinstance(value, str) and value else None
+    return timedelta(**{unit: int(number) for unit, number in match.groupdict().items() if number}) if match else value
+
+
+def duration_text(value: timedelta) -> str:
+    """As it is read: 90 s are 1m30s."""
+    minutes, seconds = divmod(int(value.total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    return "".join(f"{number}{unit}" for number, unit in ((hours, "h"), (minutes, "m"), (seconds, "s")) if number) or "0s"
+
+
+DURATION = "(?:(?P<hours>[0-9]{1,3})h)?(?:(?P<minutes>[0-9]{1,5})m)?(?:(?P<seconds>[0-9]{1,6})s)?"
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(duration),
+    PlainSerializer(duration_text, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": "^([0-9]{1,3}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$", "minLength": 2, "maxLength": 16}),
+]
 Quantity = Annotated[str, BeforeValidator(str), WithJsonSchema({"x-kubernetes-int-or-string": True})]
 Freeform = Annotated[dict[str, Any], WithJsonSchema({"type": "object", "x-kubernetes-preserve-unknown-fields": True})]
 ShortText = Annotated[str, Field(max_length=253)]
@@ -42,6 +64,12 @@ Labels = Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_le
 ENDPOINT_RULE = (
     "self.matches('^https?://[0-9A-Za-z.-]+:[0-9]{1,5}/?$')",
     "an endpoint is http://HOST:PORT or https://HOST:PORT; Triton needs the port to be written, for example http://s3.storage.svc:8333",
+)
+
+
+PICTURES_RULE = (
+    "self.matches('^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[0-9A-Za-z._-]+)*/?$') && !self.contains('..')",
+    "spec.rollout.analysis.pictures is s3://BUCKET/PREFIX, of letters, digits, dot, hyphen and underscore",
 )
 
 
@@ -165,6 +193,11 @@ class Version(Model):
 
     version: int = Field(ge=1, le=MAX_VERSION)
     """Number of the version: Triton's version directory."""
+    weight: Annotated[int | None, Field(ge=0, le=1000)] = None
+    """Share of the requests, relative to the other versions' weights; 0: none, and no pods. Needed where several versions are declared,
+    unless spec.rollout.strategy is Canary, which sets the shares itself."""
+    replicas: Annotated[int | None, Field(ge=0, le=1000)] = None
+    """Pods of this version, whatever its weight; with spec.traffic.mode Gateway only. Default: spec.replicas shared out by weight."""
     source: Source
     """Where the weights come from."""
     export: Export = Field(default_factory=Export)
@@ -178,8 +211,8 @@ class Build(Model):
 
     resources: Resources = Field(default_factory=lambda: Resources(requests={"cpu": "500m", "memory": "1Gi"}, limits={"memory": "4Gi"}))
     """Of the export container, which loads PyTorch and the model."""
-    timeout_seconds: int = Field(default=1800, ge=30, le=86400)
-    """Seconds that one attempt of fetch or export may take."""
+    timeout: Duration = Field(default=timedelta(minutes=30), ge=timedelta(seconds=30), le=timedelta(days=1))
+    """How long one attempt of fetch or export may take, 30s to 24h."""
     storage_size: Quantity = "10Gi"
     """Upper limit of the scratch volume that holds the weights and the ONNX."""
     node_selector: Labels = Field(default_factory=dict)
@@ -271,13 +304,145 @@ class Verify(Model):
     """Largest difference of a served score from the reference's. Default by precision: 0.02 FP32, 0.05 FP16, 0.25 INT8."""
 
 
+class ParentReference(Model):
+    """Names a Gateway, as in a route of the Gateway API."""
+
+    name: ShortText = Field(min_length=1)
+    """Name of the Gateway."""
+    namespace: Annotated[str | None, Field(min_length=1, max_length=63)] = None
+    """Namespace of the Gateway. Default: the resource's own."""
+    section_name: Annotated[str | None, Field(min_length=1, max_length=253)] = None
+    """Listener of the Gateway. Default: every listener that admits the route."""
+
+
+Hostname = Annotated[str, Field(min_length=1, max_length=253, pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")]
+
+
+class GrpcTraffic(Model):
+    """gRPC through the Gateway: on hostnames of its own, since one hostname cannot serve an HTTPRoute and a GRPCRoute."""
+
+    hostnames: list[Hostname] = Field(min_length=1, max_length=8)
+    """Host names of the GRPCRoute; none of them may be among spec.traffic.gateway.hostnames."""
+    parent_refs: list[ParentReference] = Field(default_factory=list, max_length=8)
+    """Gateways of the GRPCRoute. Default: spec.traffic.gateway.parentRefs."""
+
+
+class GatewayTraffic(Model):
+    """Routes of the Gateway API."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "!has(self.grpc) || !self.grpc.hostnames.exists(h, h in self.hostnames)",
+                "a hostname serves HTTP or gRPC, not both: give spec.traffic.gateway.grpc.hostnames names of their own",
+            ),
+        )
+    )
+
+    parent_refs: list[ParentReference] = Field(min_length=1, max_length=8)
+    """Gateways that the routes attach to."""
+    hostnames: list[Hostname] = Field(min_length=1, max_length=8)
+    """Host names of the HTTPRoute. Version 2 alone answers below v2.HOSTNAME, and to the header x-yolo-version: 2."""
+    grpc: GrpcTraffic | None = None
+    """gRPC as well. Default: HTTP alone."""
+
+
+class Traffic(Model):
+    """How requests are shared among the versions."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "(self.mode == 'Gateway') == has(self.gateway)",
+                "spec.traffic.gateway goes with spec.traffic.mode Gateway, and only with it",
+            ),
+        )
+    )
+
+    mode: Literal["Service", "Gateway"] = "Service"
+    """Service: one Service over the pods of all versions, so shares follow the numbers of pods. Gateway: exact shares by routes of the Gateway API."""
+    gateway: GatewayTraffic | None = None
+    """Where the routes go, with mode Gateway."""
+    allow_incompatible: bool = False
+    """Share traffic even among versions whose inputs, outputs, task, image size or classes differ. Clients read those once, at their start."""
+
+
+class Step(Model):
+    """One step of a canary."""
+
+    weight: int = Field(ge=1, le=100)
+    """Percent of the requests that the new version gets."""
+    duration: Duration = Field(default=timedelta(minutes=1))
+    """How long the step lasts once the new version has its share, for example 2m. The analysis watches for that time."""
+
+
+class Analysis(Model):
+    """What is compared between the new version and the stable one, at every step."""
+
+    enabled: bool = True
+    """Off: a step lasts its duration and no figures are read."""
+    pictures: Annotated[str | None, Field(max_length=1024, json_schema_extra=rules(PICTURES_RULE))] = None
+    """s3://BUCKET/PREFIX with pictures that both versions are shown, at most 64 of them. Default: the golden picture of the stable version."""
+    secret_ref: LocalReference | None = None
+    """Secret with the AWS keys for the pictures. Default: that of the storage."""
+    min_requests: int = Field(default=0, ge=0, le=1_000_000)
+    """Requests the new version must have answered during the step; with fewer the analysis is inconclusive."""
+    max_error_rate: float = Field(default=0.01, ge=0, le=1)
+    """Largest share of failed requests of the new version, 0 to 1."""
+    max_latency_ratio: float = Field(default=2.0, ge=0.1, le=100)
+    """Largest mean time of a request, as a multiple of the stable version's."""
+    max_queue_milliseconds: Annotated[float | None, Field(ge=0, le=600_000)] = None
+    """Largest mean time a request waits in the queue, in milliseconds. Default: not limited."""
+    max_detections_ratio: float = Field(default=3.0, ge=1, le=1000)
+    """Detections per picture may be so many times more or fewer than the stable version's."""
+    max_class_distance: float = Field(default=0.5, ge=0, le=1)
+    """Largest distance between the two histograms of classes found: 0 the same, 1 nothing in common."""
+    max_confidence_difference: float = Field(default=0.3, ge=0, le=1)
+    """Largest difference of the mean confidence from the stable version's."""
+    min_agreement: float = Field(default=0.5, ge=0, le=1)
+    """Least share of the stable version's detections that the new one has too: the same class and boxes that overlap by half."""
+
+
 class Rollout(Model):
     """How a change reaches the pods."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "self.strategy == 'Canary' || !has(self.steps) || self.steps.size() == 0",
+                "spec.rollout.steps go with spec.rollout.strategy Canary: set it, or remove the steps",
+            ),
+        )
+    )
+
     verify: Verify = Field(default_factory=Verify)
     """What a pod must answer before it gets traffic."""
-    progress_deadline_seconds: int = Field(default=1800, ge=60, le=86400)
-    """Seconds a new pod template may take to become ready (engine build and verification included) before it is reported."""
+    progress_deadline: Duration = Field(default=timedelta(minutes=30), ge=timedelta(minutes=1), le=timedelta(days=1))
+    """How long a new pod template may take to become ready (engine build and verification included) before it is reported, for example 30m.
+    A canary that takes longer to get its share is aborted."""
+    gpu: Literal["Auto", "Surge", "InPlace"] = "Auto"
+    """A new pod when all GPUs are taken. Surge: it waits for a free one. InPlace: an old pod makes room, one at a time. Auto: it waits for
+    surgeTimeout, then in place, if 2 or more pods are ready."""
+    surge_timeout: Duration = Field(default=timedelta(minutes=10))
+    """How long Auto waits for a GPU, for example for a node to be added, before it replaces in place."""
+    strategy: Literal["Weighted", "Canary"] = "Weighted"
+    """Weighted: spec.versions[].weight are the shares. Canary: the newest version takes over from the stable one step by step."""
+    steps: list[Step] = Field(default_factory=list, max_length=20)
+    """Steps of the canary, each with the same weight as the one before or more. None: all at once, when it is verified."""
+    analysis: Analysis = Field(default_factory=Analysis)
+    """What is compared at every step, and how far apart it may be."""
+    auto_promote: bool = True
+    """Off: after the last step the canary waits for spec.rollout.promote."""
+    scale_down_delay: Duration = Field(default=timedelta(0))
+    """How long the old version's pods are kept after the new one has all traffic, with spec.traffic.mode Gateway."""
+    paused: bool = False
+    """The canary stays at its step; its share stays as it is."""
+    promote: Annotated[int | None, Field(ge=1, le=MAX_VERSION)] = None
+    """Number of a version that skips the steps it has left. It must be available and verified all the same."""
+    abort: Annotated[int | None, Field(ge=1, le=MAX_VERSION)] = None
+    """Number of a version that gets no traffic: its canary ends and the stable version has all. Remove it, or change retry, to begin again."""
+    retry: Annotated[str | None, Field(max_length=63)] = None
+    """Any change begins an aborted or inconclusive canary anew, for example a date."""
 
 
 class Spec(Model):
@@ -300,6 +465,27 @@ class Spec(Model):
             (
                 "!has(self.gpu) || self.gpu.count > 0 || !has(self.triton) || !has(self.triton.tensorrt) || !self.triton.tensorrt.enabled",
                 "spec.triton.tensorrt needs a GPU: set spec.gpu.count to 1 or more, or spec.triton.tensorrt.enabled to false",
+            ),
+            (
+                "self.versions.size() == 1 || (has(self.rollout) && self.rollout.strategy == 'Canary') || self.versions.all(v, has(v.weight))",
+                "with several versions each needs a weight: set spec.versions[].weight, or spec.rollout.strategy to Canary",
+            ),
+            (
+                "!has(self.rollout) || self.rollout.strategy != 'Canary' || self.versions.all(v, !has(v.weight))",
+                "with spec.rollout.strategy Canary the steps set the shares: remove spec.versions[].weight",
+            ),
+            (
+                "self.versions.all(v, !has(v.weight)) || self.versions.exists(v, has(v.weight) && v.weight > 0)",
+                "one of spec.versions[].weight must be above 0; to stop serving set spec.replicas to 0",
+            ),
+            (
+                "(has(self.traffic) && self.traffic.mode == 'Gateway') || self.versions.all(v, !has(v.replicas))",
+                "spec.versions[].replicas needs spec.traffic.mode Gateway: with mode Service the numbers of pods are the shares",
+            ),
+            (
+                "!has(self.rollout) || self.rollout.strategy != 'Canary' || !has(self.rollout.scaleDownDelay) || self.rollout.scaleDownDelay == '0s' "
+                "|| (has(self.traffic) && self.traffic.mode == 'Gateway')",
+                "spec.rollout.scaleDownDelay needs spec.traffic.mode Gateway: with mode Service a pod that runs takes requests",
             ),
         )
     )
@@ -354,6 +540,8 @@ class Spec(Model):
     """Runtime class of the Triton pods, for example nvidia."""
     priority_class_name: ShortText | None = None
     """Priority class of the Triton pods."""
+    traffic: Traffic = Field(default_factory=Traffic)
+    """How requests are shared among the versions."""
     rollout: Rollout = Field(default_factory=Rollout)
     """How a change reaches the pods."""
     revision_history_limit: int = Field(default=2, ge=0, le=100)
@@ -392,6 +580,19 @@ class VerifiedTemplate(Verification):
     """When it was verified."""
 
 
+class RolledBack(Model):
+    """A pod template that was given up for the one verified last."""
+
+    template: ShortText
+    """Hashes of what the template was rendered from and of the limits it was verified with."""
+    time: ShortText
+    """When it was given up."""
+    reason: ShortText
+    """In CamelCase."""
+    message: Annotated[str, Field(max_length=4096)] = ""
+    """What failed, and the remedy."""
+
+
 class VersionStatus(Model):
     """What is observed of one version."""
 
@@ -400,7 +601,9 @@ class VersionStatus(Model):
     revision: ShortText = ""
     """Revision that is wanted: 10 hex digits of what determines the published files."""
     phase: ShortText = ""
-    """Building, Starting, Verifying, Serving, Draining or Failed."""
+    """Building, Starting, Verifying, Serving, Idle (no share of the traffic), Draining or Failed."""
+    weight: int = 0
+    """Percent of the requests that reach this version now."""
     replicas: int = 0
     """Pods of this version."""
     ready_replicas: int = 0
@@ -419,6 +622,61 @@ class VersionStatus(Model):
     """Why the build Job failed."""
     verify_failure: Failure | None = None
     """Why the verify Job failed."""
+    rolled_back: RolledBack | None = None
+    """The wanted pod template was tried and given up; the one verified last serves until the spec changes."""
+
+
+RolloutPhase = Literal["Healthy", "Progressing", "Paused", "Degraded"]
+
+
+class StepAnalysis(Comparison):
+    """The analysis of one step."""
+
+    step: int
+    """Number of the step, from 1."""
+    weight: int
+    """Percent of the requests that the new version had."""
+    time: ShortText
+    """When it ended."""
+
+
+class RolloutStatus(Model):
+    """Where the canary is. The words are those of Argo Rollouts."""
+
+    phase: RolloutPhase = "Healthy"
+    """Healthy: the newest version has all traffic. Degraded: it was aborted, the stable version has all."""
+    reason: ShortText = ""
+    """In CamelCase."""
+    message: Annotated[str, Field(max_length=4096)] = ""
+    """What is waited for, or what went wrong and the remedy."""
+    stable: int = 0
+    """Version that has the rest of the traffic and takes all of it back on an abort; 0 while there is none."""
+    canary: int = 0
+    """Version that is walking the steps, or was aborted; 0 where there is none."""
+    revision: ShortText = ""
+    """Revision of the canary: another one begins anew."""
+    step: int = 0
+    """Step the canary is at, from 1; one more than there are steps when it is past the last."""
+    steps: int = 0
+    """Steps there are."""
+    weight: int = 0
+    """Percent that the canary is to have at this step."""
+    routed: int = 0
+    """Percent that a Gateway gives it: that of the step before until it has the pods for this one."""
+    started: ShortText = ""
+    """When the step began: when the canary was asked to take its share."""
+    reached: ShortText = ""
+    """When the canary had its share; from then the step's duration counts."""
+    retry: Annotated[str, Field(max_length=63)] = ""
+    """The value of spec.rollout.retry this attempt began with."""
+    previous: int = 0
+    """Version that was stable before and whose pods are kept for spec.rollout.scaleDownDelay."""
+    promoted: ShortText = ""
+    """When the stable version became it."""
+    analysis_failure: Failure | None = None
+    """Why the analysis Job failed, where it gave no verdict."""
+    analyses: list[StepAnalysis] = Field(default_factory=list, max_length=20)
+    """What was measured at each step of this attempt."""
 
 
 class Condition(Model):
@@ -480,6 +738,8 @@ class Status(Model):
         Field(max_length=32, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["version"]}),
     ] = []
     """What is observed of each version."""
+    rollout: RolloutStatus | None = None
+    """Where the canary is, with spec.rollout.strategy Canary."""
     published: list[ShortText] = Field(default_factory=list, max_length=256)
     """Revisions in the storage, oldest first."""
     prune_failure: Failure | None = None

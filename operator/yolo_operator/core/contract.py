@@ -112,6 +112,34 @@ class Verification(Recorded):
     detections: int = 0
 
 
+class Comparison(Recorded):
+    """What the analysis Job found: the new version against the stable one, while both took requests and on the same pictures.
+
+    Times are means in milliseconds; rates and shares are 0 to 1; a figure that could not be had is absent.
+    """
+
+    verdict: Literal["Pass", "Fail", "Inconclusive"]
+    message: str = ""
+    """The figures that were over their limits, with the limits' fields; why it is inconclusive; pods and pictures that were left out."""
+    requests: int = 0
+    stable_requests: int = 0
+    error_rate: float | None = None
+    stable_error_rate: float | None = None
+    latency_milliseconds: float | None = None
+    stable_latency_milliseconds: float | None = None
+    queue_milliseconds: float | None = None
+    stable_queue_milliseconds: float | None = None
+    pictures: int = 0
+    detections_per_picture: float | None = None
+    stable_detections_per_picture: float | None = None
+    class_distance: float | None = None
+    """Half the sum of the differences between the two histograms of classes found: 0 the same, 1 nothing in common."""
+    confidence: float | None = None
+    stable_confidence: float | None = None
+    agreement: float | None = None
+    """Share of the stable version's detections that the new one has too."""
+
+
 class Verdict(Value):
     """What check found in the storage."""
 

@@ -1,14 +1,15 @@
 """What is observed of a resource's children, and how far each version has come: values that `plan` and `status` share."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from yolo_operator.core import api, jobs, names, pods
 from yolo_operator.core.contract import Artifact
 from yolo_operator.core.names import Manifest
-from yolo_operator.core.split import split
 
-BUILDING, STARTING, VERIFYING, SERVING, DRAINING, FAILED = "Building", "Starting", "Verifying", "Serving", "Draining", "Failed"
+BUILDING, STARTING, VERIFYING, SERVING = "Building", "Starting", "Verifying", "Serving"
+IDLE, DRAINING, FAILED = "Idle", "Draining", "Failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,40 +42,32 @@ class Progress:
     stalled: bool = False
     verified: bool = False
     """The wanted pod template answered rightly, or no verification is wanted."""
-
-
-def targets_of(yolo: api.YoloDeployment) -> dict[int, int]:
-    """The pods that each declared version is to have in the end: equal shares of spec.replicas."""
-    numbers = [version.version for version in yolo.spec.versions]
-    return dict(zip(numbers, split(yolo.spec.replicas, [1] * len(numbers)), strict=True))
+    shut_out: bool = False
+    """It may have no traffic, whatever its weight: it does not fit the versions that have."""
+    replicas: int = 0
+    """Pods it is to have in the end."""
 
 
 def is_serving(yolo: api.YoloDeployment, progress: Progress, observed: Observed) -> bool:
     """Whether the wanted template of a version, and no other, has its replicas available."""
-    replicas = targets_of(yolo)[progress.version.version]
     live = observed.deployments.get(names.versioned(yolo, progress.version.version))
-    if live is None or progress.artifact is None or not (progress.verified or replicas == 0):
+    if live is None or not has_its_share(yolo, progress, observed):
         return False
     found, spec = live.get("status", {}), live["spec"]
-    return (
-        names.label(spec["template"], names.TEMPLATE) == progress.inputs
-        and spec.get("replicas") == replicas
-        and found.get("observedGeneration", 0) >= live["metadata"].get("generation", 0)
-        and found.get("updatedReplicas", 0) == found.get("replicas", 0) == found.get("availableReplicas", 0) == replicas
-    )
+    counts = {spec.get("replicas"), *(found.get(key, 0) for key in ("updatedReplicas", "replicas", "availableReplicas"))}
+    return counts == {progress.replicas}
 
 
 def has_its_share(yolo: api.YoloDeployment, progress: Progress, observed: Observed) -> bool:
-    """Whether at least as many pods of the wanted template as the version is to have in the end are available: others may shrink."""
-    replicas = targets_of(yolo)[progress.version.version]
+    """Whether at least as many pods of the wanted template as the version is to have are available: others may shrink."""
     live = observed.deployments.get(names.versioned(yolo, progress.version.version))
-    if live is None or progress.artifact is None or not (progress.verified or replicas == 0):
+    if live is None or progress.artifact is None or progress.shut_out or not (progress.verified or progress.replicas == 0):
         return False
     found = live.get("status", {})
     return (
         names.label(live["spec"]["template"], names.TEMPLATE) == progress.inputs
         and found.get("observedGeneration", 0) >= live["metadata"].get("generation", 0)
-        and min(found.get("updatedReplicas", 0), found.get("availableReplicas", 0)) >= replicas
+        and min(found.get("updatedReplicas", 0), found.get("availableReplicas", 0)) >= progress.replicas
     )
 
 
@@ -98,6 +91,12 @@ def triton_pods(observed: Observed, version: int) -> list[Manifest]:
         and pod.get("status", {}).get("phase") not in {"Succeeded", "Failed"}
         and "deletionTimestamp" not in pod["metadata"]
     ]
+
+
+def ready_versions(observed: Observed) -> dict[int, int]:
+    """Versions, declared or not, that have pods which take requests, and how many."""
+    found = [int(names.label(pod, names.VERSION)) for pod in observed.pods if names.label(pod, names.COMPONENT) == names.TRITON and pods.is_ready(pod)]
+    return dict(Counter(found))
 
 
 def template_hash(pod: Manifest) -> str:

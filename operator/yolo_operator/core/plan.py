@@ -9,11 +9,11 @@ and a crash between any two writes only mean that it is asked again. `controller
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from yolo_operator.core import api, clock, jobs, names, pods, revision, status
-from yolo_operator.core.contract import Artifact, Verification
+from yolo_operator.core import api, clock, jobs, names, pods, revision, rollout, routes, status, surge, traffic
+from yolo_operator.core.contract import Artifact, Comparison, Verification
 from yolo_operator.core.defaults import Defaults
 from yolo_operator.core.names import Manifest
 from yolo_operator.core.observed import (
@@ -24,12 +24,12 @@ from yolo_operator.core.observed import (
     has_its_share,
     is_serving,
     pruning,
+    ready_versions,
     status_of,
-    targets_of,
     template_hash,
     triton_pods,
 )
-from yolo_operator.core.resources import budget, job, service, triton
+from yolo_operator.core.resources import analysis, budget, job, route, service, triton
 
 PUBLISHED_KEPT = 200
 """Earlier revisions remembered for removal: a bound for a resource that is edited for ever and never serves."""
@@ -74,14 +74,20 @@ def plan(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, now: 
     progress = [build_step(turn, version) for version in yolo.spec.versions]
     for each in progress:
         verify_step(turn, each)
-    targets = replica_targets(turn, progress)
+    traffic.shut_out_incompatible(yolo, progress, observed)
+    walk = canary_step(turn, progress)
     for each in progress:
-        serve_step(turn, each, targets[each.version.version])
-    drained = drain_step(turn, progress)
-    result.apply.append(service.build(yolo))
+        each.replicas = traffic.replicas(yolo, walk, progress)[each.version.version]
+    shares = replica_shares(turn, walk, progress)
+    for each in progress:
+        serve_step(turn, each, shares[each.version.version])
+    drained = drain_step(turn, walk, progress)
+    weights = route_step(turn, walk, progress, [each.version for each in drained])
     published, prune_failure = prune_step(turn, progress)
     stop_unwanted_jobs(turn)
-    computed = status.compute(yolo, [status.settle(yolo, each, observed) for each in progress], drained, now)
+    settled = [status.settle(yolo, each, observed) for each in progress]
+    unrouted = routes.problem(yolo, observed) if yolo.spec.traffic.mode == "Gateway" else None
+    computed = status.compute(yolo, settled, drained, walk, weights, unrouted, now)
     result.status = computed.model_copy(update={"published": published, "prune_failure": prune_failure})
     return result
 
@@ -189,8 +195,17 @@ def serve_step(turn: Turn, progress: Progress, replicas: int) -> None:
     """Make sure that the version's Deployment, Service and budget are there; before anything is built there is nothing to run."""
     version = progress.version
     live = turn.observed.deployments.get(names.versioned(turn.yolo, version.version))
-    if progress.artifact is not None:
+    given_up = surge.given_up(turn.yolo, progress, live, turn.observed, turn.now)
+    if given_up is not None and live is not None:
+        # What failed is tried no more; the template verified last serves until the spec changes.
+        progress.status = progress.status.model_copy(update={"rolled_back": given_up})
+        progress.problem, progress.stalled = pods.Problem(given_up.reason, given_up.message, permanent=True), True
+        deployment = triton.back(turn.yolo, version.version, replicas, live)
+    elif progress.artifact is not None:
+        progress.status = progress.status.model_copy(update={"rolled_back": None})
         deployment = triton.build(turn.yolo, version, progress.artifact, replicas, live, turn.defaults)
+        if progress.verified:
+            triton.remember_verified(deployment)
     elif live is not None:
         # The new revision is on its way: the old one serves on, exactly as it is.
         kept = triton.keep(turn.yolo, version.version, replicas, live)
@@ -199,30 +214,97 @@ def serve_step(turn: Turn, progress: Progress, replicas: int) -> None:
         deployment = kept
     else:
         return
+    in_place, moment = surge.in_place(turn.yolo, progress, live, turn.observed, turn.now)
+    deployment["spec"]["strategy"] = triton.IN_PLACE if in_place else triton.SURGE
+    look_again(turn, moment)
     turn.result.apply += [deployment, service.build(turn.yolo, version.version), budget.build(turn.yolo, version.version)]
-    in_trouble = pods.latest_problem((pod for pod in triton_pods(turn.observed, version.version) if not pods.is_ready(pod)), job=False)
-    progress.problem = progress.problem or in_trouble or overdue(live)
+    progress.problem = progress.problem or trouble(turn, progress)
+
+
+def trouble(turn: Turn, progress: Progress) -> pods.Problem | None:
+    """What the version's pods show, or that they take too long."""
+    number = progress.version.version
+    shown = pods.latest_problem((pod for pod in triton_pods(turn.observed, number) if not pods.is_ready(pod)), job=False)
+    return shown or overdue(turn.observed.deployments.get(names.versioned(turn.yolo, number)))
 
 
 def overdue(live: Manifest | None) -> pods.Problem | None:
-    """A roll-out that has taken longer than spec.rollout.progressDeadlineSeconds, where nothing else says why."""
+    """A roll-out that has taken longer than spec.rollout.progressDeadline, where nothing else says why."""
     for condition in (live or {}).get("status", {}).get("conditions", ()):
         if condition["type"] == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded":
-            return pods.Problem("ProgressDeadlineExceeded", f"{condition.get('message', '')} Look at the Pods, or raise spec.rollout.progressDeadlineSeconds")
+            return pods.Problem("ProgressDeadlineExceeded", f"{condition.get('message', '')} Look at the Pods, or raise spec.rollout.progressDeadline")
     return None
 
 
-def drain_step(turn: Turn, progress: Sequence[Progress]) -> list[api.VersionStatus]:
+def canary_step(turn: Turn, progress: Sequence[Progress]) -> api.RolloutStatus | None:
+    """Where the canary is, and the Job that compares it with the stable version; None with another strategy."""
+    yolo, wanted, before = turn.yolo, turn.yolo.spec.rollout, turn.yolo.status.rollout
+    if wanted.strategy != "Canary":
+        return None
+    facts = rollout.Facts(revisions={each.version.version: each.status.revision for each in progress}, ready=ready_versions(turn.observed).keys())
+    each = next((each for each in progress if before is not None and each.version.version == before.canary), None)
+    if before is not None and each is not None:
+        # What is observed is measured by what the walk, as it is recorded, has asked for.
+        each.replicas = traffic.canary_pods(yolo, before)
+        each.problem = each.problem or traffic.obstacle(yolo, before, turn.observed) or trouble(turn, each)
+        facts = replace(
+            facts,
+            built=each.artifact is not None and before.stable in facts.ready,
+            has_share=each.replicas > 0 and has_its_share(yolo, each, turn.observed),
+            problem=each.problem,
+        )
+        if before.reached and before.phase != rollout.DEGRADED and before.step <= len(wanted.steps) and wanted.analysis.enabled:
+            comparison, failure = analysis_step(turn, before, each)
+            facts, before = replace(facts, comparison=comparison), before.model_copy(update={"analysis_failure": failure})
+    walk = rollout.advance(before, wanted, facts, turn.now)
+    look_again(turn, rollout.deadline(walk, wanted))
+    if walk.canary and walk.phase == rollout.DEGRADED and each is not None:
+        each.stalled = True
+        each.problem = pods.Problem(walk.reason, walk.message, permanent=True)
+    return walk
+
+
+def analysis_step(turn: Turn, walk: api.RolloutStatus, progress: Progress) -> tuple[Comparison | None, api.Failure | None]:
+    """What the analysis of this step came to, and why its Job failed, if it gave no verdict."""
+    failure, artifact = walk.analysis_failure, status_of(turn.yolo, walk.stable).artifact
+    if artifact is None or any(entry.step == walk.step for entry in walk.analyses):
+        return None, failure
+    stable, canary = ([pod for pod in triton_pods(turn.observed, number) if pods.is_ready(pod)] for number in (walk.stable, walk.canary))
+    duration = rollout.duration_of(turn.yolo.spec.rollout, walk.step)
+    wanted_job = analysis.build(turn.yolo, progress.version, walk.stable, artifact, walk, duration, stable, canary, turn.defaults)
+    name = wanted_job["metadata"]["name"]
+    match jobs.read(turn.observed.jobs.get(name), turn.observed.pods, ("analyze",), turn.now):
+        case jobs.Succeeded(outcome) if outcome:
+            return Comparison.model_validate(outcome), None
+        case jobs.Succeeded():
+            turn.result.delete.append(turn.observed.jobs[name])
+        case jobs.Running(problem):
+            progress.problem = progress.problem or problem
+            turn.result.create.append(wanted_job)
+        case jobs.Failed() as failed:
+            failure = jobs.record(failure, name, failed, turn.now)
+            retry(turn, failure, turn.observed.jobs[name], None)
+            progress.problem = pods.Problem(failure.reason, failure.message)
+        case jobs.Absent():
+            if stable and canary and (failure is None or failure.key != name or due(turn, failure, None)):
+                turn.result.create.append(wanted_job)
+    return None, failure
+
+
+def drain_step(turn: Turn, walk: api.RolloutStatus | None, progress: Sequence[Progress]) -> list[api.VersionStatus]:
     """Versions that are no longer declared serve until all declared ones do; then they go. Returns the status of those that remain."""
     declared = {version.version for version in turn.yolo.spec.versions}
     all_serve = all(is_serving(turn.yolo, each, turn.observed) for each in progress)
+    settled = walk is None or (walk.phase == rollout.HEALTHY and not walk.previous)
     remaining = []
     kinds = (turn.observed.deployments, turn.observed.services, turn.observed.budgets)
     versions = {int(label) for kind in kinds for child in kind.values() if (label := names.label(child, names.VERSION)).isdigit()}
     for number in sorted(versions - declared):
         name = names.versioned(turn.yolo, number)
         live = turn.observed.deployments.get(name)
-        if live is None or all_serve or turn.yolo.spec.replicas == 0:
+        # A canary that is no longer declared has nothing to wait for: the stable version is there.
+        given_up = walk is not None and number not in (walk.stable, walk.previous) and walk.stable in ready_versions(turn.observed)
+        if live is None or (all_serve and settled) or given_up or turn.yolo.spec.replicas == 0:
             turn.result.delete += [kind[name] for kind in kinds if name in kind]
             continue
         kept = triton.keep(turn.yolo, number, live["spec"].get("replicas", 1), live)
@@ -238,7 +320,7 @@ def drain_step(turn: Turn, progress: Sequence[Progress]) -> list[api.VersionStat
                     "replicas": len(mine),
                     "ready_replicas": sum(map(pods.is_ready, mine)),
                     "reason": "WaitingForOtherVersions",
-                    "message": "No longer in spec.versions; it serves until the declared versions are available and verified",
+                    "message": "No longer in spec.versions; it serves until the declared versions are available, verified and have the traffic",
                 }
             )
         )
@@ -342,8 +424,14 @@ def due(turn: Turn, failure: api.Failure, progress: Progress | None) -> bool:
     moment = jobs.retry_at(failure, turn.defaults)
     if turn.now >= moment:
         return True
-    turn.result.again_at = moment if turn.result.again_at is None else min(turn.result.again_at, moment)
+    look_again(turn, moment)
     return False
+
+
+def look_again(turn: Turn, moment: datetime | None) -> None:
+    """Look again at that time, if not before."""
+    if moment is not None:
+        turn.result.again_at = moment if turn.result.again_at is None else min(turn.result.again_at, moment)
 
 
 def report(failure: api.Failure, progress: Progress) -> None:
@@ -352,16 +440,37 @@ def report(failure: api.Failure, progress: Progress) -> None:
     progress.stalled = failure.permanent
 
 
-def replica_targets(turn: Turn, progress: Sequence[Progress]) -> dict[int, int]:
-    """Replicas per version. A version gives none up before all others have what they are to have, unless fewer are asked for in all."""
-    targets = targets_of(turn.yolo)
-    shares = dict(targets)
+def route_step(turn: Turn, walk: api.RolloutStatus | None, progress: Sequence[Progress], draining: Sequence[int]) -> dict[int, int]:
+    """The Service of all versions, or the routes of a Gateway. Returns the percent of the requests that each version has."""
+    ready = ready_versions(turn.observed)
+    if turn.yolo.spec.traffic.mode == "Service":
+        turn.result.apply.append(service.build(turn.yolo))
+        turn.result.delete += [*turn.observed.http_routes.values(), *turn.observed.grpc_routes.values()]
+        return traffic.percent(ready)
+    shares = traffic.routed(turn.yolo, walk, progress, draining, turn.observed)
+    stable = walk.stable if walk is not None else max(shares, key=lambda number: (shares[number], ready.get(number, 0), -number))
+    turn.result.apply.append(service.build(turn.yolo, selects=stable))
+    wanted = route.build(turn.yolo, shares, [number for number in shares if number in ready]) if turn.observed.gateway_api else []
+    turn.result.apply += wanted
+    kept = {(made["kind"], made["metadata"]["name"]) for made in wanted}
+    for kind, found in (("HTTPRoute", turn.observed.http_routes), ("GRPCRoute", turn.observed.grpc_routes)):
+        turn.result.delete += [live for name, live in found.items() if (kind, name) not in kept]
+    return traffic.percent(shares)
+
+
+def replica_shares(turn: Turn, walk: api.RolloutStatus | None, progress: Sequence[Progress]) -> dict[int, int]:
+    """Replicas per version now. A version gives none up before all others have what they are to have, unless fewer are asked for in all."""
+    shares = {each.version.version: each.replicas for each in progress}
     for each in progress:
         number = each.version.version
         live = turn.observed.deployments.get(names.versioned(turn.yolo, number))
         have = live["spec"].get("replicas", 1) if live else 0
-        if targets[number] < have and not all(has_its_share(turn.yolo, other, turn.observed) for other in progress if other is not each):
-            shares[number] = max(targets[number], min(have, turn.yolo.spec.replicas))
+        aborted = walk is not None and walk.phase == rollout.DEGRADED and number == walk.canary
+        others = [other for other in progress if other is not each]
+        if each.replicas < have and not aborted and not all(has_its_share(turn.yolo, other, turn.observed) for other in others):
+            room = 1 if live and surge.starved(turn.yolo, [other.version.version for other in others], turn.observed, turn.now) else 0
+            room = room if live and surge.settled(live, triton_pods(turn.observed, number), turn.observed, number) else 0
+            shares[number] = max(each.replicas, min(have - room, turn.yolo.spec.replicas), 1 if turn.yolo.spec.replicas else 0)
     return shares
 
 

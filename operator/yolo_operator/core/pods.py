@@ -201,6 +201,7 @@ def unschedulable(message: str) -> Problem:
     if lacking:
         return Problem(
             "InsufficientGPU",
-            f"No node has enough {lacking[1]} free: add a node, free one, or correct spec.gpu.resourceName and count. {message}"[:MESSAGE_LIMIT],
+            f"No node has enough {lacking[1]} free: add a node, free one, or correct spec.gpu.resourceName and count; an update can also have its old "
+            f"pod make room (spec.rollout.gpu: InPlace; with a single pod requests fail meanwhile). {message}"[:MESSAGE_LIMIT],
         )
     return Problem("Unschedulable", f"No node takes the Pod: {message}"[:MESSAGE_LIMIT])

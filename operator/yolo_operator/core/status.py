@@ -1,21 +1,21 @@
 """The status from what is observed. Always computed, on success and on failure; which conditions make Ready is data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from yolo_operator.core import api, conditions, names, pods
+from yolo_operator.core import api, conditions, names, pods, rollout
 from yolo_operator.core.errors import InvalidSpec, OperatorError
 from yolo_operator.core.observed import (
     BUILDING,
     FAILED,
+    IDLE,
     SERVING,
     STARTING,
     VERIFYING,
     Observed,
     Progress,
     is_serving,
-    targets_of,
     triton_pods,
 )
 from yolo_operator.core.resources import service
@@ -25,7 +25,11 @@ PHASE_MESSAGES = {
     STARTING: "Triton pods are starting",
     VERIFYING: "A verify Job checks the answers of a new pod",
     SERVING: "Serving and verified",
+    IDLE: "Published; it has no share of the traffic and no pods",
 }
+
+
+SERVES = "Every version serves and its answers are right"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +39,11 @@ class Settled:
     status: api.VersionStatus
     built: bool
     available: bool
+    serving: bool
     verified: bool
     stalled: bool
+    wanted: int
+    """Pods it is to have in the end."""
 
 
 def settle(yolo: api.YoloDeployment, progress: Progress, observed: Observed) -> Settled:
@@ -44,11 +51,11 @@ def settle(yolo: api.YoloDeployment, progress: Progress, observed: Observed) -> 
     number = progress.version.version
     live = triton_pods(observed, number)
     deployment = observed.deployments.get(names.versioned(yolo, number))
-    available = deployment is not None and deployment.get("status", {}).get("availableReplicas", 0) >= targets_of(yolo)[number]
+    available = deployment is not None and deployment.get("status", {}).get("availableReplicas", 0) >= progress.replicas
     waiting = [pod for pod in live if pods.answers(pod) and not pods.gate_is_open(pod) and names.label(pod, names.TEMPLATE) == progress.inputs]
     serving = is_serving(yolo, progress, observed)
     phase = (
-        SERVING
+        (SERVING if progress.replicas or yolo.spec.replicas == 0 else IDLE)
         if serving
         else FAILED
         if progress.stalled
@@ -72,26 +79,28 @@ def settle(yolo: api.YoloDeployment, progress: Progress, observed: Observed) -> 
         found,
         built=progress.artifact is not None,
         available=available,
+        serving=serving,
         verified=progress.verified,
         stalled=progress.stalled and not serving,
+        wanted=progress.replicas,
     )
 
 
-def compute(yolo: api.YoloDeployment, settled: Sequence[Settled], drained: Sequence[api.VersionStatus], now: datetime) -> api.Status:
-    """The whole status of a resource whose spec could be planned."""
-    versions = [each.status for each in settled]
-    serving = all(version.phase == SERVING for version in versions) and not drained
-    stalled = any(each.stalled for each in settled)
-    worst = next((each.status for each in settled if each.stalled), None) or next((version for version in versions if version.phase != SERVING), None)
-    if worst is None and drained:
-        worst = drained[0]
-    reason = worst.reason if worst else ("ScaledToZero" if yolo.spec.replicas == 0 else SERVING)
-    message = (
-        (f"Version {worst.version}: {worst.message}" if len(versions) + len(drained) > 1 else worst.message)
-        if worst
-        else "Every version serves and its answers are right"
-    )
-    if not yolo.spec.rollout.verify.enabled and worst is None:
+def compute(
+    yolo: api.YoloDeployment,
+    settled: Sequence[Settled],
+    drained: Sequence[api.VersionStatus],
+    walk: api.RolloutStatus | None,
+    weights: Mapping[int, int],
+    route: pods.Problem | None,
+    now: datetime,
+) -> api.Status:
+    """The whole status of a resource whose spec could be planned. `weights`: percent of the requests per version; `route`: what the routes lack."""
+    stalled = any(each.stalled for each in settled) or (walk is not None and walk.phase == rollout.DEGRADED)
+    obstacle = first_obstacle(settled, drained, walk, route)
+    serving = obstacle is None
+    reason, message = (obstacle.reason, obstacle.message) if obstacle else ("ScaledToZero" if yolo.spec.replicas == 0 else SERVING, SERVES)
+    if not yolo.spec.rollout.verify.enabled and serving:
         message = "Every version serves; spec.rollout.verify.enabled is false, so its answers were not checked"
 
     def condition(kind: str, *, status: bool, yes: str, no: str = "", text: str = "") -> api.Condition:
@@ -105,14 +114,17 @@ def compute(yolo: api.YoloDeployment, settled: Sequence[Settled], drained: Seque
             now=now,
         )
 
-    all_versions = sorted([*versions, *drained], key=lambda version: version.version)
+    all_versions = [
+        version.model_copy(update={"weight": weights.get(version.version, 0)})
+        for version in sorted([*(each.status for each in settled), *drained], key=lambda version: version.version)
+    ]
     replicas, ready = sum(version.replicas for version in all_versions), sum(version.ready_replicas for version in all_versions)
     return api.Status(
         observed_generation=yolo.generation,
         conditions=[
             condition(
                 conditions.AVAILABLE,
-                status=all(each.available for each in settled),
+                status=is_available(settled, drained, walk),
                 yes="MinimumReplicasAvailable",
                 no="ReplicasUnavailable",
             ),
@@ -139,9 +151,41 @@ def compute(yolo: api.YoloDeployment, settled: Sequence[Settled], drained: Seque
         ready_replicas=ready,
         selector=",".join(f"{key}={value}" for key, value in sorted(names.selector(yolo).items())),
         task=next((version.artifact.task for version in all_versions if version.artifact is not None), ""),
-        display=display(yolo, all_versions, ready, sum(targets_of(yolo).values())),
+        display=display(yolo, all_versions, ready, sum(each.wanted for each in settled)),
         versions=all_versions,
+        rollout=walk,
     )
+
+
+def is_available(settled: Sequence[Settled], drained: Sequence[api.VersionStatus], walk: api.RolloutStatus | None) -> bool:
+    """Whether every version has its pods; beside a canary it is the stable version that counts."""
+    if walk is None:
+        return all(each.available for each in settled)
+    declared = [each.available for each in settled if each.status.version == walk.stable]
+    return all(declared) if declared else any(version.version == walk.stable and version.ready_replicas > 0 for version in drained)
+
+
+def first_obstacle(
+    settled: Sequence[Settled],
+    drained: Sequence[api.VersionStatus],
+    walk: api.RolloutStatus | None,
+    route: pods.Problem | None,
+) -> pods.Problem | None:
+    """Why the resource is not Ready; what only an edit can cure comes first."""
+    several = len(settled) + len(drained) > 1
+
+    def of(version: api.VersionStatus) -> pods.Problem:
+        return pods.Problem(version.reason, f"Version {version.version}: {version.message}" if several else version.message)
+
+    for each in settled:
+        if each.stalled:
+            return of(each.status)
+    if walk is not None and walk.phase != rollout.HEALTHY:
+        return pods.Problem(walk.reason, walk.message)
+    for each in settled:
+        if not each.serving:
+            return of(each.status)
+    return of(drained[0]) if drained else route
 
 
 def failed(yolo: api.YoloDeployment, error: OperatorError, now: datetime, base: api.Status | None = None) -> api.Status:
@@ -178,6 +222,6 @@ def url(yolo: api.YoloDeployment, port: str) -> str:
 
 
 def display(yolo: api.YoloDeployment, versions: Sequence[api.VersionStatus], ready: int, wanted: int) -> api.Display:
-    """What the columns show: shares are those of the pods that take requests now."""
-    shares = " ".join(f"{version.version}:{round(100 * version.ready_replicas / ready) if ready else 0}" for version in versions)
+    """What the columns show: shares are those that hold now."""
+    shares = " ".join(f"{version.version}:{version.weight}" for version in versions)
     return api.Display(model=yolo.model_name, versions=shares, replicas=f"{ready}/{wanted}", revisions=" ".join(version.revision for version in versions))

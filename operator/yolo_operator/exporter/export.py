@@ -94,7 +94,7 @@ def converse(options: ExportOptions, outcome: Path) -> int:
         except subprocess.TimeoutExpired as error:
             raise InvalidSpec(
                 "DeadlineExceeded",
-                f"the export took longer than {options.timeout:.0f} s: raise spec.build.timeoutSeconds, or spec.build.resources for more CPU",
+                f"the export took longer than {options.timeout:.0f} s: raise spec.build.timeout, or spec.build.resources for more CPU",
             ) from error
         finally:
             # The child's own children too: the weights' code may have started some.

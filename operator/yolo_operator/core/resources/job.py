@@ -220,7 +220,7 @@ def source_secret(version: api.Version, storage: api.Storage) -> api.LocalRefere
 def fetch_arguments(yolo: api.YoloDeployment, version: api.Version, storage: api.Storage, defaults: Defaults) -> list[str]:
     """Flags of `yolo-operator fetch`."""
     source = version.source
-    arguments = [f"--uri={source.uri}", f"--timeout={yolo.spec.build.timeout_seconds}"]
+    arguments = [f"--uri={source.uri}", f"--timeout={yolo.spec.build.timeout.total_seconds():.0f}"]
     if source.sha256:
         arguments.append(f"--sha256={source.sha256}")
     if source.uri.startswith("s3://"):
@@ -255,7 +255,7 @@ def claim_mount(version: api.Version) -> list[Manifest]:
 def export_arguments(yolo: api.YoloDeployment, version: api.Version) -> list[str]:
     """Flags of `yolo-operator export`."""
     export = version.export
-    arguments = [f"--timeout={yolo.spec.build.timeout_seconds}"]
+    arguments = [f"--timeout={yolo.spec.build.timeout.total_seconds():.0f}"]
     if export.image_size:
         arguments += ["--image-size", str(export.image_size[0]), str(export.image_size[-1])]
     arguments += [flag if on else f"--no-{flag[2:]}" for flag, on in (("--dynamic", export.dynamic), ("--simplify", export.simplify))]

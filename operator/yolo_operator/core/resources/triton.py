@@ -25,6 +25,9 @@ SYSTEM_CA = "/etc/ssl/certs/ca-certificates.crt"
 MERGED_CA = "ca-certificates.crt"
 MERGE_CA = f"{{ if [ -f {SYSTEM_CA} ]; then cat {SYSTEM_CA}; echo; fi; cat {pod.CA_DIRECTORY}/{pod.CA_FILE}; }} > /merged/{MERGED_CA}"
 """The image's own store, if it has one, and the user's CA. Fails where the ConfigMap or its key is not there (yet)."""
+SURGE: Manifest = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
+IN_PLACE: Manifest = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}}
+"""An old pod makes room for a new one."""
 BYTES_OF = {"FP32": 4, "FP16": 2, "UINT8": 1}
 
 
@@ -45,19 +48,29 @@ def build(
     template = rendered_template(live)
     if template is None or template["metadata"]["labels"].get(names.TEMPLATE) != inputs:
         template = pod_template(yolo, version, artifact, inputs, defaults)
-    return around(yolo, version.version, template, replicas)
+    return around(yolo, version.version, template, replicas, live)
+
+
+def back(yolo: api.YoloDeployment, version: int, replicas: int, live: Manifest) -> Manifest:
+    """The Deployment with the template that was verified last: its ReplicaSet is there still. `has_verified` tells whether one is known."""
+    template = noted_template(live, names.VERIFIED_TEMPLATE)
+    if template is None:
+        raise ValueError("no verified template is noted")
+    return around(yolo, version, template, replicas, live)
 
 
 def keep(yolo: api.YoloDeployment, version: int, replicas: int, live: Manifest) -> Manifest | None:
     """The Deployment as it was applied last, with another number of replicas; None where what was applied is not known any more."""
     template = rendered_template(live)
-    return None if template is None else around(yolo, version, template, replicas)
+    return None if template is None else around(yolo, version, template, replicas, live)
 
 
-def around(yolo: api.YoloDeployment, version: int, template: Manifest, replicas: int) -> Manifest:
-    """A Deployment around a pod template."""
+def around(yolo: api.YoloDeployment, version: int, template: Manifest, replicas: int, live: Manifest | None) -> Manifest:
+    """A Deployment around a pod template; what is noted of the live one's verified template is kept, and its strategy."""
     metadata = names.metadata(yolo, names.versioned(yolo, version), names.TRITON, version)
     metadata["annotations"] = {names.RENDERED: names.canonical(template)}
+    if (verified := noted_template(live, names.VERIFIED_TEMPLATE)) is not None:
+        metadata["annotations"][names.VERIFIED_TEMPLATE] = names.canonical(verified)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -66,17 +79,27 @@ def around(yolo: api.YoloDeployment, version: int, template: Manifest, replicas:
             "replicas": replicas,
             "selector": {"matchLabels": names.selector(yolo, version)},
             "minReadySeconds": 5,
-            "progressDeadlineSeconds": yolo.spec.rollout.progress_deadline_seconds,
+            "progressDeadlineSeconds": int(yolo.spec.rollout.progress_deadline.total_seconds()),
             "revisionHistoryLimit": 3,
-            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+            "strategy": IN_PLACE if (live or {}).get("spec", {}).get("strategy") == IN_PLACE else SURGE,
             "template": template,
         },
     }
 
 
+def remember_verified(deployment: Manifest) -> None:
+    """Note that a Deployment's template is verified: it is what a later one that fails goes back to."""
+    deployment["metadata"]["annotations"][names.VERIFIED_TEMPLATE] = deployment["metadata"]["annotations"][names.RENDERED]
+
+
 def rendered_template(live: Manifest | None) -> Manifest | None:
     """The pod template as it was applied, from the Deployment's annotation."""
-    text = (live or {}).get("metadata", {}).get("annotations", {}).get(names.RENDERED)
+    return noted_template(live, names.RENDERED)
+
+
+def noted_template(live: Manifest | None, annotation: str) -> Manifest | None:
+    """A pod template that an annotation of the Deployment holds."""
+    text = (live or {}).get("metadata", {}).get("annotations", {}).get(annotation)
     return names.parse_canonical(text) if text else None
 
 

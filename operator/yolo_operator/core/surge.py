@@ -1,0 +1,101 @@
+"""New pods where all GPUs are taken: when an old pod makes room, and when a template that failed is given up. Pure."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from yolo_operator.core import api, clock, names, pods
+from yolo_operator.core.names import Manifest
+from yolo_operator.core.observed import Observed, Progress, triton_pods
+from yolo_operator.core.resources import triton
+
+CRASHES = 3
+"""So often a container of a new template may end before the template is given up, where an old pod has made room for it."""
+
+
+def in_place(yolo: api.YoloDeployment, progress: Progress, live: Manifest | None, observed: Observed, now: datetime) -> tuple[bool, datetime | None]:
+    """Whether a version's pods are replaced in place, and when to ask again, if that time would change the answer."""
+    wanted = yolo.spec.rollout.gpu
+    mine = triton_pods(observed, progress.version.version)
+    if wanted == "InPlace":
+        return True, None
+    if wanted == "Surge" or live is None:
+        return False, None
+    templates = {names.label(pod, names.TEMPLATE) for pod in mine}
+    if live["spec"].get("strategy") == triton.IN_PLACE and (len(templates) > 1 or not all(map(pods.is_ready, mine))):
+        # Begun so, ended so: with the first pod that made room, no other waits for a GPU any more.
+        return True, None
+    if sum(map(pods.is_ready, mine)) < 2 or len(templates) < 2:
+        return False, None
+    since = waits_for_gpu_since(mine)
+    if since is None:
+        return False, None
+    over = since + yolo.spec.rollout.surge_timeout
+    return now >= over, over if now < over else None
+
+
+def waits_for_gpu_since(waiting: Sequence[Manifest]) -> datetime | None:
+    """Since when a pod has been unschedulable for lack of its GPU, the first of several."""
+    times = [
+        clock.parse(condition["lastTransitionTime"])
+        for pod in waiting
+        for condition in pod.get("status", {}).get("conditions", ())
+        if condition["type"] == "PodScheduled" and condition["status"] == "False" and "lastTransitionTime" in condition
+        if (problem := pods.diagnose(pod, job=False)) is not None and problem.reason == "InsufficientGPU"
+    ]
+    return min(times, default=None)
+
+
+def starved(yolo: api.YoloDeployment, versions: Sequence[int], observed: Observed, now: datetime) -> bool:
+    """Whether a pod of one of the versions has waited long enough for a GPU that a pod of another is to make room."""
+    wanted = yolo.spec.rollout.gpu
+    if wanted == "Surge":
+        return False
+    pause = timedelta(0) if wanted == "InPlace" else yolo.spec.rollout.surge_timeout
+    found = [waits_for_gpu_since(triton_pods(observed, number)) for number in versions]
+    return any(since is not None and now >= since + pause for since in found)
+
+
+def settled(live: Manifest, mine: Sequence[Manifest], observed: Observed, version: int) -> bool:
+    """Whether a version may give up a pod: all its pods are ready, two at least, and none is on its way out."""
+    leaving = any(
+        names.label(pod, names.COMPONENT) == names.TRITON and names.label(pod, names.VERSION) == str(version) and pods.is_terminating(pod)
+        for pod in observed.pods
+    )
+    return not leaving and len(mine) == live["spec"].get("replicas", 1) >= 2 and all(map(pods.is_ready, mine))
+
+
+def given_up(yolo: api.YoloDeployment, progress: Progress, live: Manifest | None, observed: Observed, now: datetime) -> api.RolledBack | None:
+    """Why the wanted template is not tried (any more), where there is a verified one to go back to."""
+    recorded = progress.status.rolled_back
+    verified = triton.noted_template(live, names.VERIFIED_TEMPLATE)
+    if live is None or verified is None or not progress.inputs or verified["metadata"]["labels"].get(names.TEMPLATE) == progress.inputs:
+        return None
+    # Other limits may find the same answers right.
+    tried = f"{progress.inputs}-{names.digest(yolo.spec.rollout.verify.model_dump())}"
+    if recorded is not None and recorded.template == tried:
+        return recorded
+    if names.label(live["spec"]["template"], names.TEMPLATE) != progress.inputs:
+        return None
+    new = [pod for pod in triton_pods(observed, progress.version.version) if names.label(pod, names.TEMPLATE) == progress.inputs]
+    problem = progress.problem if progress.stalled and new and not progress.verified else None
+    if problem is None and live["spec"].get("strategy") == triton.IN_PLACE:
+        problem = failed_in_place(new, live)
+    if problem is None:
+        return None
+    message = f"{problem.message} (the pods are those verified last; a change of the spec that makes other pods tries again)"
+    return api.RolledBack(template=tried, time=clock.text(now), reason=problem.reason, message=message[:4096])
+
+
+def failed_in_place(new: Sequence[Manifest], live: Manifest) -> pods.Problem | None:
+    """What is wrong with pods for which old ones made room."""
+    for pod in new:
+        crashes = max((container.get("restartCount", 0) for container in pods.containers(pod)), default=0)
+        problem = pods.diagnose(pod, job=False)
+        if problem is not None and (crashes >= CRASHES or overdue(live)):
+            return problem
+    return pods.Problem("ProgressDeadlineExceeded", "New pods were not ready within spec.rollout.progressDeadline.") if new and overdue(live) else None
+
+
+def overdue(live: Manifest) -> bool:
+    """Whether the Deployment has said that its rollout takes too long."""
+    return any(c["type"] == "Progressing" and c.get("reason") == "ProgressDeadlineExceeded" for c in live.get("status", {}).get("conditions", ()))

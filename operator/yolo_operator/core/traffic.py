@@ -1,0 +1,132 @@
+"""Shares of the traffic: who may have any, how many pods that makes, and what a Gateway is told. Pure."""
+
+from collections.abc import Mapping, Sequence
+
+from yolo_operator.core import api, pods, rollout
+from yolo_operator.core.contract import Artifact
+from yolo_operator.core.observed import Observed, Progress, has_its_share, ready_versions, status_of
+from yolo_operator.core.split import beside, split, too_coarse
+
+COMPARED = ("task", "inputs", "outputs", "image_size", "classes_digest")
+"""What a client reads once, at its start: versions that share traffic agree in it."""
+
+
+def shut_out_incompatible(yolo: api.YoloDeployment, progress: Sequence[Progress], observed: Observed) -> None:
+    """Take the traffic from versions that a client of those which have it would misread."""
+    ready = ready_versions(observed)
+    artifacts = {each.version.version: each.artifact or each.status.artifact for each in progress}
+    artifacts |= {number: status_of(yolo, number).artifact for number in ready if number not in artifacts}
+    stable = yolo.status.rollout.stable if yolo.status.rollout is not None else 0
+    known = [number for number, artifact in artifacts.items() if artifact is not None]
+    if yolo.spec.traffic.allow_incompatible or not known:
+        return
+    reference = min(known, key=lambda number: (number != stable, -ready.get(number, 0), number))
+    wanted = artifacts[reference]
+    for each in progress:
+        number, mine = each.version.version, artifacts[each.version.version]
+        if mine is not None and wanted is not None and number != reference and (unlike := differences(wanted, mine)):
+            each.shut_out = each.stalled = True
+            each.problem = pods.Problem(
+                "VersionsIncompatible",
+                f"Version {number} differs from version {reference}, which has the traffic, in {', '.join(unlike)}: clients read those once. "
+                "Make a YoloDeployment of its own for it, or set spec.traffic.allowIncompatible",
+                permanent=True,
+            )
+
+
+def differences(one: Artifact, other: Artifact) -> list[str]:
+    """What a client would have to know to talk to both."""
+    texts = {name: (shown(one, name), shown(other, name)) for name in COMPARED if getattr(one, name) != getattr(other, name)}
+    return [f"{name.replace('_digest', '').replace('_', ' ')} ({mine} and {theirs})" for name, (mine, theirs) in texts.items()]
+
+
+def shown(artifact: Artifact, name: str) -> str:
+    """A compared value as a message shows it."""
+    if name == "classes_digest":
+        return f"{artifact.classes}, digest {artifact.classes_digest}"
+    if name in {"inputs", "outputs"}:
+        return "; ".join(f"{tensor.name} {tensor.datatype} {tensor.shape}" for tensor in getattr(artifact, name))
+    return str(getattr(artifact, name))
+
+
+def weights(walk: api.RolloutStatus | None, progress: Sequence[Progress]) -> dict[int, int]:
+    """Relative shares that the declared versions are to have."""
+    if walk is None:
+        return {each.version.version: 0 if each.shut_out else 1 if each.version.weight is None else each.version.weight for each in progress}
+    share = {walk.stable: 100 - walk.weight, walk.canary: walk.weight}
+    return {each.version.version: share.get(each.version.version, 0) for each in progress}
+
+
+def replicas(yolo: api.YoloDeployment, walk: api.RolloutStatus | None, progress: Sequence[Progress]) -> dict[int, int]:
+    """Pods that each declared version is to have in the end."""
+    total, gateway = yolo.spec.replicas, yolo.spec.traffic.mode == "Gateway"
+    numbers = [each.version.version for each in progress]
+    if walk is None:
+        wanted = weights(None, progress)
+        shares = dict(zip(numbers, split(total, [wanted[number] for number in numbers]), strict=True))
+    else:
+        shares = dict.fromkeys(numbers, 0) | {walk.stable: total, walk.canary: canary_pods(yolo, walk)}
+        if gateway and walk.previous:
+            shares[walk.previous] = total
+    own = {each.version.version: each.version.replicas for each in progress}
+    return {number: fixed if (fixed := own[number]) is not None and shares[number] and total else shares[number] for number in numbers}
+
+
+def canary_pods(yolo: api.YoloDeployment, walk: api.RolloutStatus) -> int:
+    """Pods of the canary at its step: none before the stable version serves, and none once it has been aborted."""
+    total = yolo.spec.replicas
+    if not walk.started or walk.phase == rollout.DEGRADED or total == 0:
+        return 0
+    if yolo.spec.traffic.mode == "Gateway":
+        return max(1, -(-total * walk.weight // 100))
+    return 0 if too_coarse(total, walk.weight) else beside(total, walk.weight)
+
+
+def obstacle(yolo: api.YoloDeployment, walk: api.RolloutStatus, observed: Observed) -> pods.Problem | None:
+    """Why the canary is not to have pods yet."""
+    total = yolo.spec.replicas
+    if total == 0:
+        return pods.Problem("ScaledToZero", "spec.replicas is 0: the canary goes on when it is more")
+    if not walk.started and walk.stable not in ready_versions(observed):
+        return pods.Problem(
+            "WaitingForStable",
+            f"Version {walk.stable} is the stable one and has no ready pod: version {walk.canary} begins when it has. "
+            f"To serve {walk.canary} without it, remove {walk.stable} from spec.versions",
+        )
+    if yolo.spec.traffic.mode == "Service" and too_coarse(total, walk.weight):
+        return pods.Problem(
+            "WeightNotReachable",
+            f"Beside {total} pod(s) of version {walk.stable} one of version {walk.canary} would have {round(100 / (total + 1))} % of the requests, "
+            f"more than twice the {walk.weight} % of step {walk.step}: raise spec.replicas or the step's weight, or use spec.traffic.mode Gateway",
+        )
+    return None
+
+
+def routed(
+    yolo: api.YoloDeployment,
+    walk: api.RolloutStatus | None,
+    progress: Sequence[Progress],
+    draining: Sequence[int],
+    observed: Observed,
+) -> dict[int, int]:
+    """Relative shares a Gateway gives now: to none that is not verified and available, or has no ready pod."""
+    ready = ready_versions(observed)
+    if walk is not None:
+        share = {walk.stable: 100 - walk.routed, walk.canary: walk.routed}
+        return {number: share.get(number, 0) for number in [*(each.version.version for each in progress), *draining]}
+    wanted = weights(None, progress)
+    shares = dict.fromkeys(draining, 0)
+    for each in progress:
+        number = each.version.version
+        serves = ready.get(number, 0) > 0 and (has_its_share(yolo, each, observed) or status_of(yolo, number).weight > 0)
+        shares[number] = wanted[number] if serves else 0
+    missing = sum(wanted.values()) - sum(shares.values())
+    # What the declared versions cannot take yet stays with those that go.
+    staying = [number for number in draining if ready.get(number)]
+    return shares | dict(zip(staying, split(missing, [1] * len(staying)), strict=True)) if staying else shares
+
+
+def percent(parts: Mapping[int, int]) -> dict[int, int]:
+    """Parts of a whole in percent; all 0 where the whole is."""
+    whole = sum(parts.values())
+    return {number: round(100 * part / whole) if whole else 0 for number, part in parts.items()}

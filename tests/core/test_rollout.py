@@ -1,0 +1,299 @@
+"""The canary's walk: every state against every event, and what holds whatever happens."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import gen
+from yolo_operator.core import api, rollout
+from yolo_operator.core.contract import Comparison
+from yolo_operator.core.pods import Problem
+from yolo_operator.core.rollout import Facts
+
+STEPS = [{"weight": 10, "duration": "2m"}, {"weight": 50, "duration": "5m"}]
+T0, MINUTE = gen.T0, timedelta(minutes=1)
+BOTH = {1: "rev-one", 2: "rev-two"}
+SERVING = Facts(revisions=BOTH, ready={1}, built=True)
+SHARED = replace(SERVING, ready={1, 2}, has_share=True)
+
+
+def wanted(**more: Any) -> api.Rollout:
+    return api.Rollout.model_validate({"strategy": "Canary", "steps": STEPS, "analysis": {"enabled": False}} | more)
+
+
+def compared(verdict: str, message: str = "") -> Comparison:
+    return Comparison.model_validate({"verdict": verdict, "message": message})
+
+
+WRONG = Problem("WrongAnswers", "the answers differ", permanent=True)
+NO_GPU = Problem("InsufficientGPU", "no node has enough nvidia.com/gpu free")
+
+
+def start(spec: api.Rollout | None = None) -> api.RolloutStatus:
+    """The canary's first step, asked for and not reached."""
+    spec = spec or wanted()
+    walk = None
+    for _ in range(3):
+        walk = rollout.advance(walk, spec, SERVING, T0)
+    assert walk is not None
+    return walk
+
+
+def state(name: str) -> api.RolloutStatus:
+    """The states the table begins from, reached by events as in life."""
+    walk = start()
+    match name:
+        case "starting":
+            return walk
+        case "step 1":
+            return rollout.advance(walk, wanted(), SHARED, T0)
+        case "step 2 asked":
+            return rollout.advance(state("step 1"), wanted(), SHARED, T0 + 2 * MINUTE)
+        case "step 2":
+            return rollout.advance(state("step 2 asked"), wanted(), SHARED, T0 + 2 * MINUTE)
+        case "last asked":
+            return rollout.advance(state("step 2"), wanted(), SHARED, T0 + 7 * MINUTE)
+        case "paused":
+            return rollout.advance(state("step 1"), wanted(paused=True), SHARED, T0)
+        case "aborted":
+            return rollout.advance(state("step 1"), wanted(abort=2), SHARED, T0)
+        case "failed":
+            spec = wanted(analysis={"enabled": True})
+            return rollout.advance(state("step 1"), spec, replace(SHARED, comparison=compared("Fail", "errors 5 %")), T0)
+        case "late":
+            return rollout.advance(walk, wanted(), SERVING, T0 + 31 * MINUTE)
+        case "done":
+            return rollout.advance(state("last asked"), wanted(), SHARED, T0 + 7 * MINUTE)
+    raise AssertionError(name)
+
+
+LATER = T0 + 20 * MINUTE
+EVENTS: dict[str, tuple[api.Rollout, Facts]] = {
+    "nothing": (wanted(), SERVING),
+    "has its share": (wanted(), SHARED),
+    "wrong answers": (wanted(), replace(SERVING, problem=WRONG)),
+    "no GPU": (wanted(), replace(SERVING, problem=NO_GPU)),
+    "paused": (wanted(paused=True), SHARED),
+    "abort": (wanted(abort=2), SHARED),
+    "abort of another": (wanted(abort=7), SHARED),
+    "promote": (wanted(promote=2), SHARED),
+    "retry": (wanted(retry="again"), SHARED),
+    "new revision": (wanted(), replace(SHARED, revisions={1: "rev-one", 2: "rev-new"})),
+    "canary removed": (wanted(), replace(SHARED, revisions={1: "rev-one"})),
+    "stable removed": (wanted(), replace(SHARED, revisions={2: "rev-two"})),
+    "third version": (wanted(), replace(SHARED, revisions=BOTH | {3: "rev-three"})),
+    "steps raised": (wanted(steps=[{"weight": 30, "duration": "1m"}]), SHARED),
+    "analysis fails": (wanted(analysis={"enabled": True}), replace(SHARED, comparison=compared("Fail", "errors 5 %"))),
+    "analysis inconclusive": (wanted(analysis={"enabled": True}), replace(SHARED, comparison=compared("Inconclusive", "2 of 50 requests"))),
+}
+
+# State, then per event: phase, reason, step, weight, stable/canary.
+TABLE: dict[str, dict[str, str]] = {
+    "starting": {
+        "nothing": "Progressing CanaryStarting 1 10 1/2",
+        "has its share": "Progressing CanaryStep 1 10 1/2",
+        "wrong answers": "Degraded WrongAnswers 1 0 1/2",
+        "no GPU": "Progressing InsufficientGPU 1 10 1/2",
+        "paused": "Paused RolloutPaused 1 10 1/2",
+        "abort": "Degraded RolloutAborted 1 0 1/2",
+        "abort of another": "Progressing CanaryStep 1 10 1/2",
+        "promote": "Progressing CanaryStarting 3 100 1/2",
+        "retry": "Progressing CanaryStarting 1 10 1/2",
+        "new revision": "Progressing CanaryStarting 1 10 1/2",
+        "canary removed": "Healthy RolloutCompleted 0 0 1/0",
+        "stable removed": "Progressing CanaryStep 1 10 1/2",
+        "third version": "Progressing CanaryStarting 1 10 1/3",
+        "steps raised": "Progressing CanaryStarting 1 30 1/2",
+        "analysis fails": "Degraded AnalysisFailed 1 0 1/2",
+        "analysis inconclusive": "Paused InconclusiveAnalysis 1 10 1/2",
+    },
+    "step 1": {
+        "nothing": "Progressing CanaryStep 2 50 1/2",
+        "has its share": "Progressing CanaryStep 2 50 1/2",
+        "wrong answers": "Degraded WrongAnswers 1 0 1/2",
+        "no GPU": "Progressing CanaryStep 2 50 1/2",
+        "paused": "Paused RolloutPaused 1 10 1/2",
+        "abort": "Degraded RolloutAborted 1 0 1/2",
+        "abort of another": "Progressing CanaryStep 2 50 1/2",
+        "promote": "Progressing CanaryStarting 3 100 1/2",
+        "retry": "Progressing CanaryStarting 1 10 1/2",
+        "new revision": "Progressing CanaryStarting 1 10 1/2",
+        "canary removed": "Healthy RolloutCompleted 0 0 1/0",
+        "stable removed": "Progressing CanaryStep 2 50 1/2",
+        "third version": "Progressing CanaryStarting 1 10 1/3",
+        "steps raised": "Progressing CanaryStarting 1 30 1/2",
+        "analysis fails": "Degraded AnalysisFailed 1 0 1/2",
+        "analysis inconclusive": "Paused InconclusiveAnalysis 1 10 1/2",
+    },
+    "step 2": {
+        "nothing": "Progressing CanaryStep 3 100 1/2",
+        "wrong answers": "Degraded WrongAnswers 2 0 1/2",
+        "paused": "Paused RolloutPaused 2 50 1/2",
+        "abort": "Degraded RolloutAborted 2 0 1/2",
+        "promote": "Progressing CanaryStarting 3 100 1/2",
+        "retry": "Progressing CanaryStarting 1 10 1/2",
+        "canary removed": "Healthy RolloutCompleted 0 0 1/0",
+        "stable removed": "Progressing CanaryStep 3 100 1/2",
+        "third version": "Progressing CanaryStarting 1 10 1/3",
+        "steps raised": "Progressing CanaryStarting 2 100 1/2",
+        "analysis fails": "Degraded AnalysisFailed 2 0 1/2",
+    },
+    "last asked": {
+        "nothing": "Progressing CanaryStarting 3 100 1/2",
+        "has its share": "Healthy RolloutCompleted 0 0 2/0",
+        "abort": "Degraded RolloutAborted 3 0 1/2",
+        "paused": "Paused RolloutPaused 3 100 1/2",
+        "canary removed": "Healthy RolloutCompleted 0 0 1/0",
+        "third version": "Progressing CanaryStarting 1 10 1/3",
+    },
+    "paused": {
+        "has its share": "Progressing CanaryStep 2 50 1/2",
+        "paused": "Paused RolloutPaused 1 10 1/2",
+        "promote": "Progressing CanaryStarting 3 100 1/2",
+        "abort": "Degraded RolloutAborted 1 0 1/2",
+        "canary removed": "Healthy RolloutCompleted 0 0 1/0",
+    },
+    "aborted": {
+        "has its share": "Progressing CanaryStarting 1 10 1/2",
+        "abort": "Degraded RolloutAborted 1 0 1/2",
+        "retry": "Progressing CanaryStarting 1 10 1/2",
+        "canary removed": "Healthy RolloutCompleted 0 0 1/0",
+        "third version": "Progressing CanaryStarting 1 10 1/3",
+    },
+    "failed": {
+        "nothing": "Degraded AnalysisFailed 1 0 1/2",
+        "has its share": "Degraded AnalysisFailed 1 0 1/2",
+        "promote": "Degraded AnalysisFailed 1 0 1/2",
+        "steps raised": "Degraded AnalysisFailed 1 0 1/2",
+        "retry": "Progressing CanaryStarting 1 10 1/2",
+        "new revision": "Progressing CanaryStarting 1 10 1/2",
+        "canary removed": "Healthy RolloutCompleted 0 0 1/0",
+        "third version": "Progressing CanaryStarting 1 10 1/3",
+    },
+    "late": {
+        "has its share": "Degraded ProgressDeadlineExceeded 1 0 1/2",
+        "retry": "Progressing CanaryStarting 1 10 1/2",
+    },
+    "done": {
+        "nothing": "Healthy RolloutCompleted 0 0 2/0",
+        "abort": "Healthy RolloutCompleted 0 0 2/0",
+        "retry": "Healthy RolloutCompleted 0 0 2/0",
+        "stable removed": "Healthy RolloutCompleted 0 0 2/0",
+        # The version that was stable before is the newest again: it takes over as any other does.
+        "canary removed": "Progressing CanaryStarting 1 10 2/1",
+        "third version": "Progressing CanaryStarting 1 10 2/3",
+    },
+}
+
+
+def words(walk: api.RolloutStatus) -> str:
+    return f"{walk.phase} {walk.reason} {walk.step} {walk.weight} {walk.stable}/{walk.canary}"
+
+
+@pytest.mark.parametrize(("before", "event", "after"), [(a, b, c) for a, row in TABLE.items() for b, c in row.items()])
+def test_every_state_meets_every_event(before: str, event: str, after: str) -> None:
+    spec, facts = EVENTS[event]
+    assert words(rollout.advance(state(before), spec, facts, LATER)) == after
+
+
+def test_the_first_look_only_notes_what_is_stable() -> None:
+    assert words(rollout.advance(None, wanted(), SERVING, T0)) == "Healthy RolloutCompleted 0 0 1/0"
+
+
+def test_pods_of_the_version_before_are_kept_for_the_delay() -> None:
+    spec = wanted(scaleDownDelay="10m")
+    done = state("done")
+    assert (done.previous, rollout.deadline(done, spec)) == (1, T0 + 17 * MINUTE)
+    assert rollout.advance(done, spec, SHARED, T0 + 16 * MINUTE).previous == 1
+    assert rollout.advance(done, spec, SHARED, T0 + 17 * MINUTE).previous == 0
+
+
+def test_it_looks_again_when_a_step_ends_and_when_a_canary_is_late() -> None:
+    assert rollout.deadline(state("step 1"), wanted()) == T0 + 2 * MINUTE
+    assert rollout.deadline(state("starting"), wanted()) == T0 + 30 * MINUTE
+    waiting = rollout.advance(start(), wanted(), replace(SERVING, problem=NO_GPU), LATER)
+    assert rollout.deadline(waiting, wanted()) is None, "a GPU may be waited for without end"
+
+
+@pytest.mark.parametrize(
+    ("steps", "goes_on_at"),
+    [
+        ([{"weight": 5}, {"weight": 50}, {"weight": 80}], (2, 50)),
+        ([{"weight": 60}, {"weight": 70}], (1, 60)),
+        ([{"weight": 20}], (2, 100)),
+        ([], (1, 100)),
+    ],
+)
+def test_steps_edited_in_the_middle_never_take_share_away(steps: list[dict[str, Any]], goes_on_at: tuple[int, int]) -> None:
+    walk = rollout.advance(state("step 2"), wanted(steps=steps), SERVING, T0 + 2 * MINUTE)
+    assert (walk.step, walk.weight) == goes_on_at
+
+
+VERDICTS = st.sampled_from([None, "Pass", "Fail", "Inconclusive"])
+SPECS = st.builds(
+    wanted,
+    steps=st.lists(st.sampled_from([1, 5, 10, 50, 100]), max_size=3).map(lambda found: [{"weight": weight} for weight in sorted(found)]),
+    paused=st.booleans(),
+    promote=st.sampled_from([None, 1, 2, 3]),
+    abort=st.sampled_from([None, None, 1, 2, 3]),
+    retry=st.sampled_from([None, "a"]),
+    analysis=st.sampled_from([{"enabled": True}, {"enabled": False}]),
+    autoPromote=st.booleans(),
+)
+FACTS = st.builds(
+    lambda revisions, ready, built, shared, problem, verdict: Facts(
+        revisions=revisions,
+        ready=ready,
+        built=built,
+        has_share=built and shared,
+        problem=problem,
+        comparison=compared(verdict) if verdict else None,
+    ),
+    st.dictionaries(st.sampled_from([1, 2, 3]), st.sampled_from(["a", "b"]), min_size=1),
+    st.sets(st.sampled_from([1, 2, 3])),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([None, None, WRONG, NO_GPU]),
+    VERDICTS,
+)
+
+
+@given(st.lists(st.tuples(SPECS, FACTS, st.integers(0, 3600)), max_size=12))
+@settings(max_examples=500, deadline=None)
+def test_whatever_happens(events: list[tuple[api.Rollout, Facts, int]]) -> None:
+    walk, now = None, T0
+    shared: set[tuple[int, str]] = set()
+    for spec, facts, seconds in events:
+        now += timedelta(seconds=seconds)
+        walk = rollout.advance(walk, spec, facts, now)
+        if facts.has_share:
+            shared.add((walk.canary, walk.revision))
+        assert 0 <= walk.routed <= walk.weight <= 100
+        assert walk.canary != walk.stable
+        assert not walk.routed or (walk.canary, walk.revision) in shared, "no weight to a version that never had verified pods"
+        assert walk.phase != rollout.DEGRADED or walk.routed == walk.weight == 0
+        assert walk.stable in facts.revisions or walk.stable in facts.ready or not facts.revisions
+        assert api.RolloutStatus.model_validate(walk.model_dump()) == walk
+    # Every path ends, once nobody holds it.
+    plain = wanted(retry=walk.retry if walk is not None else None)
+    for _ in range(12):
+        now += timedelta(minutes=6)
+        newest = max(BOTH)
+        walk = rollout.advance(walk, plain, replace(SHARED, revisions=BOTH), now)
+    assert walk is not None
+    assert walk.phase == rollout.DEGRADED or (walk.phase, walk.stable) == (rollout.HEALTHY, newest)
+
+
+@given(SPECS, FACTS, st.sampled_from(["starting", "step 1", "step 2", "paused", "aborted", "failed", "late", "done"]))
+@settings(max_examples=300, deadline=None)
+def test_it_comes_to_rest_when_nothing_changes(spec: api.Rollout, facts: Facts, before: str) -> None:
+    walk = state(before)
+    seen = []
+    for _ in range(12):
+        walk = rollout.advance(walk, spec, facts, LATER)
+        seen.append(walk)
+    assert seen[-1] == seen[-2], "the same world twice writes nothing"
