@@ -33,6 +33,7 @@ class World:
         self.defaults = gen.DEFAULTS
         self.now: datetime = gen.T0
         self.objects: dict[str, dict[str, Manifest]] = {kind: {} for kind in BY_NAME}
+        self.gateway_api = True
         self.opened: list[str] = []
         self.plan = Plan(status=api.Status())
         self._counter = 100
@@ -61,6 +62,9 @@ class World:
             jobs=objects["Job"],
             services=objects["Service"],
             budgets=objects["PodDisruptionBudget"],
+            http_routes=objects["HTTPRoute"],
+            grpc_routes=objects["GRPCRoute"],
+            gateway_api=self.gateway_api,
             pods=list(objects["Pod"].values()),
         )
 
@@ -207,6 +211,12 @@ class World:
                 "readyReplicas": sum(map(_ready, current)),
                 "availableReplicas": sum(map(_ready, current)),
             }
+
+    def answer_routes(self, status: str = "True", reason: str = "Accepted") -> None:
+        """The Gateways' controller tells of all routes as they are now."""
+        for kind in ("HTTPRoute", "GRPCRoute"):
+            for live in self.objects[kind].values():
+                gen.answer_route(live, Accepted=(status, reason), ResolvedRefs=("True", "ResolvedRefs"))
 
     def run(self, *, verdict: str | None = None) -> Plan:
         """Turn until nothing is left to do: every build succeeds, pods start, every verify Job finds the right answers."""

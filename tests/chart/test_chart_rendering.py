@@ -70,7 +70,7 @@ def test_no_rule_is_wider_than_its_words(render: Render, values: Manifest) -> No
 
 
 @pytest.mark.parametrize("values", [chart_values.DEFAULT, chart_values.NAMESPACED], ids=["whole cluster", "namespaced"])
-@pytest.mark.parametrize("kind", kinds.WATCHED, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [*kinds.WATCHED, *kinds.ROUTES], ids=lambda kind: kind.name)
 def test_the_operator_may_watch_what_it_watches(render: Render, values: Manifest, kind: kinds.Kind) -> None:
     assert verbs(render(values), kind.group, kind.plural) >= {"list", "watch"}
 
@@ -83,6 +83,8 @@ def test_the_operator_may_watch_what_it_watches(render: Render, values: Manifest
         pytest.param(kinds.DEPLOYMENT, "", {"get", "list", "watch", "create", "patch", "delete"}, id="Deployments are applied"),
         pytest.param(kinds.SERVICE, "", {"get", "list", "watch", "create", "patch", "delete"}, id="Services are applied"),
         pytest.param(kinds.BUDGET, "", {"get", "list", "watch", "create", "patch", "delete"}, id="budgets are applied"),
+        pytest.param(kinds.HTTP_ROUTE, "", {"get", "list", "watch", "create", "patch", "delete"}, id="HTTPRoutes are applied"),
+        pytest.param(kinds.GRPC_ROUTE, "", {"get", "list", "watch", "create", "patch", "delete"}, id="GRPCRoutes are applied"),
         pytest.param(kinds.JOB, "", {"get", "list", "watch", "create", "delete"}, id="Jobs are created, never changed"),
         pytest.param(kinds.POD, "", {"list", "watch"}, id="Pods are watched, never made"),
         pytest.param(kinds.POD, "/status", {"patch"}, id="their gate is opened"),

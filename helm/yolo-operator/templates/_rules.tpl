@@ -1,6 +1,6 @@
 {{/*
 All that the operator does in the namespaces it serves. No Secrets, no Pod creation, no exec: what touches bytes runs in Jobs.
-Server-side apply is `patch`, and `create` where the object is not there yet. kopf lists and watches, the resync lists,
+Server-side apply is `patch`, and `create` where the object is not there yet. The watches list and watch, the resync lists,
 and `get` tells whether a name is taken by an object that is not ours.
 */}}
 {{- define "yolo-operator.rules" -}}
@@ -18,6 +18,9 @@ and `get` tells whether a name is taken by an object that is not ours.
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [httproutes, grpcroutes] # a right to what the cluster may not have does no harm
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [batch]
   resources: [jobs]

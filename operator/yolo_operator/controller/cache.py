@@ -30,8 +30,10 @@ class Cache:
     """The newest known state of every watched object."""
 
     def __init__(self) -> None:
-        self._objects: dict[str, dict[Key, Manifest]] = {kind.name: {} for kind in kinds.WATCHED}
-        self._children: dict[str, dict[Key, dict[Key, Manifest]]] = {kind.name: {} for kind in kinds.CHILDREN}
+        self._objects: dict[str, dict[Key, Manifest]] = {name: {} for name in kinds.BY_NAME}
+        self._children: dict[str, dict[Key, dict[Key, Manifest]]] = {kind.name: {} for kind in (*kinds.CHILDREN, *kinds.ROUTES)}
+        self.not_served: set[Kind] = set()
+        """Kinds of routes that the API server has no CRD of."""
 
     def put(self, kind: Kind, body: Mapping[str, Any]) -> bool:
         """Keep an object, unless a newer state of it is known already. Returns whether it was news."""
@@ -81,6 +83,9 @@ class Cache:
             jobs=owned(kinds.JOB),
             services=owned(kinds.SERVICE),
             budgets=owned(kinds.BUDGET),
+            http_routes=owned(kinds.HTTP_ROUTE),
+            grpc_routes=owned(kinds.GRPC_ROUTE),
+            gateway_api=not self.not_served,
             pods=list(self._children[kinds.POD.name].get(key, {}).values()),
         )
 

@@ -39,12 +39,16 @@ JOB = Kind("Job", "batch", "v1", "jobs")
 POD = Kind("Pod", "", "v1", "pods")
 SERVICE = Kind("Service", "", "v1", "services")
 BUDGET = Kind("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets")
+HTTP_ROUTE = Kind("HTTPRoute", "gateway.networking.k8s.io", "v1", "httproutes")
+GRPC_ROUTE = Kind("GRPCRoute", "gateway.networking.k8s.io", "v1", "grpcroutes")
 LEASE = Kind("Lease", "coordination.k8s.io", "v1", "leases")
 EVENT = Kind("Event", "", "v1", "events")
 
 CHILDREN = (DEPLOYMENT, JOB, POD, SERVICE, BUDGET)
 WATCHED = (YOLO, *CHILDREN)
-BY_NAME: Mapping[str, Kind] = {kind.name: kind for kind in WATCHED}
+ROUTES = (HTTP_ROUTE, GRPC_ROUTE)
+"""Children too, but not Kubernetes' own: their CRDs may be missing, come and go. Watched by route_watch.py."""
+BY_NAME: Mapping[str, Kind] = {kind.name: kind for kind in (*WATCHED, *ROUTES)}
 
 
 def trim(kind: Kind, body: Mapping[str, Any]) -> Manifest:

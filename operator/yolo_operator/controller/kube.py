@@ -3,15 +3,17 @@
 No write starts once `may_write` refuses: a replica that has lost its Lease must not act on it any more.
 """
 
+import asyncio
 import datetime
 import json
 import logging
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
 import aiohttp
 from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.client.rest import RESTResponse
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 
 from yolo_operator import __version__
@@ -29,7 +31,7 @@ GATE_MANAGER = f"{names.FIELD_MANAGER}-gate"
 
 
 class Missing(OperatorError):
-    """The object is not there (404)."""
+    """The object, or its whole kind, is not there (404)."""
 
 
 class NamespaceTerminating(OperatorError):
@@ -93,6 +95,34 @@ class Kube:
         query = {"resourceVersion": "0"} | ({"labelSelector": kind.selector} if kind.selector else {})
         answer = await self._request("GET", kind.path(namespace), **query)
         return list(answer["items"])
+
+    async def snapshot(self, kind: Kind, namespace: str = "") -> Manifest:
+        """The list of a kind as it is now, with the resource version that `watch` goes on from. Raises Missing for a kind that is not served."""
+        return await self._request("GET", kind.path(namespace), labelSelector=kind.selector)
+
+    async def watch(self, kind: Kind, namespace: str, since: str, *, seconds: float, inactive: float) -> AsyncGenerator[tuple[str, Manifest]]:
+        """ADDED, MODIFIED or DELETED, and the object. Ends after `seconds`, or when it cannot go on from `since`: list again then.
+
+        A watch that has shown nothing for `inactive` seconds, not even a bookmark, is dead: Unavailable.
+        """
+        path, query = kind.path(namespace), {"labelSelector": kind.selector, "resourceVersion": since, "timeoutSeconds": str(int(seconds))}
+        try:
+            response = await self._send("GET", path, query | {"watch": "true", "allowWatchBookmarks": "true"}, seconds=seconds + REQUEST_TIMEOUT_SECONDS)
+            try:
+                if response.status >= 300:
+                    raise error_of("GET", path, response.status, {})
+                while True:
+                    async with asyncio.timeout(inactive):
+                        line = await response.response.content.readline()
+                    event: Manifest = json.loads(line) if line else {"type": "ERROR"}
+                    if event["type"] == "ERROR":
+                        return
+                    if event["type"] != "BOOKMARK":
+                        yield event["type"], event["object"]
+            finally:
+                response.response.close()
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise Unavailable("ApiServerUnreachable", f"watch {path}: {type(error).__name__}") from error
 
     async def write_status(self, yolo: Mapping[str, Any], status: Manifest) -> Manifest:
         """Apply a YoloDeployment's status as a whole."""
@@ -168,9 +198,10 @@ class Kube:
     def _as(self, manager: str) -> dict[str, str]:
         return {"fieldManager": manager, "force": "true"}
 
-    async def _request(self, method: str, path: str, body: Any = None, *, content_type: str = "application/json", **query: str) -> Manifest:
-        if method != "GET":
-            self._may_write()
+    async def _send(
+        self, method: str, path: str, query: Mapping[str, str], *, body: Any = None, content_type: str = "application/json", seconds: float
+    ) -> RESTResponse:
+        """The answer's head; its text is still to be read."""
         serialized = await self._client.param_serialize(
             method,
             path,
@@ -179,8 +210,13 @@ class Kube:
             body=body,
             auth_settings=["BearerToken"],
         )
+        return await self._client.call_api(*serialized, _request_timeout=seconds)
+
+    async def _request(self, method: str, path: str, body: Any = None, *, content_type: str = "application/json", **query: str) -> Manifest:
+        if method != "GET":
+            self._may_write()
         try:
-            response = await self._client.call_api(*serialized, _request_timeout=REQUEST_TIMEOUT_SECONDS)
+            response = await self._send(method, path, query, body=body, content_type=content_type, seconds=REQUEST_TIMEOUT_SECONDS)
             text = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             telemetry.api_requests.labels(method, "none").inc()
@@ -188,7 +224,10 @@ class Kube:
         telemetry.api_requests.labels(method, str(response.status)).inc()
         try:
             answer = json.loads(text) if text else {}
-        except ValueError as error:  # not the API server but something before it
+        except ValueError as error:
+            if response.status == 404:  # what is not served at all is answered in plain text
+                raise Missing("NotFound", f"{method} {path}: {text[:200]!r}") from error
+            # Not the API server, but something before it.
             raise Unavailable("ApiServerUnreachable", f"{method} {path}: {response.status}, and the answer is not JSON") from error
         if response.status >= 300:
             raise error_of(method, path, response.status, answer)

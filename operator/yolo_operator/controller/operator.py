@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from datetime import UTC, datetime
 
 from prometheus_client.core import REGISTRY
@@ -16,6 +16,7 @@ from yolo_operator.controller.leader import Elector, LeadershipLost
 from yolo_operator.controller.queue import Queue
 from yolo_operator.controller.reconciler import Reconciler
 from yolo_operator.controller.resync import Resync
+from yolo_operator.controller.route_watch import RouteWatch
 from yolo_operator.controller.settings import Settings
 from yolo_operator.core.errors import OperatorError
 
@@ -49,7 +50,7 @@ class Operator:
         REGISTRY.register(telemetry.Resources(self._conditions, lambda: len(self._queue)))
         await endpoint.start(settings.address, settings.port)
         try:
-            if elector is None or await self._acquired(elector, stop):
+            if elector is None or await self._before(stop, elector.acquire()):
                 await self._lead(kube, elector, stop)
         finally:
             if elector is not None:
@@ -57,15 +58,15 @@ class Operator:
             await endpoint.stop()
             await client.close()
 
-    async def _acquired(self, elector: Elector, stop: asyncio.Event) -> bool:
-        """Wait for the lease, or for the end."""
-        acquiring, stopping = asyncio.create_task(elector.acquire()), asyncio.create_task(stop.wait())
-        done, pending = await asyncio.wait({acquiring, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    async def _before(self, stop: asyncio.Event, awaited: Coroutine[object, object, object]) -> bool:
+        """Wait for something, or for the end; returns whether it came first."""
+        waiting, stopping = asyncio.create_task(awaited), asyncio.create_task(stop.wait())
+        done, pending = await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
             task.cancel()
-        if acquiring in done:
-            acquiring.result()
-        return acquiring in done
+        if waiting in done:
+            waiting.result()
+        return waiting in done
 
     async def _release(self, elector: Elector) -> None:
         """Give the lease up, if the API server lets us; without it the others wait for its end."""
@@ -79,9 +80,11 @@ class Operator:
         """Watch and reconcile until one of the parts ends."""
         settings = self._settings
         reconciler = Reconciler(kube=kube, cache=self._cache, queue=self._queue, defaults=settings.defaults, now=lambda: datetime.now(UTC))
+        routes = RouteWatch(kube=kube, cache=self._cache, queue=self._queue, namespaces=settings.namespaces)
         self._resync = Resync(kube=kube, cache=self._cache, queue=self._queue, namespaces=settings.namespaces, pause=settings.resync_seconds)
         tasks = [
-            asyncio.create_task(handlers.watch(self._cache, self._queue, settings.namespaces, stop), name="watch"),
+            asyncio.create_task(self._watch(routes, stop), name="watch"),
+            asyncio.create_task(routes.run(), name="routes"),
             asyncio.create_task(self._queue.run(reconciler.reconcile, settings.workers), name="queue"),
             asyncio.create_task(self._resync.run(), name="resync"),
         ]
@@ -101,6 +104,11 @@ class Operator:
                 await asyncio.wait_for(tasks[0], timeout=5)
             await asyncio.gather(*tasks, return_exceptions=True)
         log.info("stopped")
+
+    async def _watch(self, routes: RouteWatch, stop: asyncio.Event) -> None:
+        """Watch everything else once the routes are listed: kopf rings for all resources as soon as it has listed what it watches."""
+        if await self._before(stop, routes.listed.wait()):
+            await handlers.watch(self._cache, self._queue, self._settings.namespaces, stop)
 
     def _trouble(self) -> str:
         """What is wrong with this process, empty if nothing."""

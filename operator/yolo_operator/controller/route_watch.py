@@ -1,0 +1,109 @@
+"""Watches the routes of the Gateway API, whose CRDs may be missing, come and go. Fills the cache and rings, as handlers.py does.
+
+kopf is not for such kinds. Without scanning it looks for a kind at its start and never again. With scanning it has to list and watch
+every CRD of the cluster, which takes rights and memory, asks discovery once per change of a CRD, which may be too early, and ends the
+process with a 404 when a kind that it watches goes. Nor can it be stopped and started anew with other kinds: at its end it cancels
+every task that began after it. So the list itself tells whether a kind is served: 404 where it is not.
+"""
+
+import asyncio
+import contextlib
+import logging
+
+from yolo_operator.controller import kinds, telemetry
+from yolo_operator.controller.cache import Cache, Key, resource_version
+from yolo_operator.controller.kinds import Kind, Manifest
+from yolo_operator.controller.kube import Kube, Missing
+from yolo_operator.controller.queue import Queue
+from yolo_operator.core.errors import OperatorError
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS, PAUSE_SECONDS = 10.0, 1.0
+"""Before the next list: of a kind that is not served or could not be listed, and of one whose watch has ended."""
+WATCH_SECONDS, INACTIVE_SECONDS = 300.0, 120.0
+"""A watch is ended by the server after the first, and everything listed anew: what a watch has missed is found then."""
+
+
+class RouteWatch:
+    """Lists and watches the routes for ever."""
+
+    def __init__(self, *, kube: Kube, cache: Cache, queue: Queue[Key], namespaces: tuple[str, ...]) -> None:
+        self._kube = kube
+        self._cache = cache
+        self._queue = queue
+        self._namespaces = namespaces or ("",)
+        self.listed = asyncio.Event()
+        """Set once every kind has been asked for: no pass may begin before, or it would make routes anew that are there."""
+
+    async def run(self) -> None:
+        """For ever."""
+        since = {(kind, namespace): await self._list(kind, namespace) for kind in kinds.ROUTES for namespace in self._namespaces}
+        self.listed.set()
+        async with asyncio.TaskGroup() as group:
+            for (kind, namespace), version in since.items():
+                group.create_task(self._follow(kind, namespace, version))
+
+    async def _follow(self, kind: Kind, namespace: str, since: str) -> None:
+        while True:
+            if since:
+                await self._watch(kind, namespace, since)
+            await asyncio.sleep(PAUSE_SECONDS if since else RETRY_SECONDS)
+            since = await self._list(kind, namespace)
+
+    async def _list(self, kind: Kind, namespace: str) -> str:
+        """Bring the cache to what is there. Returns the version to watch from, empty where there is nothing to watch."""
+        try:
+            found = await self._kube.snapshot(kind, namespace)
+        except Missing:
+            self._note(kind, served=False)
+            return ""
+        except OperatorError as error:
+            log.warning("routes not listed", extra={"kind": kind.name, "error": error.message})
+            return ""
+        items, version = found["items"], str(found["metadata"]["resourceVersion"])
+        for body in items:
+            if self._cache.put(kind, body):
+                self._ring(body)
+        present = {Key.of(body) for body in items}
+        for body in self._cache.all(kind):
+            # What was made after the list is newer than it.
+            if Key.of(body) not in present and namespace in ("", Key.of(body).namespace) and resource_version(body) <= int(version):
+                self._cache.drop(kind, body)
+                self._ring(body)
+        self._note(kind, served=True)
+        return version
+
+    async def _watch(self, kind: Kind, namespace: str, since: str) -> None:
+        """Keep the cache as it is shown, until the watch ends."""
+        shown = self._kube.watch(kind, namespace, since, seconds=WATCH_SECONDS, inactive=INACTIVE_SECONDS)
+        try:
+            async with contextlib.aclosing(shown):
+                async for event, body in shown:
+                    telemetry.events.labels(kind.name).inc()
+                    if event == "DELETED":
+                        self._cache.drop(kind, body)
+                    else:
+                        self._cache.put(kind, body)
+                    self._ring(body)
+        except OperatorError as error:
+            log.info("watch ended", extra={"kind": kind.name, "error": error.message})
+
+    def _note(self, kind: Kind, *, served: bool) -> None:
+        """Remember whether a kind is served. What turns concerns every resource; the objects of a kind that went are gone."""
+        if served is (kind not in self._cache.not_served):
+            return
+        log.info("kind is served" if served else "kind is not served", extra={"kind": kind.name})
+        if served:
+            self._cache.not_served.discard(kind)
+        else:
+            self._cache.not_served.add(kind)
+            for body in self._cache.all(kind):
+                self._cache.drop(kind, body)
+        for body in self._cache.all(kinds.YOLO):
+            self._queue.add(Key.of(body))
+
+    def _ring(self, body: Manifest) -> None:
+        key = Key.owner_of(body)
+        if key.name:
+            self._queue.add(key)

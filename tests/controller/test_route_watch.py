@@ -1,0 +1,291 @@
+"""The watch of the routes, over HTTP: what it leaves in the cache, for whom it rings, and what it does where the CRDs are missing, come and go."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+from kubernetes.aio.client import ApiClient, Configuration
+
+import gen
+from yolo_operator.controller import kinds, route_watch
+from yolo_operator.controller.cache import Cache, Key
+from yolo_operator.controller.kinds import HTTP_ROUTE
+from yolo_operator.controller.kube import Kube
+from yolo_operator.controller.queue import Queue
+from yolo_operator.controller.route_watch import RouteWatch
+from yolo_operator.core import names
+
+Manifest = dict[str, Any]
+KEY = Key("factory", "helmet")
+
+
+class GatewayApi:
+    """An API server that has routes, or has not."""
+
+    def __init__(self) -> None:
+        self.served = True
+        self.forbidden = False
+        self.routes: dict[Key, Manifest] = {}
+        self.version = 100
+        self.asked: list[tuple[str, dict[str, str]]] = []
+        self.watches: list[tuple[str, asyncio.Queue[Manifest | str | None]]] = []
+
+    def put(self, name: str = "helmet", namespace: str = "factory", *, tell: bool = True) -> None:
+        """Create or change an HTTPRoute."""
+        key = Key(namespace, name)
+        event = "MODIFIED" if key in self.routes else "ADDED"
+        self.version += 1
+        metadata = {"name": name, "namespace": namespace, "uid": f"uid-of-{name}", "resourceVersion": str(self.version)}
+        labels = {names.MANAGED_BY: names.FIELD_MANAGER, names.OWNER: "helmet"}
+        self.routes[key] = {"metadata": metadata | {"labels": labels, "ownerReferences": [{"uid": gen.UID}]}, "spec": {}}
+        self._tell(event, self.routes[key], tell)
+
+    def remove(self, name: str = "helmet", *, tell: bool = True) -> None:
+        self.version += 1
+        self._tell("DELETED", self.routes.pop(Key("factory", name)), tell)
+
+    def end_watches(self, *events: Manifest | str) -> None:
+        """The server ends all watches, with something to say or without."""
+        for _, watch in self.watches:
+            for event in (*events, None):
+                watch.put_nowait(event)
+        self.watches.clear()
+
+    def _tell(self, event: str, body: Manifest, tell: bool) -> None:
+        for path, watch in self.watches:
+            if tell and path.endswith(HTTP_ROUTE.plural):
+                watch.put_nowait({"type": event, "object": body})
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append((request.path, dict(request.query)))
+        if not self.served:
+            return web.Response(status=404, text="404 page not found\n")
+        if self.forbidden:
+            return web.json_response({"message": "httproutes is forbidden"}, status=403)
+        if "watch" in request.query:
+            return await self._stream(request)
+        items = [body for key, body in self.routes.items() if request.path in {HTTP_ROUTE.path(), HTTP_ROUTE.path(key.namespace)}]
+        return web.json_response({"metadata": {"resourceVersion": str(self.version)}, "items": items})
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        answer, events = web.StreamResponse(), asyncio.Queue[Manifest | str | None]()
+        await answer.prepare(request)
+        self.watches.append((request.path, events))
+        while (event := await events.get()) is not None:
+            await answer.write((event if isinstance(event, str) else json.dumps(event)).encode() + b"\n")
+        return answer
+
+
+class Watching:
+    """A watch under way, with one resource in the cache."""
+
+    def __init__(self, api: GatewayApi, watch: RouteWatch, cache: Cache, queue: Queue[Key]) -> None:
+        self.api, self.watch, self.cache, self._queue = api, watch, cache, queue
+        self._rung: list[Key] = []
+        cache.put(kinds.YOLO, gen.body())
+
+    async def serve(self) -> None:
+        async def reconcile(key: Key) -> bool:
+            self._rung.append(key)
+            return True
+
+        await self._queue.run(reconcile, 1)
+
+    async def rings(self) -> None:
+        """The resource is rung for."""
+        await until(lambda: KEY in self._rung)
+        self._rung.clear()
+
+    def known(self) -> list[str]:
+        return sorted(self.cache.observe(KEY, gen.UID).http_routes)
+
+    async def served(self, yes: bool) -> None:
+        """It is known whether the Gateway API is there."""
+        await until(lambda: self.cache.observe(KEY, gen.UID).gateway_api is yes)
+
+
+async def until(reached: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not reached():  # noqa: ASYNC110  tests look from outside
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(route_watch, "RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(route_watch, "PAUSE_SECONDS", 0.02)
+
+
+def watched(scenario: Callable[[Watching], Awaitable[None]], prepare: Callable[[GatewayApi], None] = lambda _: None, *namespaces: str) -> GatewayApi:
+    """Run a scenario once all has been listed."""
+    api = GatewayApi()
+    prepare(api)
+
+    async def main() -> None:
+        app = web.Application()
+        app.router.add_get("/{path:.*}", api.answer)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        client = ApiClient(Configuration(host=f"http://127.0.0.1:{runner.addresses[0][1]}"))
+        cache, queue = Cache(), Queue[Key]()
+        watch = RouteWatch(kube=Kube(client), cache=cache, queue=queue, namespaces=namespaces)
+        it = Watching(api, watch, cache, queue)
+        tasks = [asyncio.create_task(watch.run()), asyncio.create_task(it.serve())]
+        try:
+            async with asyncio.timeout(5):
+                await watch.listed.wait()
+            await scenario(it)
+            assert not any(task.done() for task in tasks), "it goes on"
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await client.close()
+            await runner.cleanup()
+
+    asyncio.run(main())
+    return api
+
+
+def test_what_is_there_is_known_before_the_first_pass():
+    async def scenario(it: Watching) -> None:
+        assert it.known() == ["helmet"]
+        await it.served(True)
+
+    watched(scenario, lambda api: api.put())
+
+
+def test_a_routes_beginning_change_and_end_ring_for_its_owner():
+    async def scenario(it: Watching) -> None:
+        await until(lambda: len(it.api.watches) == 2)
+        it.api.put()
+        await it.rings()
+        assert it.known() == ["helmet"]
+        it.api.put()
+        await it.rings()
+        it.api.remove()
+        await it.rings()
+        assert it.known() == []
+
+    watched(scenario)
+
+
+def test_only_ours_are_asked_for():
+    async def scenario(it: Watching) -> None:
+        await until(lambda: len(it.api.watches) == 2)
+
+    api = watched(scenario)
+    assert {query.get("labelSelector") for _, query in api.asked} == {names.MANAGED_SELECTOR}
+    assert {path for path, _ in api.asked} == {kind.path() for kind in kinds.ROUTES}
+
+
+def test_with_namespaces_nothing_is_asked_about_others_and_one_does_not_empty_another():
+    async def scenario(it: Watching) -> None:
+        await until(lambda: len(it.api.watches) == 4)
+        assert it.known() == ["helmet"]
+
+    api = watched(scenario, lambda api: api.put(), "factory", "lab")
+    assert {path for path, _ in api.asked} == {kind.path(namespace) for kind in kinds.ROUTES for namespace in ("factory", "lab")}
+
+
+def missing(api: GatewayApi) -> None:
+    api.served = False
+
+
+def test_missing_crds_hold_nothing_up_and_are_noticed_when_they_come():
+    async def scenario(it: Watching) -> None:
+        await it.served(False)
+        await it.rings()
+        it.api.served = True
+        await it.served(True)
+        await it.rings()
+        await until(lambda: len(it.api.watches) == 2)
+        it.api.put()
+        await until(lambda: it.known() == ["helmet"])
+
+    watched(scenario, missing)
+
+
+def test_crds_that_go_take_their_routes_along():
+    async def scenario(it: Watching) -> None:
+        await until(lambda: len(it.api.watches) == 2)
+        it.api.served = False
+        it.api.end_watches()
+        await it.served(False)
+        await it.rings()
+        await until(lambda: it.known() == [])
+
+    watched(scenario, lambda api: api.put())
+
+
+GONE = {"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired"}}
+CUT = "{"
+
+
+@pytest.mark.parametrize("last", [pytest.param([], id="in order"), pytest.param([GONE], id="its version is too old"), pytest.param([CUT], id="nonsense")])
+def test_what_a_watch_has_missed_is_found_when_it_ends(last):
+    async def scenario(it: Watching) -> None:
+        await until(lambda: len(it.api.watches) == 2)
+        await it.rings()
+        it.api.put("helmet-v1", tell=False)
+        it.api.remove(tell=False)
+        it.api.end_watches(*last)
+        await it.rings()
+        await until(lambda: it.known() == ["helmet-v1"])
+
+    watched(scenario, lambda api: api.put())
+
+
+def test_a_watch_that_shows_nothing_is_made_anew(monkeypatch):
+    monkeypatch.setattr(route_watch, "INACTIVE_SECONDS", 0.1)
+
+    async def scenario(it: Watching) -> None:
+        await until(lambda: len(it.api.watches) == 2)
+        it.api.put(tell=False)
+        await it.rings()
+        assert it.known() == ["helmet"]
+
+    watched(scenario)
+
+
+def test_a_bookmark_is_no_route():
+    async def scenario(it: Watching) -> None:
+        await until(lambda: len(it.api.watches) == 2)
+        for _, watch in it.api.watches:
+            watch.put_nowait({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "999"}}})
+        it.api.put()
+        await it.rings()
+
+    watched(scenario)
+
+
+def test_what_we_made_after_a_list_is_not_gone():
+    async def scenario(it: Watching) -> None:
+        await until(lambda: len(it.api.watches) == 2)
+        made = {"metadata": {"name": "helmet-v9", "namespace": "factory", "uid": "9", "resourceVersion": "9000", "labels": {names.OWNER: "helmet"}}}
+        made["metadata"]["ownerReferences"] = [{"uid": gen.UID}]  # type: ignore[assignment]
+        it.cache.put(HTTP_ROUTE, made)
+        lists = len(it.api.asked)
+        it.api.end_watches()
+        await until(lambda: len(it.api.asked) >= lists + 4)
+        assert it.known() == ["helmet-v9"]
+
+    watched(scenario)
+
+
+def test_a_missing_right_holds_nothing_up_and_is_no_missing_crd(caplog):
+    def forbid(api: GatewayApi) -> None:
+        api.forbidden = True
+
+    async def scenario(it: Watching) -> None:
+        await it.served(True)
+        it.api.forbidden = False
+        it.api.put()
+        await it.rings()
+
+    watched(scenario, forbid)
+    assert "routes not listed" in caplog.text
