@@ -496,6 +496,45 @@ def run_render(arguments: Arguments) -> Result:
     return printed(lambda: yaml.safe_dump_all(manifests.render(arguments.file, Settings.from_env().defaults), sort_keys=False), manifests.FileError)
 
 
+# rollout
+
+ROLLOUT_VERBS = {
+    "status": "print where the canary is, each version's share, and what was measured",
+    "pause": "keep the canary at its step (spec.rollout.paused: true)",
+    "resume": "let it go on (spec.rollout.paused: false)",
+    "promote": "skip the steps the canary has left (spec.rollout.promote)",
+    "abort": "give all traffic back to the stable version (spec.rollout.abort)",
+    "retry": "begin an aborted or inconclusive canary anew (spec.rollout.retry)",
+}
+
+
+def add_rollout_arguments(to: argparse.ArgumentParser) -> None:
+    """See `rollout --help`."""
+    verbs = to.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for verb, help_text in ROLLOUT_VERBS.items():
+        added = verbs.add_parser(verb, help=help_text, description=help_text, allow_abbrev=False)
+        added.add_argument("name", help="of the YoloDeployment")
+        added.add_argument("-n", "--namespace", default="", help="without: the kubeconfig's, or the Pod's own")
+        if verb in {"promote", "abort"}:
+            added.add_argument("--version", type=int, metavar="N", help="which version; without: the canary")
+
+
+def run_rollout(arguments: Arguments) -> Result:
+    """Read or change what spec.rollout says, in the cluster of the kubeconfig."""
+    from datetime import UTC, datetime  # noqa: PLC0415
+
+    from yolo_operator import rollout_command  # noqa: PLC0415
+
+    try:
+        cluster = rollout_command.Cluster()
+        version = getattr(arguments, "version", None)
+        sys.stdout.write(rollout_command.run(cluster, arguments.verb, arguments.namespace or cluster.namespace, arguments.name, version, datetime.now(UTC)))
+    except rollout_command.CommandError as error:
+        sys.stderr.write(f"{error}\n")
+        return {"exitCode": error.code}
+    return {}
+
+
 def printed(text: Callable[[], str], unreadable: type[Exception]) -> Result:
     """Print what `text` gives, or in one line why it cannot."""
     try:
@@ -514,6 +553,7 @@ COMMANDS = {
         help="check the YoloDeployments of a file without a cluster (types, bounds, storage)", add_arguments=add_file_argument, run=run_validate, answers=False
     ),
     "render": Command(help="print what the operator makes of a file's YoloDeployments", add_arguments=add_file_argument, run=run_render, answers=False),
+    "rollout": Command(help="see and steer the canary of a YoloDeployment in a cluster", add_arguments=add_rollout_arguments, run=run_rollout, answers=False),
     "run": Command(
         help="run the operator; its settings are the YOLO_OPERATOR_* environment variables",
         add_arguments=add_no_arguments,
