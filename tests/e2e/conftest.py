@@ -1,5 +1,6 @@
 """Given: a cluster, an S3 server with other people's weights in it, a running operator, and a namespace for each test."""
 
+import json
 import re
 import secrets
 import subprocess
@@ -46,8 +47,27 @@ def weed_image() -> str:
     return f"{s3.IMAGE}:{re.findall(r'[0-9]+[.][0-9]+', version)[-1]}"
 
 
+@pytest.fixture(scope="session")
+def alone(cluster: Cluster) -> Iterator[None]:
+    """No other operator runs meanwhile: `make demo` leaves one in the cluster."""
+    found = json.loads(
+        cluster.kubectl(
+            "get", "deployments", "--all-namespaces", "-l", "app.kubernetes.io/name=yolo-operator,app.kubernetes.io/component=operator", "-o", "json"
+        )
+    )["items"]
+    others = [(each["metadata"]["namespace"], each["metadata"]["name"], each["spec"]["replicas"]) for each in found]
+    for namespace, name, _ in others:
+        cluster.kubectl("scale", "deployment", name, "-n", namespace, "--replicas=0")
+        cluster.kubectl(
+            "wait", "pod", "-n", namespace, "-l", "app.kubernetes.io/name=yolo-operator,app.kubernetes.io/component=operator", "--for=delete", "--timeout=60s"
+        )
+    yield
+    for namespace, name, replicas in others:
+        cluster.kubectl("scale", "deployment", name, "-n", namespace, f"--replicas={replicas}")
+
+
 @pytest.fixture(scope="package")
-def operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+def operator(cluster: Cluster, alone: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
     """The operator, running for the whole session; a test that stops it starts it again."""
     process = OperatorProcess(tmp_path_factory.mktemp("operator") / "operator.log", ASSETS_URL=f"{s3.ENDPOINT}/{s3.PUBLIC}")
     process.start()

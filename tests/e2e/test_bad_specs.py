@@ -244,6 +244,7 @@ STALLED = [
     pytest.param(
         Row(name="truncated", spec=stored("truncated.pt", truncated), reason="NotYoloWeights", words=["truncated.pt", "spec.versions[].source.uri"]),
         id="the .pt is truncated",
+        marks=pytest.mark.matrix,
     ),
     pytest.param(
         Row(
@@ -253,6 +254,7 @@ STALLED = [
             words=["regression.pt", "spec.versions[].source.uri"],
         ),
         id="the .pt is another program's pickle",
+        marks=pytest.mark.matrix,
     ),
     pytest.param(
         Row(
@@ -282,6 +284,7 @@ STALLED = [
             words=["a YOLO has one input", "spec.versions[].source.uri"],
         ),
         id="the .onnx is no YOLO",
+        marks=pytest.mark.matrix,
     ),
     pytest.param(
         Row(name="page", spec=stored("page.onnx", lambda: b"<!DOCTYPE html>"), reason="InvalidOnnx", words=["an HTML page?", "spec.versions[].source.uri"]),
@@ -306,6 +309,7 @@ STALLED = [
             words=["the weights are for detect", "spec.task says segment", "set it to detect"],
         ),
         id="the task is another than the weights'",
+        marks=pytest.mark.matrix,
     ),
     pytest.param(
         Row(
@@ -315,6 +319,7 @@ STALLED = [
             words=["spec.triton.maxBatchSize is 8", "maxBatchSize: 0"],
         ),
         id="the .onnx takes one picture and maxBatchSize is 8",
+        marks=pytest.mark.matrix,
     ),
     pytest.param(
         Row(
@@ -324,6 +329,7 @@ STALLED = [
             words=["spec.versions[].export.imageSize", "the nearest is 128"],
         ),
         id="the image size is no multiple of the stride",
+        marks=pytest.mark.matrix,
     ),
     pytest.param(
         Row(
@@ -337,11 +343,12 @@ STALLED = [
     pytest.param(
         Row(
             name="deadline",
-            spec=stored("sleeper.pt", bad_weights.sleeping, **build(timeoutSeconds=30)),
+            spec=stored("sleeper.pt", bad_weights.sleeping, **build(timeout="30s")),
             reason="DeadlineExceeded",
-            words=["longer than 30 s", "raise spec.build.timeoutSeconds"],
+            words=["longer than 30 s", "raise spec.build.timeout"],
         ),
         id="the export takes longer than its deadline",
+        marks=pytest.mark.matrix,
     ),
     pytest.param(
         Row(
@@ -398,6 +405,7 @@ HEALING = [
             cure=lambda world: world.storage.client.create_bucket(Bucket=bucket(world)),
         ),
         id="the bucket is missing",
+        marks=pytest.mark.matrix,
     ),
     pytest.param(
         Row(
@@ -419,6 +427,7 @@ HEALING = [
             cure=lambda world: world.cluster.apply(world.secret("half")),
         ),
         id="the Secret lacks a key",
+        marks=pytest.mark.matrix,
     ),
     pytest.param(
         Row(
@@ -429,6 +438,7 @@ HEALING = [
             cure=lambda world: world.storage.put("weights", f"{world.namespace}/later.onnx", bad_weights.detector()),
         ),
         id="the weights are missing",
+        marks=pytest.mark.matrix,
     ),
     pytest.param(
         Row(
@@ -488,7 +498,9 @@ HEALING = [
 
 SERVED = [
     pytest.param(Good(name="names", spec=stored("names.onnx", lambda: bad_weights.detector(bad_weights.ODD_NAMES))), id="class names of any characters"),
-    pytest.param(Good(name="http", spec=lambda world: source(f"{s3.ENDPOINT}/{s3.PUBLIC}/small.onnx")), id="weights from a web server"),
+    pytest.param(
+        Good(name="http", spec=lambda world: source(f"{s3.ENDPOINT}/{s3.PUBLIC}/small.onnx")), id="weights from a web server", marks=pytest.mark.matrix
+    ),
     pytest.param(Good(name="asset", spec=lambda world: source("ultralytics://yolo-small.pt")), id="Ultralytics' own weights, from a mirror"),
 ]
 SERVING = Good(name="serving", spec=lambda world: source("s3://weights/small.onnx"))
@@ -627,9 +639,9 @@ def serving(world: World) -> Manifest:
 @pytest.mark.parametrize(
     ("edit", "reason", "stalled"),
     [
-        pytest.param(source("s3://weights/small.onnx", sha256="0" * 64), "ChecksumMismatch", True, id="an edit to another sha256"),
+        pytest.param(source("s3://weights/small.onnx", sha256="0" * 64), "ChecksumMismatch", True, id="an edit to another sha256", marks=pytest.mark.matrix),
         pytest.param({"triton": batch(2) | {"image": NO_SUCH_IMAGE}}, "ImagePullFailed", False, id="an edit to an image that cannot be pulled"),
-        pytest.param(storage(secretRef={"name": "nowhere"}), "SecretNotFound", False, id="an edit to a Secret that is missing"),
+        pytest.param(storage(secretRef={"name": "nowhere"}), "SecretNotFound", False, id="an edit to a Secret that is missing", marks=pytest.mark.matrix),
     ],
 )
 def test_what_serves_is_left_alone(world: World, serving: Manifest, edit: dict[str, Any], reason: str, stalled: bool) -> None:

@@ -131,21 +131,6 @@ def test_killing_the_operator_again_and_again_leads_to_the_same_end(
     cluster.kubectl("delete", "yolodeployment", "-n", namespace, "model", "--timeout=90s", timeout=100)
 
 
-def test_several_versions_are_served_side_by_side(cluster: Cluster, namespace: str, yolo: Callable[..., Manifest]) -> None:
-    versions = [{"version": number, "source": {"uri": f"s3://weights/{name}-detect.pt"}} for number, name in ((1, "goldmine"), (2, "railway"))]
-    cluster.apply(yolo(namespace, versions=versions, replicas=2))
-    status = cluster.wait_ready(namespace, "model")["status"]
-    assert status["display"]["versions"] == "1:50 2:50"
-    assert [version["artifact"]["classes"] for version in status["versions"]] == [1, 6]
-
-    # A version that is not declared any more serves until the others do, then goes.
-    cluster.patch("yolodeployment", namespace, "model", {"spec": {"versions": versions[1:], "replicas": 1}})
-    cluster.wait(
-        "version 1 gone", lambda: cluster.get("deployment", namespace, "model-v1") is None and cluster.get("service", namespace, "model-v1") is None, 60
-    )
-    cluster.wait_ready(namespace, "model")
-
-
 def test_a_name_that_is_taken_is_left_alone_and_said(cluster: Cluster, namespace: str, yolo: Callable[..., Manifest]) -> None:
     foreign = {
         "apiVersion": "v1",

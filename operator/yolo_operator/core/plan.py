@@ -445,16 +445,16 @@ def route_step(turn: Turn, walk: api.RolloutStatus | None, progress: Sequence[Pr
     ready = ready_versions(turn.observed)
     if turn.yolo.spec.traffic.mode == "Service":
         turn.result.apply.append(service.build(turn.yolo))
-        turn.result.delete += [*turn.observed.http_routes.values(), *turn.observed.grpc_routes.values()]
+        turn.result.delete += routes.unwanted(turn.observed, [])
         return traffic.percent(ready)
-    shares = traffic.routed(turn.yolo, walk, progress, draining, turn.observed)
-    stable = walk.stable if walk is not None else max(shares, key=lambda number: (shares[number], ready.get(number, 0), -number))
+    # A backend without its Service would make the whole route unresolved.
+    reachable = {int(label) for made in turn.result.apply if made["kind"] == "Service" and (label := names.label(made, names.VERSION))}
+    shares = {number: share for number, share in traffic.routed(turn.yolo, walk, progress, draining, turn.observed).items() if number in reachable}
+    stable = walk.stable if walk is not None else max(shares, key=lambda number: (shares[number], ready.get(number, 0), -number), default=None)
     turn.result.apply.append(service.build(turn.yolo, selects=stable))
-    wanted = route.build(turn.yolo, shares, [number for number in shares if number in ready]) if turn.observed.gateway_api else []
+    wanted = route.build(turn.yolo, shares, sorted(shares)) if turn.observed.gateway_api and shares else []
     turn.result.apply += wanted
-    kept = {(made["kind"], made["metadata"]["name"]) for made in wanted}
-    for kind, found in (("HTTPRoute", turn.observed.http_routes), ("GRPCRoute", turn.observed.grpc_routes)):
-        turn.result.delete += [live for name, live in found.items() if (kind, name) not in kept]
+    turn.result.delete += routes.unwanted(turn.observed, wanted)
     return traffic.percent(shares)
 
 

@@ -1,6 +1,6 @@
 """What Gateways say of the routes: has each of them taken the routes as they are now, and if not, why. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from yolo_operator.core import api, names
@@ -94,3 +94,9 @@ def identity(parent: Mapping[str, Any], namespace: str) -> tuple[Any, ...]:
 def words(condition: Mapping[str, Any]) -> str:
     """A condition's reason and message."""
     return ": ".join(filter(None, (condition.get("reason", ""), condition.get("message", "").strip().rstrip("."))))
+
+
+def unwanted(observed: Observed, made: Iterable[Manifest]) -> list[Manifest]:
+    """Our routes that are not among those made now."""
+    kept = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in made}
+    return [live for live in (*observed.http_routes.values(), *observed.grpc_routes.values()) if (live["kind"], live["metadata"]["name"]) not in kept]

@@ -1,0 +1,81 @@
+"""A version that is wrong loses its traffic within one analysis, whatever it is that is wrong; one that is right goes on."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from e2e import altered
+from e2e.cluster import Cluster, Manifest
+from e2e.conftest import make_namespace, remove_namespace, yolo_deployment
+from e2e.load import Load
+from e2e.operator_process import OperatorProcess
+from e2e.storage import Storage
+
+MATRIX = pytest.mark.matrix
+STABLE: Manifest = {"version": 1, "source": {"uri": "s3://weights/goldmine-detect.pt"}}
+STEPS = [{"weight": 50, "duration": "15s"}]
+
+
+@pytest.fixture(scope="module")
+def stable(cluster: Cluster, storage: Storage, operator: OperatorProcess) -> Iterator[tuple[str, Load, bytes]]:
+    """Version 1 serves under load, of which a twentieth is what `altered.failing` cannot answer; the namespace and version 1's ONNX."""
+    operator.start()
+    namespace = make_namespace(cluster, "analysis")
+    cluster.apply(yolo_deployment(namespace, versions=[STABLE], rollout={"strategy": "Canary", "steps": STEPS, "analysis": {"minRequests": 20}}))
+    status = cluster.wait_ready(namespace, "model")["status"]
+    published = status["versions"][0]["artifact"]["uri"].removeprefix("s3://models/")
+    service = cluster.get("service", namespace, "model") or {}
+    with Load(service["spec"]["clusterIP"], "model", http=6, grpc=0, poison=0.1) as load:
+        yield namespace, load, storage.get("models", f"{published}/model/1/model.onnx")
+    remove_namespace(cluster, namespace)
+
+
+def begin(cluster: Cluster, storage: Storage, namespace: str, number: int, model: bytes) -> None:
+    """Declare a version of that ONNX, the newest, beside version 1."""
+    uri = storage.put("weights", f"{namespace}/{number}.onnx", model)
+    cluster.patch("yolodeployment", namespace, "model", {"spec": {"versions": [STABLE, {"version": number, "source": {"uri": uri}}]}})
+
+
+WRONG: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "finds nothing any more": (altered.blind, "maxDetectionsRatio"),
+    "answers with errors": (altered.failing, "maxErrorRate"),
+    "finds everything everywhere": (altered.seeing_everywhere, "maxDetectionsRatio"),
+    "is many times slower": (altered.slow, "maxLatencyRatio"),
+}
+
+
+@pytest.mark.parametrize("what", [pytest.param(name, marks=() if i < 2 else MATRIX) for i, name in enumerate(WRONG)])
+def test_a_wrong_version_loses_its_traffic_within_one_analysis(
+    what: str, cluster: Cluster, storage: Storage, stable: tuple[str, Load, bytes], request: pytest.FixtureRequest
+) -> None:
+    namespace, load, model = stable
+    alter, field = WRONG[what]
+    number = 10 + list(WRONG).index(what)
+    begin(cluster, storage, namespace, number, alter(model))
+    status = cluster.wait_condition(namespace, "model", "Stalled", "True", "AnalysisFailed")["status"]
+    (found,) = status["rollout"]["analyses"]
+    assert found["verdict"] == "Fail"
+    assert f"spec.rollout.analysis.{field}" in found["message"]
+    assert found["requests"] >= 20, "it had traffic until then"
+    assert status["rollout"]["stable"] == 1
+    cluster.wait("no pod of the wrong version", lambda: not pods(cluster, namespace, number), 60)
+    load.take()
+    time.sleep(3)
+    assert load.take().failures == [], "the stable version answers everything again"
+
+
+def pods(cluster: Cluster, namespace: str, version: int) -> list[Manifest]:
+    return cluster.list("pods", namespace, f"app.kubernetes.io/component=triton,yolo-operator.io/version={version}")
+
+
+def test_a_right_version_passes_every_step(cluster: Cluster, storage: Storage, stable: tuple[str, Load, bytes]) -> None:
+    namespace, _, model = stable
+    begin(cluster, storage, namespace, 20, model)
+    status: Any = cluster.wait_ready(namespace, "model")["status"]
+    assert status["rollout"]["stable"] == 20
+    (found,) = status["rollout"]["analyses"]
+    assert (found["verdict"], found["agreement"], found["classDistance"]) == ("Pass", 1.0, 0.0)
+    assert found["errorRate"] == 0.0
+    assert found["requests"] >= 20

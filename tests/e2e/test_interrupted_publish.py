@@ -1,0 +1,107 @@
+"""The publish container is killed between two uploads: Triton never sees half a repository, and the rerun succeeds."""
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from e2e.cluster import Cluster, Manifest
+from e2e.storage import Storage
+
+HOST = "10.99.0.1"
+"""The machine as the cluster's pods reach it: HOST_ADDRESS of tests/cluster/settings.py."""
+UPLOADS = ("config.pbtxt", "model.onnx", "golden.npz", "manifest.json")
+
+
+class Turnstile:
+    """A TCP proxy before the S3 server that holds the first upload of a file until it is told to let go."""
+
+    def __init__(self, server: str, port: int, stop_at: str) -> None:
+        self._target, self._stop_at = (server, port), f"{stop_at} HTTP".encode()
+        self._listener = socket.create_server((HOST, 0))
+        self.reached, self._open = threading.Event(), threading.Event()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def endpoint(self) -> str:
+        """URL of the proxy."""
+        return f"http://{HOST}:{self._listener.getsockname()[1]}"
+
+    def let_go(self) -> None:
+        """Hold nothing any more."""
+        self._open.set()
+
+    def close(self) -> None:
+        """Take no more connections."""
+        self.let_go()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # the listener is closed
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(self._target)
+                threading.Thread(target=self._forward, args=(client, server, True), daemon=True).start()
+                threading.Thread(target=self._forward, args=(server, client, False), daemon=True).start()
+
+    def _forward(self, source: socket.socket, target: socket.socket, watched: bool) -> None:
+        with suppress(OSError):  # either end may go at any time
+            while data := source.recv(1 << 16):
+                if watched and data.startswith(b"PUT ") and self._stop_at in data.partition(b"\r\n")[0] and not self._open.is_set():
+                    self.reached.set()
+                    self._open.wait()
+                target.sendall(data)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def turnstile(cluster: Cluster, storage: Storage) -> Iterator[Callable[[str], Turnstile]]:
+    made: list[Turnstile] = []
+    service = cluster.get("service", "e2e-storage", "s3") or {}
+
+    def make(stop_at: str) -> Turnstile:
+        made.append(Turnstile(service["spec"]["clusterIP"], 8333, stop_at))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def publisher(namespace: str) -> int:
+    """PID of the publish container's process."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it ended meanwhile
+            arguments = path.read_bytes().split(b"\0")
+            if b"publish" in arguments and any(namespace.encode() in argument for argument in arguments):
+                return int(path.parent.name)
+    raise AssertionError("no publish container runs")
+
+
+@pytest.mark.parametrize("upload", [pytest.param(name, marks=() if name == "manifest.json" else pytest.mark.matrix) for name in UPLOADS])
+def test_publish_is_killed_before_an_upload(
+    upload: str, cluster: Cluster, namespace: str, yolo: Callable[..., Manifest], storage: Storage, turnstile: Callable[[str], Turnstile]
+) -> None:
+    held = turnstile(upload)
+    place = {"uri": "s3://models/yolo", "endpoint": held.endpoint, "secretRef": {"name": "s3-credentials"}}
+    source = {"uri": "s3://weights/goldmine-detect.pt", "endpoint": "http://s3.e2e-storage.svc:8333", "secretRef": {"name": "s3-credentials"}}
+    cluster.apply(yolo(namespace, storage=place, versions=[{"version": 1, "source": source}]))
+    cluster.wait(f"the upload of {upload}", held.reached.is_set, 120)
+    there = {key.rpartition("/")[2] for key in storage.keys("models", f"yolo/{namespace}/model/")}
+
+    os.kill(publisher(namespace), signal.SIGKILL)
+    held.let_go()
+
+    assert upload not in there
+    assert "manifest.json" not in there
+    assert cluster.list("deployments", namespace) == [], "Triton is started on half a repository"
+    status = cluster.wait_ready(namespace, "model")["status"]
+    assert status["versions"][0]["phase"] == "Serving"
+    (job,) = cluster.list("jobs", namespace, "app.kubernetes.io/component=build")
+    assert job["status"]["failed"] == 1, "the container was not killed"
