@@ -155,6 +155,21 @@ def test_a_delayed_bell_waits_and_an_earlier_one_wins():
     served(scenario, passes)
 
 
+def test_its_length_is_what_waits_now_and_not_what_is_due_later():
+    passes = Passes()
+
+    async def scenario(queue: Queue[str]) -> None:
+        queue.add("a")
+        await asyncio.sleep(0.02)
+        assert (passes.running, len(queue)) == (1, 0)
+        queue.add("a")
+        queue.add("b")
+        queue.add("c", 60)
+        assert len(queue) == 2
+
+    served(scenario, passes, workers=1)
+
+
 def test_a_stuck_pass_shows():
     passes = Passes()
 

@@ -22,7 +22,9 @@ class Queue(Generic[K]):
         self._changed = asyncio.Event()
 
     def __len__(self) -> int:
-        return len(self._due)
+        """Names that wait for a pass now; those that are due later, to be looked at again, do not."""
+        now = asyncio.get_running_loop().time()
+        return sum(moment <= now for moment in self._due.values())
 
     def add(self, key: K, delay: float = 0.0) -> None:
         """Ask for a pass after `delay` seconds; an earlier one that is asked for already stays."""
