@@ -224,6 +224,18 @@ def test_what_went_after_the_first_list_is_not_put_back(play):
     play(scenario)
 
 
+def test_what_only_the_first_list_did_not_show_is_kept(play):
+    async def scenario(stage: Stage) -> None:
+        new = gen.merged(gen.pod("helmet-v1-new"), {"metadata": {"resourceVersion": "20"}})
+        stage.cache.put(kinds.POD, new)
+        stage.meanwhile, before = lambda: stage.put(kinds.POD, new, 20), counted(kinds.POD)
+        await stage.rounds()
+        assert stage.known(kinds.POD, Key("factory", "helmet-v1-new")) == "20"
+        assert counted(kinds.POD) == before
+
+    play(scenario)
+
+
 def test_one_made_anew_under_the_name_of_one_that_is_gone_is_kept(play):
     async def scenario(stage: Stage) -> None:
         stage.delete(kinds.POD, POD)
