@@ -5,6 +5,7 @@ import logging
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 import gen
 from world import FakeKube, World
@@ -267,6 +268,38 @@ def test_one_line_per_pass(caplog):
         stage.passes()
     (record,) = [record for record in caplog.records if record.message == "reconciled"]
     assert (record.namespace, record.resource, record.generation) == ("factory", "helmet", 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "result"),
+    [
+        pytest.param(None, "ok", id="a pass that went well"),
+        pytest.param(InvalidSpec("Rejected", "spec.template is wrong"), "error", id="a spec that is refused"),
+        pytest.param(Unavailable("ApiServerError", "500: oops"), "error", id="an error of the server"),
+    ],
+)
+def test_a_pass_is_counted_by_how_it_ended_and_an_error_by_its_reason(error, result):
+    def counted() -> dict[str, float]:
+        samples = {
+            "ok": ("yolo_operator_reconciles_total", {"result": "ok"}),
+            "error": ("yolo_operator_reconciles_total", {"result": "error"}),
+            "Rejected": ("yolo_operator_errors_total", {"reason": "Rejected"}),
+            "ApiServerError": ("yolo_operator_errors_total", {"reason": "ApiServerError"}),
+            "seconds": ("yolo_operator_reconcile_seconds_count", {}),
+        }
+        return {name: REGISTRY.get_sample_value(*sample) or 0 for name, sample in samples.items()}
+
+    stage, before = Stage(), counted()
+    if error is not None:
+        stage.kube.faults["create", "Job"] = error
+    stage.passes()
+    assert {name for name, count in counted().items() if count == before[name] + 1} == {"seconds", result} | ({error.reason} if error else set())
+
+
+def test_a_pass_over_a_resource_that_is_gone_is_not_counted():
+    before = REGISTRY.get_sample_value("yolo_operator_reconcile_seconds_count")
+    asyncio.run(Stage().reconciler.reconcile(KEY))
+    assert REGISTRY.get_sample_value("yolo_operator_reconcile_seconds_count") == before
 
 
 def answer(message: str = "no", *causes: str) -> dict[str, Any]:
