@@ -19,8 +19,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Write the table that --table asks for: a line for each row that ended as it should."""
-    if config.getoption("table") is None:
+    """Write the table that --table asks for: a line for each row that ended as it should. Tests that are only collected end in nothing."""
+    if config.getoption("table") is None or config.getoption("collectonly"):
         return
     rows = [dict(report.user_properties) for report in terminalreporter.stats.get("passed", []) if report.when == "call"]
     lines = [[row[column].replace("|", "\\|") for column in TABLE] for row in rows if TABLE[0] in row]
