@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,9 @@ class StructuralSchema(GenerateJsonSchema):
 
     def nullable_schema(self, schema: Any) -> Any:
         return self.generate_inner(schema["schema"])
+
+    def encode_default(self, dft: Any) -> Any:
+        return api.duration_text(dft) if isinstance(dft, timedelta) else super().encode_default(dft)
 
     def default_schema(self, schema: Any) -> Any:
         if schema.get("default", ...) is None:

@@ -233,6 +233,40 @@ def test_steps_edited_in_the_middle_never_take_share_away(steps: list[dict[str, 
     assert (walk.step, walk.weight) == goes_on_at
 
 
+def test_the_stable_version_keeps_its_part_while_its_only_pod_restarts() -> None:
+    facts = Facts(revisions={2: "rev-two"}, ready=set(), alive={1, 2}, built=True)
+    assert rollout.advance(state("failed"), wanted(), facts, LATER).stable == 1
+    assert rollout.advance(state("step 1"), wanted(), facts, LATER).stable == 1
+    gone = replace(facts, alive={2})
+    assert rollout.advance(state("step 1"), wanted(), gone, LATER).stable == 2
+
+
+def test_a_retry_that_is_taken_back_asks_for_nothing() -> None:
+    spec = wanted(retry="a", analysis={"enabled": True})
+    walk = rollout.advance(state("failed"), spec, SHARED, LATER)
+    assert (walk.phase, walk.retry) == ("Progressing", "a")
+    for _ in range(3):
+        walk = rollout.advance(walk, spec, replace(SHARED, comparison=compared("Fail", "errors")), LATER)
+    assert walk.phase == "Degraded"
+    assert rollout.advance(walk, wanted(), SHARED, LATER).phase == "Degraded"
+
+
+def test_a_verdict_counts_for_the_weight_it_was_found_at() -> None:
+    spec = wanted(analysis={"enabled": True})
+    walk = rollout.advance(state("step 1"), spec, replace(SHARED, comparison=compared("Pass")), T0)
+    assert [entry.step for entry in walk.analyses] == [1]
+    walk = rollout.advance(walk, wanted(steps=[{"weight": 30}], analysis={"enabled": True}), SHARED, T0)
+    assert (walk.step, walk.weight, walk.analyses) == (1, 30, [])
+
+
+def test_the_deadline_does_not_run_while_a_gpu_is_waited_for() -> None:
+    walk = rollout.advance(start(), wanted(), replace(SERVING, problem=NO_GPU), T0 + 90 * MINUTE)
+    assert walk.reason == "InsufficientGPU"
+    walk = rollout.advance(walk, wanted(), SERVING, T0 + 91 * MINUTE)
+    assert (walk.phase, walk.reason) == ("Progressing", "CanaryStarting")
+    assert rollout.deadline(walk, wanted()) == T0 + 121 * MINUTE
+
+
 VERDICTS = st.sampled_from([None, "Pass", "Fail", "Inconclusive"])
 SPECS = st.builds(
     wanted,

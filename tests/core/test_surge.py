@@ -97,6 +97,27 @@ def test_another_version_makes_room_one_pod_at_a_time_and_never_the_last() -> No
         assert world.replicas()["helmet-v1"] == expected
 
 
+def test_a_version_replaced_in_one_edit_makes_room_and_its_last_pod_goes_once_the_other_serves() -> None:
+    world = World(replicas=2, rollout={"surgeTimeout": "0s"})
+    world.run()
+    world.edit(versions=[gen.version(2)])
+    world.turn()
+    world.build_succeeds(2)
+    world.turn()
+    surge_pod(world, 2)
+    world.turn()
+    assert world.replicas() == {"helmet-v1": 1, "helmet-v2": 2}
+    (pod, *_) = world.pods(1)
+    del world.objects["Pod"][pod["metadata"]["name"]]
+    world.turn()
+    assert world.replicas()["helmet-v1"] == 1, "nothing else serves yet"
+    world.objects["Pod"]["helmet-v2-other"] = gen.pod(
+        "helmet-v2-other", labels=world.objects["Pod"]["helmet-v2-surge"]["metadata"]["labels"], conditions={"Ready": "True", "ContainersReady": "True"}
+    )
+    world.turn()
+    assert world.replicas()["helmet-v1"] == 0
+
+
 def test_a_template_that_keeps_crashing_in_place_is_given_up_for_the_verified_one() -> None:
     world = updating(gpu="InPlace")
     before = [entry.pod_template_hash for entry in world.yolo.status.versions[0].verified]

@@ -32,6 +32,10 @@ class Tally:
         """Share of the answers that a version gave."""
         return self.answers[version] / max(1, self.answers.total())
 
+    def since(self, earlier: "Tally") -> "Tally":
+        """What has been counted since an earlier look."""
+        return Tally(self.answers - earlier.answers, self.failures[len(earlier.failures) :])
+
     def __str__(self) -> str:
         return f"{self.answers.total()} answers, by version {dict(sorted(self.answers.items()))}, {len(self.failures)} failures {self.failures[:5]}"
 
@@ -81,17 +85,16 @@ class Load:
         for thread in self._threads:
             thread.join(TIMEOUT + 5)
 
-    def take(self) -> Tally:
-        """What was counted since the last call."""
+    def so_far(self) -> Tally:
+        """All that has been counted."""
         with self._lock:
-            taken, self._tally = self._tally, Tally()
-        return taken
+            return Tally(Counter(self._tally.answers), list(self._tally.failures))
 
     def during(self, seconds: float) -> Tally:
         """What is counted in so many seconds from now on."""
-        self.take()
+        before = self.so_far()
         time.sleep(seconds)
-        return self.take()
+        return self.so_far().since(before)
 
     def _count(self, version: int, failure: str = "") -> None:
         with self._lock:

@@ -1,6 +1,5 @@
 """A version that is wrong loses its traffic within one analysis, whatever it is that is wrong; one that is right goes on."""
 
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -61,9 +60,7 @@ def test_a_wrong_version_loses_its_traffic_within_one_analysis(
     assert found["requests"] >= 20, "it had traffic until then"
     assert status["rollout"]["stable"] == 1
     cluster.wait("no pod of the wrong version", lambda: not pods(cluster, namespace, number), 60)
-    load.take()
-    time.sleep(3)
-    assert load.take().failures == [], "the stable version answers everything again"
+    assert load.during(3).failures == [], "the stable version answers everything again"
 
 
 def pods(cluster: Cluster, namespace: str, version: int) -> list[Manifest]:

@@ -40,12 +40,6 @@ class Served:
         status: Manifest = self.cluster.wait_condition(self.namespace, "model", "Ready", "False", reason)["status"]
         return status
 
-    def nothing_lost(self) -> None:
-        """All requests since the last look were answered, and there were some."""
-        tally = self.load.take()
-        assert tally.failures == []
-        assert tally.answers.total() > 50, tally
-
     def only(self, version: int) -> None:
         """That version alone answers."""
         tally = self.load.during(4)
@@ -75,9 +69,11 @@ def served(cluster: Cluster, storage: Storage, operator: OperatorProcess) -> Ite
 @pytest.fixture(autouse=True)
 def nothing_lost(served: Served) -> Iterator[None]:
     """Whatever a test does, no request fails meanwhile."""
-    served.load.take()
+    before = served.load.so_far()
     yield
-    served.nothing_lost()
+    tally = served.load.so_far().since(before)
+    assert tally.failures == []
+    assert tally.answers.total() > 50, tally
 
 
 def test_weights_are_shares_of_the_answers(served: Served) -> None:
@@ -164,7 +160,7 @@ def test_keep_alive_connections_see_one_error_at_most_per_connection_and_pod(ser
         served.edit(restartedAt=str(time.time()))
         served.ready()
         time.sleep(45)  # the old pods end after their grace
-        tally = load.take()
+        tally = load.so_far()
     print(json.dumps({"keep-alive, all pods replaced": str(tally)}))
     assert len(tally.failures) <= 10 * ended, tally
 

@@ -353,7 +353,7 @@ class Traffic(Model):
     model_config = ConfigDict(
         json_schema_extra=rules(
             (
-                "(self.mode == 'Gateway') == has(self.gateway)",
+                "(has(self.mode) && self.mode == 'Gateway') == has(self.gateway)",
                 "spec.traffic.gateway goes with spec.traffic.mode Gateway, and only with it",
             ),
         )
@@ -409,7 +409,7 @@ class Rollout(Model):
     model_config = ConfigDict(
         json_schema_extra=rules(
             (
-                "self.strategy == 'Canary' || !has(self.steps) || self.steps.size() == 0",
+                "(has(self.strategy) && self.strategy == 'Canary') || !has(self.steps) || self.steps.size() == 0",
                 "spec.rollout.steps go with spec.rollout.strategy Canary: set it, or remove the steps",
             ),
         )
@@ -440,9 +440,9 @@ class Rollout(Model):
     promote: Annotated[int | None, Field(ge=1, le=MAX_VERSION)] = None
     """Number of a version that skips the steps it has left. It must be available and verified all the same."""
     abort: Annotated[int | None, Field(ge=1, le=MAX_VERSION)] = None
-    """Number of a version that gets no traffic: its canary ends and the stable version has all. Remove it, or change retry, to begin again."""
+    """Number of a version that gets no traffic: its canary ends and the stable version has all. Remove it to begin again."""
     retry: Annotated[str | None, Field(max_length=63)] = None
-    """Any change begins an aborted or inconclusive canary anew, for example a date."""
+    """Another value begins a failed or inconclusive canary anew, for example a date."""
 
 
 class Spec(Model):

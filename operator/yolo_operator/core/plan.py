@@ -241,7 +241,11 @@ def canary_step(turn: Turn, progress: Sequence[Progress]) -> api.RolloutStatus |
     yolo, wanted, before = turn.yolo, turn.yolo.spec.rollout, turn.yolo.status.rollout
     if wanted.strategy != "Canary":
         return None
-    facts = rollout.Facts(revisions={each.version.version: each.status.revision for each in progress}, ready=ready_versions(turn.observed).keys())
+    facts = rollout.Facts(
+        revisions={each.version.version: each.status.revision for each in progress},
+        ready=ready_versions(turn.observed).keys(),
+        alive={int(names.label(live, names.VERSION)) for live in turn.observed.deployments.values() if live["spec"].get("replicas", 1)},
+    )
     each = next((each for each in progress if before is not None and each.version.version == before.canary), None)
     if before is not None and each is not None:
         # What is observed is measured by what the walk, as it is recorded, has asked for.
@@ -307,7 +311,8 @@ def drain_step(turn: Turn, walk: api.RolloutStatus | None, progress: Sequence[Pr
         if live is None or (all_serve and settled) or given_up or turn.yolo.spec.replicas == 0:
             turn.result.delete += [kind[name] for kind in kinds if name in kind]
             continue
-        kept = triton.keep(turn.yolo, number, live["spec"].get("replicas", 1), live)
+        room = walk is None and surge.makes_room(turn.yolo, number, live, sorted(declared), turn.observed, turn.now)
+        kept = triton.keep(turn.yolo, number, live["spec"].get("replicas", 1) - room, live)
         if kept is not None:
             turn.result.apply += [kept, service.build(turn.yolo, number), budget.build(turn.yolo, number)]
         mine, previous = triton_pods(turn.observed, number), status_of(turn.yolo, number)
@@ -465,12 +470,13 @@ def replica_shares(turn: Turn, walk: api.RolloutStatus | None, progress: Sequenc
         number = each.version.version
         live = turn.observed.deployments.get(names.versioned(turn.yolo, number))
         have = live["spec"].get("replicas", 1) if live else 0
-        aborted = walk is not None and walk.phase == rollout.DEGRADED and number == walk.canary
         others = [other for other in progress if other is not each]
-        if each.replicas < have and not aborted and not all(has_its_share(turn.yolo, other, turn.observed) for other in others):
-            room = 1 if live and surge.starved(turn.yolo, [other.version.version for other in others], turn.observed, turn.now) else 0
-            room = room if live and surge.settled(live, triton_pods(turn.observed, number), turn.observed, number) else 0
-            shares[number] = max(each.replicas, min(have - room, turn.yolo.spec.replicas), 1 if turn.yolo.spec.replicas else 0)
+        # Beside a stable version that serves, nobody has to wait for a canary's pods to go.
+        free = walk is not None and number != walk.stable and walk.stable in ready_versions(turn.observed)
+        if live is None or each.replicas >= have or free or all(has_its_share(turn.yolo, other, turn.observed) for other in others):
+            continue
+        room = surge.makes_room(turn.yolo, number, live, [other.version.version for other in others], turn.observed, turn.now)
+        shares[number] = max(each.replicas, min(have - room, turn.yolo.spec.replicas))
     return shares
 
 

@@ -35,6 +35,8 @@ class Facts:
     """Declared versions and the revisions wanted of them."""
     ready: Set[int]
     """Versions, declared or not, that have pods that take requests."""
+    alive: Set[int] = frozenset()
+    """Versions, declared or not, that are to have pods: they may be ready again in a moment."""
     built: bool = False
     """The canary's revision is published."""
     has_share: bool = False
@@ -70,8 +72,11 @@ def roles(walk: api.RolloutStatus | None, facts: Facts) -> tuple[int, int]:
     """
     declared = facts.revisions.keys()
     recorded = walk.stable if walk is not None else 0
+    begun = walk is not None and bool(walk.started)
+    # Once its successor walks, a stable version whose only pod restarts is still what an abort goes back to.
+    keeps = recorded in declared or recorded in facts.ready or (begun and recorded in facts.alive)
     # Without a record (the first look, a status written anew) what serves now is stable, the lowest number if several do.
-    stable = recorded if recorded in declared or recorded in facts.ready else min(facts.ready or declared)
+    stable = recorded if keeps else min(facts.ready or declared)
     newest = max(declared)
     return stable, 0 if newest == stable else newest
 
@@ -92,8 +97,10 @@ def at_rest(walk: api.RolloutStatus, rollout: api.Rollout, stable: int, now: dat
 
 def begins_anew(walk: api.RolloutStatus, rollout: api.Rollout, facts: Facts, stable: int, canary: int) -> bool:
     """Whether another attempt begins: another version or revision, another retry, an abort that is taken back."""
-    same = (walk.stable, walk.canary, walk.revision, walk.retry) == (stable, canary, facts.revisions[canary], rollout.retry or "")
-    return not same or (walk.reason == "RolloutAborted" and rollout.abort != canary)
+    same = (walk.stable, walk.canary, walk.revision) == (stable, canary, facts.revisions[canary])
+    # A retry that is taken back, as by a tool that restores what is in git, asks for nothing.
+    again = rollout.retry is not None and rollout.retry != walk.retry
+    return not same or again or (walk.reason == "RolloutAborted" and rollout.abort != canary)
 
 
 def heals(walk: api.RolloutStatus) -> bool:
@@ -116,6 +123,7 @@ def at_its_step(walk: api.RolloutStatus, rollout: api.Rollout) -> api.RolloutSta
             "step": step,
             "steps": len(rollout.steps),
             "weight": weight_of(rollout, step),
+            "analyses": [entry for entry in walk.analyses if entry.step < step] if moved else walk.analyses,
             "started": "" if moved else walk.started,
             "reached": "" if moved else walk.reached,
         }
@@ -175,6 +183,9 @@ def waiting(walk: api.RolloutStatus, rollout: api.Rollout, facts: Facts, now: da
     text = (
         facts.problem.message if facts.problem is not None else f"{where(walk)} gets {walk.weight} % of the traffic once enough pods are available and verified"
     )
+    if walk.reason in WAITS and reason not in WAITS and walk.started:
+        # The deadline is for what comes after a wait that nobody here could shorten.
+        walk = walk.model_copy(update={"started": clock.text(now)})
     if reason not in WAITS and walk.started and now >= clock.parse(walk.started) + rollout.progress_deadline:
         late = f"{where(walk)} has not been available and verified within spec.rollout.progressDeadline. {text}"
         return degraded(walk, rollout, "ProgressDeadlineExceeded", late)

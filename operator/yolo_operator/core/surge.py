@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from yolo_operator.core import api, clock, names, pods
 from yolo_operator.core.names import Manifest
-from yolo_operator.core.observed import Observed, Progress, triton_pods
+from yolo_operator.core.observed import Observed, Progress, ready_versions, triton_pods
 from yolo_operator.core.resources import triton
 
 CRASHES = 3
@@ -55,13 +55,17 @@ def starved(yolo: api.YoloDeployment, versions: Sequence[int], observed: Observe
     return any(since is not None and now >= since + pause for since in found)
 
 
-def settled(live: Manifest, mine: Sequence[Manifest], observed: Observed, version: int) -> bool:
-    """Whether a version may give up a pod: all its pods are ready, two at least, and none is on its way out."""
+def makes_room(yolo: api.YoloDeployment, version: int, live: Manifest, others: Sequence[int], observed: Observed, now: datetime) -> bool:
+    """Whether a version is to give up a pod for others that wait for a GPU: one at a time, and the last only where others serve."""
+    if not starved(yolo, others, observed, now):
+        return False
+    ready, mine = ready_versions(observed), triton_pods(observed, version)
     leaving = any(
         names.label(pod, names.COMPONENT) == names.TRITON and names.label(pod, names.VERSION) == str(version) and pods.is_terminating(pod)
         for pod in observed.pods
     )
-    return not leaving and len(mine) == live["spec"].get("replicas", 1) >= 2 and all(map(pods.is_ready, mine))
+    least = 1 if any(ready.get(number) for number in others) else 2
+    return not leaving and len(mine) == live["spec"].get("replicas", 1) >= least and all(map(pods.is_ready, mine))
 
 
 def given_up(yolo: api.YoloDeployment, progress: Progress, live: Manifest | None, observed: Observed, now: datetime) -> api.RolledBack | None:
