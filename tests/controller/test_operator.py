@@ -216,3 +216,10 @@ def test_what_is_wrong_is_said_at_healthz_until_it_is_over(running, api):
 def child(name: str) -> dict[str, Any]:
     labels = {names.MANAGED_BY: names.FIELD_MANAGER, names.OWNER: "helmet"}
     return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "factory", "labels": labels}}
+
+
+def test_without_its_crd_it_ends_and_says_what_to_do(running, api):
+    del api.objects[kinds.YOLO.plural]
+    with running() as process:
+        assert process.ended() == 1
+    assert process.lines()[-1]["message"] == "ending: yolodeployments.yolo-operator.io is not installed: install the chart, or apply crds/ and start again"

@@ -11,7 +11,7 @@ from prometheus_client.core import REGISTRY
 
 from yolo_operator.controller import handlers, kinds, telemetry
 from yolo_operator.controller.cache import Cache, Key
-from yolo_operator.controller.kube import Kube, connect
+from yolo_operator.controller.kube import Kube, Missing, connect
 from yolo_operator.controller.leader import Elector, LeadershipLost
 from yolo_operator.controller.queue import Queue
 from yolo_operator.controller.reconciler import Reconciler
@@ -25,6 +25,10 @@ log = logging.getLogger(__name__)
 RELEASE_SECONDS = 5
 STUCK_SECONDS = 300
 """A pass this long is stuck: the process is restarted."""
+
+
+class NotInstalled(Exception):
+    """The API server does not know our resource."""
 
 
 class Operator:
@@ -83,7 +87,7 @@ class Operator:
         routes = RouteWatch(kube=kube, cache=self._cache, queue=self._queue, namespaces=settings.namespaces)
         self._resync = Resync(kube=kube, cache=self._cache, queue=self._queue, namespaces=settings.namespaces, pause=settings.resync_seconds)
         tasks = [
-            asyncio.create_task(self._watch(routes, stop), name="watch"),
+            asyncio.create_task(self._watch(kube, routes, stop), name="watch"),
             asyncio.create_task(routes.run(), name="routes"),
             asyncio.create_task(self._queue.run(reconciler.reconcile, settings.workers), name="queue"),
             asyncio.create_task(self._resync.run(), name="resync"),
@@ -105,8 +109,17 @@ class Operator:
             await asyncio.gather(*tasks, return_exceptions=True)
         log.info("stopped")
 
-    async def _watch(self, routes: RouteWatch, stop: asyncio.Event) -> None:
+    async def _watch(self, kube: Kube, routes: RouteWatch, stop: asyncio.Event) -> None:
         """Watch everything else once the routes are listed: kopf rings for all resources as soon as it has listed what it watches."""
+        # kopf would go on without a kind that is not there, and never look for it again.
+        for namespace in self._settings.namespaces or ("",):
+            try:
+                await kube.list(kinds.YOLO, namespace)
+            except Missing as missing:
+                raise NotInstalled(f"{kinds.YOLO.plural}.{kinds.YOLO.group} is not installed: install the chart, or apply crds/ and start again") from missing
+            except OperatorError as error:
+                # kopf tries again for as long as it takes.
+                log.warning("cannot list yet", extra={"namespace": namespace, "error": str(error)})
         if await self._before(stop, routes.listed.wait()):
             await handlers.watch(self._cache, self._queue, self._settings.namespaces, stop)
 
@@ -128,11 +141,11 @@ async def run(settings: Settings) -> None:
 
 
 def main(settings: Settings) -> int:
-    """Run in this process; 1 where leadership was lost, so that it is started anew."""
+    """Run in this process; 1 where leadership was lost or the CRD is missing, so that it is started anew."""
     telemetry.configure_logs(settings.log_format, settings.log_level)
     try:
         asyncio.run(run(settings))
-    except (LeadershipLost, OSError) as error:
+    except (LeadershipLost, NotInstalled, OSError) as error:
         log.error("ending: %s", error)  # noqa: TRY400  one sentence: where it came from is of no help
         return 1
     return 0
