@@ -62,7 +62,7 @@ lint: venv ## Format, rules, types, layers, generated files
 format: venv ## Write the code as the formatter wants it
 	@$(BIN)/ruff format -q . && $(BIN)/ruff check -q --fix .
 
-crds: venv ## Write the CRD from operator/yolo_operator/core/api.py, docs/spec.md and the chart's copy
+crds: venv ## Write the CRD from operator/yolo_operator/core/api/, docs/spec.md and the chart's copy
 	@$(BIN)/python crds/generate.py
 	@$(BIN)/python crds/reference.py
 	@cp crds/yolodeployments.yaml helm/yolo-operator/files/yolodeployments.yaml

@@ -1,0 +1,73 @@
+"""What the parts of the resource are made of: their base, CEL rules, durations, quantities, references. Knows no part of the resource."""
+
+import re
+from datetime import timedelta
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+
+from yolo_operator.core.contract import camel
+
+MAX_VERSION = 99999
+"""Job names hold the name (40), the version and a hash within a label's 63 characters."""
+
+
+def rules(*pairs: tuple[str, str]) -> dict[str, Any]:
+    """CEL rules for the API server: (expression, message)."""
+    return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in pairs]}
+
+
+class Model(BaseModel):
+    """Base of all parts of the resource: camelCase on the wire, attribute docstrings as descriptions."""
+
+    # Unknown fields are ignored here, not refused: an older operator must be able to read what a newer one has written.
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, alias_generator=camel, use_attribute_docstrings=True)
+
+
+def duration(value: object) -> object:
+    """Read 1h30m, 90s or 2m as Kubernetes writes durations; anything else is left to pydantic."""
+    match = re.fullmatch(DURATION, value) if isinstance(value, str) and value else None
+    return timedelta(**{unit: int(number) for unit, number in match.groupdict().items() if number}) if match else value
+
+
+def duration_text(value: timedelta) -> str:
+    """As it is read: 90 s are 1m30s."""
+    minutes, seconds = divmod(int(value.total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    return "".join(f"{number}{unit}" for number, unit in ((hours, "h"), (minutes, "m"), (seconds, "s")) if number) or "0s"
+
+
+DURATION = "(?:(?P<hours>[0-9]{1,3})h)?(?:(?P<minutes>[0-9]{1,5})m)?(?:(?P<seconds>[0-9]{1,6})s)?"
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(duration),
+    PlainSerializer(duration_text, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": "^([0-9]{1,3}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$", "minLength": 2, "maxLength": 16}),
+]
+Quantity = Annotated[str, BeforeValidator(str), WithJsonSchema({"x-kubernetes-int-or-string": True})]
+Freeform = Annotated[dict[str, Any], WithJsonSchema({"type": "object", "x-kubernetes-preserve-unknown-fields": True})]
+ShortText = Annotated[str, Field(max_length=253)]
+Labels = Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=32)]
+
+
+class Resources(Model):
+    """Requests and limits of a container, as in a Pod."""
+
+    requests: dict[str, Quantity] = Field(default_factory=dict, max_length=16)
+    """What the scheduler sets aside, for example {cpu: "1", memory: 2Gi}."""
+    limits: dict[str, Quantity] = Field(default_factory=dict, max_length=16)
+    """What the container may use at most."""
+
+
+class LocalReference(Model):
+    """Names an object in the resource's own namespace."""
+
+    name: ShortText = Field(min_length=1)
+    """Name of the object, in the same namespace."""
+
+
+class KeyReference(LocalReference):
+    """Names a key of a ConfigMap in the resource's own namespace."""
+
+    key: ShortText = "ca.crt"
+    """Key that holds the PEM text."""

@@ -1,0 +1,163 @@
+"""`spec.traffic` and `spec.rollout`: how requests are shared among the versions, and how a change reaches the pods."""
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from yolo_operator.core.api.fields import MAX_VERSION, Duration, LocalReference, Model, ShortText, rules
+
+PICTURES_RULE = (
+    "self.matches('^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[0-9A-Za-z._-]+)*/?$') && !self.contains('..')",
+    "spec.rollout.analysis.pictures is s3://BUCKET/PREFIX, of letters, digits, dot, hyphen and underscore",
+)
+Hostname = Annotated[str, Field(min_length=1, max_length=253, pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")]
+
+
+class ParentReference(Model):
+    """Names a Gateway, as in a route of the Gateway API."""
+
+    name: ShortText = Field(min_length=1)
+    """Name of the Gateway."""
+    namespace: Annotated[str | None, Field(min_length=1, max_length=63)] = None
+    """Namespace of the Gateway. Default: the resource's own."""
+    section_name: Annotated[str | None, Field(min_length=1, max_length=253)] = None
+    """Listener of the Gateway. Default: every listener that admits the route."""
+
+
+class GrpcTraffic(Model):
+    """gRPC through the Gateway: on hostnames of its own, since one hostname cannot serve an HTTPRoute and a GRPCRoute."""
+
+    hostnames: list[Hostname] = Field(min_length=1, max_length=8)
+    """Host names of the GRPCRoute; none of them may be among spec.traffic.gateway.hostnames."""
+    parent_refs: list[ParentReference] = Field(default_factory=list, max_length=8)
+    """Gateways of the GRPCRoute. Default: spec.traffic.gateway.parentRefs."""
+
+
+class GatewayTraffic(Model):
+    """Routes of the Gateway API."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "!has(self.grpc) || !self.grpc.hostnames.exists(h, h in self.hostnames)",
+                "a hostname serves HTTP or gRPC, not both: give spec.traffic.gateway.grpc.hostnames names of their own",
+            ),
+        )
+    )
+
+    parent_refs: list[ParentReference] = Field(min_length=1, max_length=8)
+    """Gateways that the routes attach to."""
+    hostnames: list[Hostname] = Field(min_length=1, max_length=8)
+    """Host names of the HTTPRoute. Version 2 alone answers below v2.HOSTNAME, and to the header x-yolo-version: 2."""
+    grpc: GrpcTraffic | None = None
+    """gRPC as well. Default: HTTP alone."""
+
+
+class Traffic(Model):
+    """How requests are shared among the versions."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "(has(self.mode) && self.mode == 'Gateway') == has(self.gateway)",
+                "spec.traffic.gateway goes with spec.traffic.mode Gateway, and only with it",
+            ),
+        )
+    )
+
+    mode: Literal["Service", "Gateway"] = "Service"
+    """Service: one Service over the pods of all versions, so shares follow the numbers of pods. Gateway: exact shares by routes of the Gateway API."""
+    gateway: GatewayTraffic | None = None
+    """Where the routes go, with mode Gateway."""
+    allow_incompatible: bool = False
+    """Share traffic even among versions whose inputs, outputs, task, image size or classes differ. Clients read those once, at their start."""
+
+
+class Verify(Model):
+    """The inference every pod template has to answer rightly before one of its pods is let in."""
+
+    enabled: bool = True
+    """Off: pods are ready as soon as Triton is; nothing proves that its answers are right."""
+    min_iou: Annotated[float | None, Field(ge=0, le=1, alias="minIoU")] = None
+    """Least overlap (intersection over union) of a served box with the reference's. Default by precision: 0.98 FP32, 0.95 FP16, 0.75 INT8."""
+    max_score_difference: Annotated[float | None, Field(ge=0, le=1)] = None
+    """Largest difference of a served score from the reference's. Default by precision: 0.02 FP32, 0.05 FP16, 0.25 INT8."""
+
+
+class Step(Model):
+    """One step of a canary."""
+
+    weight: int = Field(ge=1, le=100)
+    """Percent of the requests that the new version gets."""
+    duration: Duration = Field(default=timedelta(minutes=1))
+    """How long the step lasts once the new version has its share, for example 2m. The analysis watches for that time."""
+
+
+class Analysis(Model):
+    """What is compared between the new version and the stable one, at every step."""
+
+    enabled: bool = True
+    """Off: a step lasts its duration and no figures are read."""
+    pictures: Annotated[str | None, Field(max_length=1024, json_schema_extra=rules(PICTURES_RULE))] = None
+    """s3://BUCKET/PREFIX with pictures that both versions are shown, at most 64 of them. Default: the golden picture of the stable version."""
+    secret_ref: LocalReference | None = None
+    """Secret with the AWS keys for the pictures. Default: that of the storage."""
+    min_requests: int = Field(default=0, ge=0, le=1_000_000)
+    """Requests the new version must have answered during the step; with fewer the analysis is inconclusive."""
+    max_error_rate: float = Field(default=0.01, ge=0, le=1)
+    """Largest share of failed requests of the new version, 0 to 1."""
+    max_latency_ratio: float = Field(default=2.0, ge=0.1, le=100)
+    """Largest mean time of a request, as a multiple of the stable version's."""
+    max_queue_milliseconds: Annotated[float | None, Field(ge=0, le=600_000)] = None
+    """Largest mean time a request waits in the queue, in milliseconds. Default: not limited."""
+    max_detections_ratio: float = Field(default=3.0, ge=1, le=1000)
+    """Detections per picture may be so many times more or fewer than the stable version's."""
+    max_class_distance: float = Field(default=0.5, ge=0, le=1)
+    """Largest distance between the two histograms of classes found: 0 the same, 1 nothing in common."""
+    max_confidence_difference: float = Field(default=0.3, ge=0, le=1)
+    """Largest difference of the mean confidence from the stable version's."""
+    min_agreement: float = Field(default=0.5, ge=0, le=1)
+    """Least share of the stable version's detections that the new one has too: the same class and boxes that overlap by half."""
+
+
+class Rollout(Model):
+    """How a change reaches the pods."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "(has(self.strategy) && self.strategy == 'Canary') || !has(self.steps) || self.steps.size() == 0",
+                "spec.rollout.steps go with spec.rollout.strategy Canary: set it, or remove the steps",
+            ),
+        )
+    )
+
+    verify: Verify = Field(default_factory=Verify)
+    """What a pod must answer before it gets traffic."""
+    progress_deadline: Duration = Field(default=timedelta(minutes=30), ge=timedelta(minutes=1), le=timedelta(days=1))
+    """How long a new pod template may take to become ready (engine build and verification included) before it is reported, for example 30m.
+    A canary that takes longer to get its share is aborted."""
+    gpu: Literal["Auto", "Surge", "InPlace"] = "Auto"
+    """A new pod when all GPUs are taken. Surge: it waits for a free one. InPlace: an old pod makes room, one at a time. Auto: it waits for
+    surgeTimeout, then in place, if 2 or more pods are ready."""
+    surge_timeout: Duration = Field(default=timedelta(minutes=10))
+    """How long Auto waits for a GPU, for example for a node to be added, before it replaces in place."""
+    strategy: Literal["Weighted", "Canary"] = "Weighted"
+    """Weighted: spec.versions[].weight are the shares. Canary: the newest version takes over from the stable one step by step."""
+    steps: list[Step] = Field(default_factory=list, max_length=20)
+    """Steps of the canary, each with the same weight as the one before or more. None: all at once, when it is verified."""
+    analysis: Analysis = Field(default_factory=Analysis)
+    """What is compared at every step, and how far apart it may be."""
+    auto_promote: bool = True
+    """Off: after the last step the canary waits for spec.rollout.promote."""
+    scale_down_delay: Duration = Field(default=timedelta(0))
+    """How long the old version's pods are kept after the new one has all traffic, with spec.traffic.mode Gateway."""
+    paused: bool = False
+    """The canary stays at its step; its share stays as it is."""
+    promote: Annotated[int | None, Field(ge=1, le=MAX_VERSION)] = None
+    """Number of a version that skips the steps it has left. It must be available and verified all the same."""
+    abort: Annotated[int | None, Field(ge=1, le=MAX_VERSION)] = None
+    """Number of a version that gets no traffic: its canary ends and the stable version has all. Remove it to begin again."""
+    retry: Annotated[str | None, Field(max_length=63)] = None
+    """Another value begins a failed or inconclusive canary anew, for example a date."""

@@ -1,0 +1,331 @@
+"""`spec`: what is wanted. `spec.traffic` and `spec.rollout` are in `rollout.py`."""
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from yolo_operator.core.api.fields import (
+    MAX_VERSION,
+    Duration,
+    Freeform,
+    KeyReference,
+    Labels,
+    LocalReference,
+    Model,
+    Quantity,
+    Resources,
+    ShortText,
+    rules,
+)
+from yolo_operator.core.api.rollout import Rollout, Traffic
+from yolo_operator.core.contract import Task
+
+ENDPOINT_RULE = (
+    "self.matches('^https?://[0-9A-Za-z.-]+:[0-9]{1,5}/?$')",
+    "an endpoint is http://HOST:PORT or https://HOST:PORT; Triton needs the port to be written, for example http://s3.storage.svc:8333",
+)
+
+
+class Storage(Model):
+    """Where the Triton model repository is published: an S3 bucket and prefix."""
+
+    uri: str = Field(
+        max_length=512,
+        json_schema_extra=rules(
+            (
+                "self.matches('^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?$')",
+                "spec.storage.uri is s3://BUCKET/PREFIX with the bucket in lower case (a-z, 0-9, dot, hyphen; 3 to 63 characters)",
+            ),
+            (
+                "self.matches('^s3://[^/]*(/[0-9A-Za-z._-]+)*/?$') && !self.contains('..')",
+                "Triton reads only letters, digits, dot, hyphen and underscore in an S3 prefix: rename the prefix in spec.storage.uri",
+            ),
+        ),
+    )
+    """Bucket and prefix, for example s3://models/yolo. What is published goes below PREFIX/NAMESPACE/NAME/."""
+    endpoint: Annotated[str | None, Field(max_length=300, json_schema_extra=rules(ENDPOINT_RULE))] = None
+    """URL of an S3-compatible server, with its port: http://s3.storage.svc:8333. Leave out for AWS S3."""
+    region: str = Field(default="us-east-1", max_length=63)
+    """Region of the bucket."""
+    secret_ref: LocalReference | None = None
+    """Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN, if temporary). Leave out for workload identity."""
+    read_secret_ref: LocalReference | None = None
+    """Secret that Triton gets instead of secretRef, so that no serving pod can write to the bucket."""
+    ca_bundle_ref: KeyReference | None = None
+    """ConfigMap with CA certificates, PEM, that an https endpoint is trusted by besides the public ones. Triton reads it at a pod's start."""
+
+
+class Source(Model):
+    """Where the weights come from."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "!has(self.secretRef) || self.uri.startsWith('s3://')",
+                "secretRef is read for s3:// sources only: remove it or put the weights into S3",
+            ),
+        )
+    )
+
+    uri: str = Field(
+        min_length=1,
+        max_length=1024,
+        json_schema_extra=rules(
+            (
+                "self.matches('^(s3|https?|pvc|ultralytics)://.+')",
+                "source.uri starts with s3://, http://, https://, pvc:// or ultralytics://",
+            ),
+            (
+                "!self.contains('..') && !self.contains('@') && !self.contains('?') && !self.contains('#')",
+                "source.uri holds no '..', no credentials and no query: use s3:// with secretRef for weights that are not public",
+            ),
+            (
+                "self.matches('[.](pt|onnx|yaml|yml)$')",
+                "source.uri ends in .pt (weights), .onnx (exported already) or .yaml (an architecture, random weights)",
+            ),
+            (
+                "!self.startsWith('s3://') || self.matches('^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.+$')",
+                "an S3 source is s3://BUCKET/KEY with the bucket in lower case",
+            ),
+        ),
+    )
+    """s3://BUCKET/KEY, http(s)://HOST/PATH, pvc://CLAIM/PATH or ultralytics://NAME.pt; ends in .pt, .onnx or .yaml. A change of what is behind
+    the URI is not noticed: set sha256 or change rebuild."""
+    sha256: Annotated[str | None, Field(pattern="^[0-9a-f]{64}$", max_length=64)] = None
+    """Digest the file must have; other content is refused."""
+    secret_ref: LocalReference | None = None
+    """Secret with the AWS keys for an s3:// source. Default: that of the storage, where the source is on the same endpoint."""
+    endpoint: Annotated[str | None, Field(max_length=300, json_schema_extra=rules(ENDPOINT_RULE))] = None
+    """S3 endpoint of an s3:// source. Default: that of the storage."""
+    region: Annotated[str | None, Field(max_length=63)] = None
+    """Region of an s3:// source. Default: that of the storage."""
+
+
+class Export(Model):
+    """How the weights become ONNX: the arguments of Ultralytics' export. Ignored for a source that is ONNX already."""
+
+    image_size: Annotated[list[Annotated[int, Field(ge=32, le=8192)]] | None, Field(min_length=1, max_length=2)] = None
+    """Height and width in pixels (one number: both), a multiple of the model's stride. Default: what the weights were trained with."""
+    dynamic: bool = True
+    """Batch, height and width may vary from request to request. Needed for maxBatchSize above 0."""
+    half: bool = False
+    """FP16 weights and inputs."""
+    simplify: bool = True
+    """Simplify the graph with onnxslim."""
+    opset: Annotated[int | None, Field(ge=11, le=21)] = None
+    """ONNX opset, 11 to 21: what ONNX Runtime in Triton 24.10 reads. Default: Ultralytics' own choice, 18 in the exporter's release."""
+    nms: bool = False
+    """Put non-maximum suppression into the graph. It answers for the first picture of a batch only: off for serving."""
+
+
+class Version(Model):
+    """One version of the model, served by a Deployment of its own."""
+
+    version: int = Field(ge=1, le=MAX_VERSION)
+    """Number of the version: Triton's version directory."""
+    weight: Annotated[int | None, Field(ge=0, le=1000)] = None
+    """Share of the requests, relative to the other versions' weights; 0: none, and no pods. Needed where several versions are declared,
+    unless spec.rollout.strategy is Canary, which sets the shares itself."""
+    replicas: Annotated[int | None, Field(ge=0, le=1000)] = None
+    """Pods of this version, whatever its weight; with spec.traffic.mode Gateway only. Default: spec.replicas shared out by weight."""
+    source: Source
+    """Where the weights come from."""
+    export: Export = Field(default_factory=Export)
+    """How the weights become ONNX."""
+    rebuild: Annotated[str | None, Field(max_length=63)] = None
+    """Any change makes a new revision from the same source, for example a date."""
+
+
+class Build(Model):
+    """The build Job: fetches, exports and publishes one revision."""
+
+    resources: Resources = Field(default_factory=lambda: Resources(requests={"cpu": "500m", "memory": "1Gi"}, limits={"memory": "4Gi"}))
+    """Of the export container, which loads PyTorch and the model."""
+    timeout: Duration = Field(default=timedelta(minutes=30), ge=timedelta(seconds=30), le=timedelta(days=1))
+    """How long one attempt of fetch or export may take, 30s to 24h."""
+    storage_size: Quantity = "10Gi"
+    """Upper limit of the scratch volume that holds the weights and the ONNX."""
+    node_selector: Labels = Field(default_factory=dict)
+    """Nodes the build Job may run on; it needs no GPU."""
+    tolerations: list[Freeform] = Field(default_factory=list, max_length=16)
+    """Tolerations of the build Job."""
+
+
+class DynamicBatching(Model):
+    """Triton's dynamic batcher: joins requests that wait into one inference."""
+
+    enabled: bool = True
+    """Off: the server answers each request by itself."""
+    preferred_batch_sizes: list[Annotated[int, Field(ge=1, le=1024)]] = Field(default_factory=list, max_length=16)
+    """Batch sizes that are sent on without waiting any longer. Default: maxBatchSize."""
+    max_queue_delay_microseconds: int = Field(default=100, ge=0, le=10_000_000)
+    """Microseconds a request may wait for others to join its batch."""
+
+
+class EngineCache(Model):
+    """Where TensorRT keeps its built engines between restarts."""
+
+    persistent_volume_claim: ShortText = Field(min_length=1)
+    """Claim that is mounted into the Triton pods, ReadWriteMany where there are several."""
+
+
+class TensorRT(Model):
+    """ONNX Runtime's TensorRT execution provider."""
+
+    enabled: bool = False
+    """Build and run TensorRT engines; needs a GPU. Not run in this project's own tests, which have none."""
+    precision: Literal["FP32", "FP16", "INT8"] = "FP16"
+    """precision_mode of the accelerator."""
+    max_workspace_bytes: int = Field(default=3221225472, ge=1 << 20, le=1 << 40)
+    """max_workspace_size_bytes of the accelerator, in bytes."""
+    engine_cache: EngineCache | None = None
+    """Keep engines on a volume. Default: an emptyDir, so each new pod builds its engines anew."""
+
+
+class Triton(Model):
+    """The Triton Inference Server and the model's configuration in it."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "!has(self.dynamicBatching) || !has(self.dynamicBatching.preferredBatchSizes) || "
+                "self.dynamicBatching.preferredBatchSizes.all(size, size <= self.maxBatchSize)",
+                "spec.triton.dynamicBatching.preferredBatchSizes may not be above spec.triton.maxBatchSize",
+            ),
+        )
+    )
+
+    image: Annotated[str | None, Field(min_length=1, max_length=512)] = None
+    """Image of the server. Default: the operator's setting (chart value triton.image)."""
+    image_pull_secrets: list[LocalReference] = Field(default_factory=list, max_length=8)
+    """Secrets to pull the images with, of the Triton pods and the Jobs."""
+    max_batch_size: int = Field(default=8, ge=0, le=1024)
+    """Largest batch. 0: no batching, every request is one inference as it is; 1 and more: the batch dimension is Triton's, which needs
+    a dynamic batch dimension."""
+    dynamic_batching: DynamicBatching = Field(default_factory=DynamicBatching)
+    """How requests are joined into batches."""
+    instances: int = Field(default=1, ge=1, le=64)
+    """Copies of the model per GPU (per pod on CPU)."""
+    tensorrt: TensorRT = Field(default_factory=TensorRT)
+    """TensorRT acceleration."""
+    warmup: bool = True
+    """Run the golden picture through every served batch size before the server is ready."""
+    resources: Resources = Field(default_factory=lambda: Resources(requests={"cpu": "500m", "memory": "1Gi"}))
+    """Of the Triton container; the GPU is added from spec.gpu."""
+
+
+class Gpu(Model):
+    """GPUs of each Triton pod."""
+
+    resource_name: str = Field(default="nvidia.com/gpu", min_length=1, max_length=253)
+    """Extended resource that is requested: nvidia.com/gpu, a MIG profile such as nvidia.com/mig-1g.5gb, or a shared one."""
+    count: int = Field(default=1, ge=0, le=64)
+    """GPUs per pod. 0: the model is served on the CPU."""
+
+
+class Spec(Model):
+    """What is wanted."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "has(self.modelName) == has(oldSelf.modelName)",
+                "spec.modelName cannot be added, changed or removed: make a new YoloDeployment",
+            ),
+            (
+                "!has(self.triton) || self.triton.maxBatchSize == 0 || self.versions.all(v, !has(v.export) || v.export.dynamic)",
+                "export.dynamic: false makes a static batch, which Triton cannot batch: set spec.triton.maxBatchSize to 0, or export.dynamic to true",
+            ),
+            (
+                "!has(self.triton) || self.triton.maxBatchSize <= 1 || self.versions.all(v, !has(v.export) || !v.export.nms)",
+                "export.nms: true answers for the first picture of a batch only: set spec.triton.maxBatchSize to 1 or 0, or export.nms to false",
+            ),
+            (
+                "!has(self.gpu) || self.gpu.count > 0 || !has(self.triton) || !has(self.triton.tensorrt) || !self.triton.tensorrt.enabled",
+                "spec.triton.tensorrt needs a GPU: set spec.gpu.count to 1 or more, or spec.triton.tensorrt.enabled to false",
+            ),
+            (
+                "self.versions.size() == 1 || (has(self.rollout) && self.rollout.strategy == 'Canary') || self.versions.all(v, has(v.weight))",
+                "with several versions each needs a weight: set spec.versions[].weight, or spec.rollout.strategy to Canary",
+            ),
+            (
+                "!has(self.rollout) || self.rollout.strategy != 'Canary' || self.versions.all(v, !has(v.weight))",
+                "with spec.rollout.strategy Canary the steps set the shares: remove spec.versions[].weight",
+            ),
+            (
+                "self.versions.all(v, !has(v.weight)) || self.versions.exists(v, has(v.weight) && v.weight > 0)",
+                "one of spec.versions[].weight must be above 0; to stop serving set spec.replicas to 0",
+            ),
+            (
+                "(has(self.traffic) && self.traffic.mode == 'Gateway') || self.versions.all(v, !has(v.replicas))",
+                "spec.versions[].replicas needs spec.traffic.mode Gateway: with mode Service the numbers of pods are the shares",
+            ),
+            (
+                "!has(self.rollout) || self.rollout.strategy != 'Canary' || !has(self.rollout.scaleDownDelay) || self.rollout.scaleDownDelay == '0s' "
+                "|| (has(self.traffic) && self.traffic.mode == 'Gateway')",
+                "spec.rollout.scaleDownDelay needs spec.traffic.mode Gateway: with mode Service a pod that runs takes requests",
+            ),
+        )
+    )
+
+    model_name: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=63,
+            json_schema_extra=rules(
+                ("self == oldSelf", "spec.modelName cannot be changed: make a new YoloDeployment"),
+                (
+                    "self.matches('^[0-9A-Za-z][0-9A-Za-z._-]*$')",
+                    "Triton loads a model only by a name of letters, digits, dot, hyphen and underscore: rename spec.modelName",
+                ),
+            ),
+        ),
+    ] = None
+    """Name of the model in Triton and in the URL. Default: metadata.name. Cannot be changed."""
+    task: Task | None = None
+    """What the model does: detect, segment, pose, obb or classify. Checked against the weights; required for an .onnx that does not say."""
+    storage: Storage | None = None
+    """Where the model repository is published. Default: the operator's setting (chart value storage)."""
+    service_account_name: ShortText = Field(default="default", min_length=1)
+    """Service account of the Triton pods and the Jobs, for workload identity."""
+    replicas: int = Field(default=1, ge=0, le=1000)
+    """Triton pods in total, shared among the versions; what `kubectl scale` sets."""
+    versions: Annotated[
+        list[Version],
+        Field(
+            min_length=1,
+            max_length=10,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["version"]},
+        ),
+    ]
+    """The versions to serve, 1 to 10."""
+    build: Build = Field(default_factory=Build)
+    """The Jobs that turn weights into a model repository."""
+    triton: Triton = Field(default_factory=Triton)
+    """The server."""
+    gpu: Gpu = Field(default_factory=Gpu)
+    """GPUs of each Triton pod."""
+    node_selector: Labels = Field(default_factory=dict)
+    """Nodes the Triton pods may run on."""
+    tolerations: list[Freeform] = Field(default_factory=list, max_length=16)
+    """Tolerations of the Triton pods, besides the one for the GPU resource's taint."""
+    affinity: Freeform | None = None
+    """Affinity of the Triton pods, as in a Pod."""
+    topology_spread_constraints: list[Freeform] = Field(default_factory=list, max_length=16)
+    """Spread of the Triton pods, as in a Pod."""
+    runtime_class_name: ShortText | None = None
+    """Runtime class of the Triton pods, for example nvidia."""
+    priority_class_name: ShortText | None = None
+    """Priority class of the Triton pods."""
+    traffic: Traffic = Field(default_factory=Traffic)
+    """How requests are shared among the versions."""
+    rollout: Rollout = Field(default_factory=Rollout)
+    """How a change reaches the pods."""
+    revision_history_limit: int = Field(default=2, ge=0, le=100)
+    """Published revisions that are kept in the storage besides those in use."""
+    restarted_at: Annotated[str | None, Field(max_length=63)] = None
+    """Any change rolls the Triton pods; nothing is built."""
+    deletion_policy: Literal["Retain", "Delete"] = "Retain"
+    """What happens to the published revisions when the resource is deleted."""

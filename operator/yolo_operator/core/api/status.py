@@ -1,0 +1,198 @@
+"""`status`: what is observed, and what has to be remembered from one pass to the next."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from yolo_operator.core.api.fields import Model, ShortText
+from yolo_operator.core.contract import Artifact, Comparison, Verification
+
+
+class Failure(Model):
+    """Why the latest attempt ended; kept so that a deleted Job is neither forgotten nor repeated."""
+
+    key: ShortText
+    """What failed: the name of the build Job, or the pod template and the limits it was verified with."""
+    job: ShortText = ""
+    """UID of the Job that failed last."""
+    attempts: int = Field(default=1, ge=1)
+    """Jobs that failed in a row."""
+    time: ShortText
+    """When the latest one failed."""
+    reason: ShortText
+    """In CamelCase, also the reason of the condition."""
+    message: Annotated[str, Field(max_length=4096)] = ""
+    """The field and the remedy."""
+    permanent: bool = False
+    """Only an edit of the spec or other weights can cure it: it is not tried again."""
+
+
+class VerifiedTemplate(Verification):
+    """A pod template whose answers were right."""
+
+    pod_template_hash: ShortText
+    """Of the ReplicaSet."""
+    time: ShortText
+    """When it was verified."""
+
+
+class RolledBack(Model):
+    """A pod template that was given up for the one verified last."""
+
+    template: ShortText
+    """Hashes of what the template was rendered from and of the limits it was verified with."""
+    time: ShortText
+    """When it was given up."""
+    reason: ShortText
+    """In CamelCase."""
+    message: Annotated[str, Field(max_length=4096)] = ""
+    """What failed, and the remedy."""
+
+
+class VersionStatus(Model):
+    """What is observed of one version."""
+
+    version: int
+    """Number of the version."""
+    revision: ShortText = ""
+    """Revision that is wanted: 10 hex digits of what determines the published files."""
+    phase: ShortText = ""
+    """Building, Starting, Verifying, Serving, Idle (no share of the traffic), Draining or Failed."""
+    weight: int = 0
+    """Percent of the requests that reach this version now."""
+    replicas: int = 0
+    """Pods of this version."""
+    ready_replicas: int = 0
+    """Pods of this version that are let in."""
+    reason: ShortText = ""
+    """Why it is not serving, or Serving."""
+    message: Annotated[str, Field(max_length=4096)] = ""
+    """The field and the remedy."""
+    built_revision: ShortText = ""
+    """Revision that `artifact` describes: the one built last."""
+    artifact: Artifact | None = None
+    """What was published."""
+    verified: list[VerifiedTemplate] = Field(default_factory=list, max_length=32)
+    """Pod templates that answered rightly."""
+    build_failure: Failure | None = None
+    """Why the build Job failed."""
+    verify_failure: Failure | None = None
+    """Why the verify Job failed."""
+    rolled_back: RolledBack | None = None
+    """The wanted pod template was tried and given up; the one verified last serves until the spec changes."""
+
+
+RolloutPhase = Literal["Healthy", "Progressing", "Paused", "Degraded"]
+
+
+class StepAnalysis(Comparison):
+    """The analysis of one step."""
+
+    step: int
+    """Number of the step, from 1."""
+    weight: int
+    """Percent of the requests that the new version had."""
+    time: ShortText
+    """When it ended."""
+
+
+class RolloutStatus(Model):
+    """Where the canary is. The words are those of Argo Rollouts."""
+
+    phase: RolloutPhase = "Healthy"
+    """Healthy: the newest version has all traffic. Degraded: it was aborted, the stable version has all."""
+    reason: ShortText = ""
+    """In CamelCase."""
+    message: Annotated[str, Field(max_length=4096)] = ""
+    """What is waited for, or what went wrong and the remedy."""
+    stable: int = 0
+    """Version that has the rest of the traffic and takes all of it back on an abort; 0 while there is none."""
+    canary: int = 0
+    """Version that is walking the steps, or was aborted; 0 where there is none."""
+    revision: ShortText = ""
+    """Revision of the canary: another one begins anew."""
+    step: int = 0
+    """Step the canary is at, from 1; one more than there are steps when it is past the last."""
+    steps: int = 0
+    """Steps there are."""
+    weight: int = 0
+    """Percent that the canary is to have at this step."""
+    routed: int = 0
+    """Percent that a Gateway gives it: that of the step before until it has the pods for this one."""
+    started: ShortText = ""
+    """When the step began: when the canary was asked to take its share."""
+    reached: ShortText = ""
+    """When the canary had its share; from then the step's duration counts."""
+    retry: Annotated[str, Field(max_length=63)] = ""
+    """The value of spec.rollout.retry this attempt began with."""
+    previous: int = 0
+    """Version that was stable before and whose pods are kept for spec.rollout.scaleDownDelay."""
+    promoted: ShortText = ""
+    """When the stable version became it."""
+    analysis_failure: Failure | None = None
+    """Why the analysis Job failed, where it gave no verdict."""
+    analyses: list[StepAnalysis] = Field(default_factory=list, max_length=20)
+    """What was measured at each step of this attempt."""
+
+
+class Condition(Model):
+    """As in Kubernetes."""
+
+    type: ShortText
+    """Ready, Reconciling, Stalled, Built, Available or Verified."""
+    status: Literal["True", "False", "Unknown"]
+    """True, False or Unknown."""
+    reason: Annotated[str, Field(max_length=253)]
+    """In CamelCase."""
+    message: Annotated[str, Field(max_length=8192)] = ""
+    """For people."""
+    observed_generation: int = 0
+    """Generation of the spec that this was found for."""
+    last_transition_time: ShortText
+    """When the status changed last."""
+
+
+class Display(Model):
+    """What the columns of `kubectl get` show."""
+
+    model: ShortText = ""
+    """Name of the model in Triton."""
+    versions: ShortText = ""
+    """Versions and their share of the ready pods in percent, for example 1:50 2:50."""
+    replicas: ShortText = ""
+    """Ready and wanted pods, for example 3/3."""
+    revisions: ShortText = ""
+    """Revisions wanted."""
+
+
+class Status(Model):
+    """What is observed."""
+
+    observed_generation: int = 0
+    """Generation of the spec that this status is about."""
+    conditions: list[Condition] = Field(default=[], max_length=16, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]})
+    """Ready, Reconciling, Stalled, Built, Available, Verified."""
+    url: ShortText = ""
+    """For the Ultralytics client: YOLO(url, task=…), inside the cluster."""
+    grpc_url: Annotated[str, Field(max_length=512)] = ""
+    """The same over gRPC."""
+    replicas: int = 0
+    """Triton pods."""
+    ready_replicas: int = 0
+    """Triton pods that are let in."""
+    selector: Annotated[str, Field(max_length=512)] = ""
+    """Label selector of the Triton pods, for autoscalers."""
+    task: ShortText = ""
+    """What the model does, from the weights."""
+    display: Display = Display()
+    """What the columns of `kubectl get` show."""
+    versions: list[VersionStatus] = Field(
+        default=[], max_length=32, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["version"]}
+    )
+    """What is observed of each version."""
+    rollout: RolloutStatus | None = None
+    """Where the canary is, with spec.rollout.strategy Canary."""
+    published: list[ShortText] = Field(default_factory=list, max_length=256)
+    """Revisions in the storage, oldest first."""
+    prune_failure: Failure | None = None
+    """Why the prune Job failed."""

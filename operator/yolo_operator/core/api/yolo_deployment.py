@@ -1,0 +1,71 @@
+"""The resource as a whole, and the border: behind `parse` the rest of the code meets only valid values."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from yolo_operator.core.api.fields import Model
+from yolo_operator.core.api.spec import Spec
+from yolo_operator.core.api.status import Status
+from yolo_operator.core.errors import InvalidSpec
+
+GROUP = "yolo-operator.io"
+VERSION = "v1alpha1"
+KIND = "YoloDeployment"
+PLURAL = "yolodeployments"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+
+class YoloDeployment(Model):
+    """A YOLO model, exported, published, served by Triton on GPUs and verified."""
+
+    name: str
+    namespace: str
+    uid: str
+    generation: int
+    deleting: bool = False
+    finalizers: tuple[str, ...] = ()
+    spec: Spec
+    status: Status
+
+    @property
+    def model_name(self) -> str:
+        """The model's name in Triton."""
+        return self.spec.model_name or self.name
+
+
+def parse(body: Mapping[str, Any]) -> YoloDeployment:
+    """Read a resource as the API server gives it. Raises InvalidSpec."""
+    return identity(body).model_copy(update={"spec": parse_spec(body.get("spec", {}))})
+
+
+def identity(body: Mapping[str, Any]) -> YoloDeployment:
+    """Who a resource is and what its status says, whatever its spec: for reporting that the spec cannot be read."""
+    meta = body["metadata"]
+    return YoloDeployment.model_construct(
+        name=meta["name"],
+        namespace=meta["namespace"],
+        uid=meta["uid"],
+        generation=meta.get("generation", 0),
+        deleting="deletionTimestamp" in meta,
+        finalizers=tuple(meta.get("finalizers", ())),
+        status=parse_status(body.get("status", {})),
+    )
+
+
+def parse_spec(spec: Mapping[str, Any]) -> Spec:
+    """Read a spec; raises InvalidSpec that names each wrong field. The API server has refused most of this already."""
+    try:
+        return Spec.model_validate(spec)
+    except ValidationError as error:
+        faults = "; ".join(f"spec.{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
+        raise InvalidSpec("InvalidSpec", faults[:2000]) from error
+
+
+def parse_status(status: Mapping[str, Any]) -> Status:
+    """Read a status; what cannot be read (written by hand, by another release) counts as absent: it is observed anew."""
+    try:
+        return Status.model_validate(status)
+    except ValidationError:
+        return Status()
