@@ -12,11 +12,6 @@ from yolo_operator.core.resources.route import API_GROUP, GRPC_ROUTE, HTTP_ROUTE
 WORST_FIRST = ("RouteNotAccepted", "RouteRefsNotResolved", "RoutePending")
 
 
-def accepted(yolo: api.YoloDeployment, observed: Observed) -> bool:
-    """Whether every Gateway sends requests as the routes say now. True with mode Service, which has none."""
-    return problem(yolo, observed) is None
-
-
 def problem(yolo: api.YoloDeployment, observed: Observed) -> Problem | None:
     """The worst that keeps requests from the versions on their way through the Gateways; None where nothing does."""
     gateway = yolo.spec.traffic.gateway
