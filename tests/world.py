@@ -14,7 +14,8 @@ from yolo_operator.controller.kube import Missing
 from yolo_operator.core import api, conditions, names
 from yolo_operator.core.errors import OperatorError, Unavailable
 from yolo_operator.core.observed import Observed
-from yolo_operator.core.plan import Plan, plan
+from yolo_operator.core.plan import plan
+from yolo_operator.core.turn import Plan
 
 T = TypeVar("T")
 

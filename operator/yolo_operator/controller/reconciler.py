@@ -16,7 +16,8 @@ from yolo_operator.core import api, clock, conditions, drift, names, status
 from yolo_operator.core.defaults import Defaults
 from yolo_operator.core.errors import InvalidSpec, NotReady, OperatorError, Unavailable
 from yolo_operator.core.observed import Observed
-from yolo_operator.core.plan import Plan, plan
+from yolo_operator.core.plan import plan
+from yolo_operator.core.turn import Plan
 
 log = logging.getLogger(__name__)
 

@@ -99,6 +99,21 @@ def ready_versions(observed: Observed) -> dict[int, int]:
     return dict(Counter(found))
 
 
+def trouble(yolo: api.YoloDeployment, progress: Progress, observed: Observed) -> pods.Problem | None:
+    """What the version's pods show, or that they take too long."""
+    number = progress.version.version
+    shown = pods.latest_problem((pod for pod in triton_pods(observed, number) if not pods.is_ready(pod)), job=False)
+    return shown or overdue(observed.deployments.get(names.versioned(yolo, number)))
+
+
+def overdue(live: Manifest | None) -> pods.Problem | None:
+    """A roll-out that has taken longer than spec.rollout.progressDeadline, where nothing else says why."""
+    for condition in (live or {}).get("status", {}).get("conditions", ()):
+        if condition["type"] == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded":
+            return pods.Problem("ProgressDeadlineExceeded", f"{condition.get('message', '')} Look at the Pods, or raise spec.rollout.progressDeadline")
+    return None
+
+
 def template_hash(pod: Manifest) -> str:
     """The ReplicaSet's hash of a pod's template."""
     return names.label(pod, names.POD_TEMPLATE_HASH)

@@ -2,6 +2,7 @@
 
 `plan` is pure: resource, children and time in, a `Plan` out. Any bell calls it, none says what changed; a lost event, a stale view
 and a crash between any two writes only mean that it is asked again. `controller.reconciler` gathers before and applies after.
+The steps of this line are here; those of `canary`, `traffic` and `prune` come in between. What steps share is in `turn`.
 
     version ──► build Job ──► artifact ──► Deployment ──► pods ──► verify Job ──► gate open ──► Serving
                   │ failed                                  │ trouble    │ wrong answers
@@ -9,11 +10,11 @@ and a crash between any two writes only mean that it is asked again. `controller
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from yolo_operator.core import api, clock, jobs, names, pods, revision, rollout, routes, status, surge, traffic
-from yolo_operator.core.contract import Artifact, Comparison, Verification
+from yolo_operator.core.canary import canary_step
+from yolo_operator.core.contract import Artifact, Verification
 from yolo_operator.core.defaults import Defaults
 from yolo_operator.core.names import Manifest
 from yolo_operator.core.observed import (
@@ -21,48 +22,20 @@ from yolo_operator.core.observed import (
     Observed,
     Progress,
     finished,
-    has_its_share,
     is_serving,
     pruning,
     ready_versions,
     status_of,
     template_hash,
     triton_pods,
+    trouble,
 )
-from yolo_operator.core.resources import analysis, budget, job, route, service, triton
+from yolo_operator.core.prune import deletion, prune_step
+from yolo_operator.core.resources import budget, job, service, triton
+from yolo_operator.core.turn import Plan, Turn, due, look_again, report, retry
 
-PUBLISHED_KEPT = 200
-"""Earlier revisions remembered for removal: a bound for a resource that is edited for ever and never serves."""
 VERIFIED_KEPT = 5
 """Verified pod templates remembered besides the live ones: one that comes back needs no second look."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Plan:
-    """What to write: objects to apply, Jobs to create, objects to delete, pods to let in, and the status."""
-
-    status: api.Status
-    apply: list[Manifest] = field(default_factory=list)
-    create: list[Manifest] = field(default_factory=list)
-    delete: list[Manifest] = field(default_factory=list)
-    let_in: list[Manifest] = field(default_factory=list)
-    finalizer: bool = False
-    """Whether our finalizer is to be on the resource."""
-    again_at: datetime | None = None
-    """When to look again although no bell rings."""
-    notice: tuple[str, str] | None = None
-    """Reason and message of an Event that no condition carries."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
-    """What every step of one pass is given; `result` is what they add to."""
-
-    yolo: api.YoloDeployment
-    observed: Observed
-    defaults: Defaults
-    now: datetime
-    result: Plan
 
 
 def plan(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, now: datetime) -> Plan:
@@ -78,11 +51,11 @@ def plan(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, now: 
     walk = canary_step(turn, progress)
     for each in progress:
         each.replicas = traffic.replicas(yolo, walk, progress)[each.version.version]
-    shares = replica_shares(turn, walk, progress)
+    shares = traffic.replica_shares(turn, walk, progress)
     for each in progress:
         serve_step(turn, each, shares[each.version.version])
     drained = drain_step(turn, walk, progress)
-    weights = route_step(turn, walk, progress, [each.version for each in drained])
+    weights = traffic.route_step(turn, walk, progress, [each.version for each in drained])
     published, prune_failure = prune_step(turn, progress)
     stop_unwanted_jobs(turn)
     settled = [status.settle(yolo, each, observed) for each in progress]
@@ -218,81 +191,7 @@ def serve_step(turn: Turn, progress: Progress, replicas: int) -> None:
     deployment["spec"]["strategy"] = triton.IN_PLACE if in_place else triton.SURGE
     look_again(turn, moment)
     turn.result.apply += [deployment, service.build(turn.yolo, version.version), budget.build(turn.yolo, version.version)]
-    progress.problem = progress.problem or trouble(turn, progress)
-
-
-def trouble(turn: Turn, progress: Progress) -> pods.Problem | None:
-    """What the version's pods show, or that they take too long."""
-    number = progress.version.version
-    shown = pods.latest_problem((pod for pod in triton_pods(turn.observed, number) if not pods.is_ready(pod)), job=False)
-    return shown or overdue(turn.observed.deployments.get(names.versioned(turn.yolo, number)))
-
-
-def overdue(live: Manifest | None) -> pods.Problem | None:
-    """A roll-out that has taken longer than spec.rollout.progressDeadline, where nothing else says why."""
-    for condition in (live or {}).get("status", {}).get("conditions", ()):
-        if condition["type"] == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded":
-            return pods.Problem("ProgressDeadlineExceeded", f"{condition.get('message', '')} Look at the Pods, or raise spec.rollout.progressDeadline")
-    return None
-
-
-def canary_step(turn: Turn, progress: Sequence[Progress]) -> api.RolloutStatus | None:
-    """Where the canary is, and the Job that compares it with the stable version; None with another strategy."""
-    yolo, wanted, before = turn.yolo, turn.yolo.spec.rollout, turn.yolo.status.rollout
-    if wanted.strategy != "Canary":
-        return None
-    facts = rollout.Facts(
-        revisions={each.version.version: each.status.revision for each in progress},
-        ready=ready_versions(turn.observed).keys(),
-        alive={int(names.label(live, names.VERSION)) for live in turn.observed.deployments.values() if live["spec"].get("replicas", 1)},
-    )
-    each = next((each for each in progress if before is not None and each.version.version == before.canary), None)
-    if before is not None and each is not None:
-        # What is observed is measured by what the walk, as it is recorded, has asked for.
-        each.replicas = traffic.canary_pods(yolo, before)
-        each.problem = each.problem or traffic.obstacle(yolo, before, turn.observed) or trouble(turn, each)
-        facts = replace(
-            facts,
-            built=each.artifact is not None and before.stable in facts.ready,
-            has_share=each.replicas > 0 and has_its_share(yolo, each, turn.observed),
-            problem=each.problem,
-        )
-        if before.reached and before.phase != rollout.DEGRADED and before.step <= len(wanted.steps) and wanted.analysis.enabled:
-            comparison, failure = analysis_step(turn, before, each)
-            facts, before = replace(facts, comparison=comparison), before.model_copy(update={"analysis_failure": failure})
-    walk = rollout.advance(before, wanted, facts, turn.now)
-    look_again(turn, rollout.deadline(walk, wanted))
-    if walk.canary and walk.phase == rollout.DEGRADED and each is not None:
-        each.stalled = True
-        each.problem = pods.Problem(walk.reason, walk.message, permanent=True)
-    return walk
-
-
-def analysis_step(turn: Turn, walk: api.RolloutStatus, progress: Progress) -> tuple[Comparison | None, api.Failure | None]:
-    """What the analysis of this step came to, and why its Job failed, if it gave no verdict."""
-    failure, artifact = walk.analysis_failure, status_of(turn.yolo, walk.stable).artifact
-    if artifact is None or any(entry.step == walk.step for entry in walk.analyses):
-        return None, failure
-    stable, canary = ([pod for pod in triton_pods(turn.observed, number) if pods.is_ready(pod)] for number in (walk.stable, walk.canary))
-    duration = rollout.duration_of(turn.yolo.spec.rollout, walk.step)
-    wanted_job = analysis.build(turn.yolo, progress.version, walk.stable, artifact, walk, duration, stable, canary, turn.defaults)
-    name = wanted_job["metadata"]["name"]
-    match jobs.read(turn.observed.jobs.get(name), turn.observed.pods, ("analyze",), turn.now):
-        case jobs.Succeeded(outcome) if outcome:
-            return Comparison.model_validate(outcome), None
-        case jobs.Succeeded():
-            turn.result.delete.append(turn.observed.jobs[name])
-        case jobs.Running(problem):
-            progress.problem = progress.problem or problem
-            turn.result.create.append(wanted_job)
-        case jobs.Failed() as failed:
-            failure = jobs.record(failure, name, failed, turn.now)
-            retry(turn, failure, turn.observed.jobs[name], None)
-            progress.problem = pods.Problem(failure.reason, failure.message)
-        case jobs.Absent():
-            if stable and canary and (failure is None or failure.key != name or due(turn, failure, None)):
-                turn.result.create.append(wanted_job)
-    return None, failure
+    progress.problem = progress.problem or trouble(turn.yolo, progress, turn.observed)
 
 
 def drain_step(turn: Turn, walk: api.RolloutStatus | None, progress: Sequence[Progress]) -> list[api.VersionStatus]:
@@ -330,154 +229,6 @@ def drain_step(turn: Turn, walk: api.RolloutStatus | None, progress: Sequence[Pr
             )
         )
     return remaining
-
-
-def prune_step(turn: Turn, progress: Sequence[Progress]) -> tuple[list[str], api.Failure | None]:
-    """Remove revisions beyond the retention, once everything declared serves. Returns those in the storage, oldest first, and why it failed.
-
-    The Job is told what to remove, not what to keep: a revision that begins to be published meanwhile is safe from it.
-    """
-    wanted = {each.status.revision for each in progress}
-    # What is wanted last is what was used last: a revision that comes back moves to the end.
-    earlier = [entry for entry in turn.yolo.status.published if entry not in wanted]
-    published = earlier[-PUBLISHED_KEPT:] + [each.status.revision for each in progress]
-    in_use = wanted | {each.status.built_revision for each in progress}
-    in_use |= {names.label(pod, names.REVISION) for pod in turn.observed.pods if names.label(pod, names.COMPONENT) == names.TRITON}
-    in_use |= {names.label(live["spec"]["template"], names.REVISION) for live in turn.observed.deployments.values()}
-    unused = [entry for entry in published if entry not in in_use]
-    surplus = unused[: max(0, len(unused) - turn.yolo.spec.revision_history_limit)]
-    if not surplus or not all(is_serving(turn.yolo, each, turn.observed) for each in progress):
-        return published, None
-    # What these Jobs said will not be true any more, should their revision be wanted again: they go first.
-    outdated = [live for live in turn.observed.jobs.values() if names.label(live, names.REVISION) in surplus and finished(live)]
-    if outdated:
-        turn.result.delete += outdated
-        return published, turn.yolo.status.prune_failure
-    wanted_job = job.prune(turn.yolo, surplus, turn.defaults)
-    name, failure = wanted_job["metadata"]["name"], turn.yolo.status.prune_failure
-    match jobs.read(turn.observed.jobs.get(name), turn.observed.pods, ("prune",), turn.now):
-        case jobs.Succeeded():
-            # It goes too: the same revisions may have to be removed once more.
-            turn.result.delete.append(turn.observed.jobs[name])
-            return [entry for entry in published if entry not in surplus], None
-        case jobs.Failed() as failed:
-            failure = jobs.record(failure, name, failed, turn.now)
-            retry(turn, failure, turn.observed.jobs[name], None)
-        case jobs.Running():
-            turn.result.create.append(wanted_job)
-        case jobs.Absent():
-            if failure is None or failure.key != name or due(turn, failure, None):
-                turn.result.create.append(wanted_job)
-    return published, failure
-
-
-def deletion(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, now: datetime) -> Plan:
-    """The resource is being deleted. Its children go by garbage collection; what it published goes by a Job, if so wanted."""
-    result = Plan(status=yolo.status)
-    if names.FINALIZER not in yolo.finalizers or yolo.spec.deletion_policy == "Retain":
-        return result
-    if observed.namespace_terminating:
-        result.notice = (
-            "RetainedInStorage",
-            f"The namespace is being deleted, so no Job can run: {revision.root(yolo, defaults)} stays in the storage",
-        )
-        return result
-    result.finalizer = True
-    turn = Turn(yolo=yolo, observed=observed, defaults=defaults, now=now, result=result)
-    wanted_job = job.prune(yolo, None, defaults)
-    name = wanted_job["metadata"]["name"]
-    others = [live for live in observed.jobs.values() if live["metadata"]["name"] != name and not finished(live)]
-    children = [*observed.deployments.values(), *others]
-    result.delete += [live for live in children if "deletionTimestamp" not in live["metadata"]]
-    if children or any(names.label(pod, names.COMPONENT) == names.TRITON and not pods.is_terminating(pod) for pod in observed.pods):
-        result.status = status.deleting(yolo, "Draining", "Pods and Jobs end before what was published is removed", now)
-        return result
-    failure = yolo.status.prune_failure
-    progress = Progress(version=yolo.spec.versions[0], status=api.VersionStatus(version=0))
-    match jobs.read(observed.jobs.get(name), observed.pods, ("prune",), now):
-        case jobs.Succeeded():
-            result.finalizer = False
-            return result
-        case jobs.Failed() as failed:
-            failure = jobs.record(failure, name, failed, now)
-            retry(turn, failure, observed.jobs[name], progress)
-        case jobs.Running(problem):
-            progress.problem = problem
-        case jobs.Absent():
-            if failure is None or failure.key != name or due(turn, failure, progress):
-                result.create.append(wanted_job)
-    problem = progress.problem or pods.Problem("Pruning", "What was published is being removed")
-    message = problem.message if progress.problem is None else f"{problem.message} (or set spec.deletionPolicy to Retain to let go)"
-    result.status = status.deleting(yolo, problem.reason, message, now).model_copy(update={"prune_failure": failure})
-    return result
-
-
-def retry(turn: Turn, failure: api.Failure, live: Manifest, progress: Progress | None) -> None:
-    """A Job has failed: report it, and once its pause is over remove it, so that the next pass makes it anew."""
-    if progress is not None:
-        report(failure, progress)
-    if not failure.permanent and due(turn, failure, progress):
-        turn.result.delete.append(live)
-
-
-def due(turn: Turn, failure: api.Failure, progress: Progress | None) -> bool:
-    """Whether the next attempt may begin; if not yet, look again when it may. A permanent failure never is."""
-    if progress is not None:
-        report(failure, progress)
-    if failure.permanent:
-        return False
-    moment = jobs.retry_at(failure, turn.defaults)
-    if turn.now >= moment:
-        return True
-    look_again(turn, moment)
-    return False
-
-
-def look_again(turn: Turn, moment: datetime | None) -> None:
-    """Look again at that time, if not before."""
-    if moment is not None:
-        turn.result.again_at = moment if turn.result.again_at is None else min(turn.result.again_at, moment)
-
-
-def report(failure: api.Failure, progress: Progress) -> None:
-    """Make a recorded failure the version's problem."""
-    progress.problem = pods.Problem(failure.reason, failure.message, failure.permanent)
-    progress.stalled = failure.permanent
-
-
-def route_step(turn: Turn, walk: api.RolloutStatus | None, progress: Sequence[Progress], draining: Sequence[int]) -> dict[int, int]:
-    """The Service of all versions, or the routes of a Gateway. Returns the percent of the requests that each version has."""
-    ready = ready_versions(turn.observed)
-    if turn.yolo.spec.traffic.mode == "Service":
-        turn.result.apply.append(service.build(turn.yolo))
-        turn.result.delete += routes.unwanted(turn.observed, [])
-        return traffic.percent(ready)
-    # A backend without its Service would make the whole route unresolved.
-    reachable = {int(label) for made in turn.result.apply if made["kind"] == "Service" and (label := names.label(made, names.VERSION))}
-    shares = {number: share for number, share in traffic.routed(turn.yolo, walk, progress, draining, turn.observed).items() if number in reachable}
-    stable = walk.stable if walk is not None else max(shares, key=lambda number: (shares[number], ready.get(number, 0), -number), default=None)
-    turn.result.apply.append(service.build(turn.yolo, selects=stable))
-    wanted = route.build(turn.yolo, shares, sorted(shares)) if turn.observed.gateway_api and shares else []
-    turn.result.apply += wanted
-    turn.result.delete += routes.unwanted(turn.observed, wanted)
-    return traffic.percent(shares)
-
-
-def replica_shares(turn: Turn, walk: api.RolloutStatus | None, progress: Sequence[Progress]) -> dict[int, int]:
-    """Replicas per version now. A version gives none up before all others have what they are to have, unless fewer are asked for in all."""
-    shares = {each.version.version: each.replicas for each in progress}
-    for each in progress:
-        number = each.version.version
-        live = turn.observed.deployments.get(names.versioned(turn.yolo, number))
-        have = live["spec"].get("replicas", 1) if live else 0
-        others = [other for other in progress if other is not each]
-        # Beside a stable version that serves, nobody has to wait for a canary's pods to go.
-        free = walk is not None and number != walk.stable and walk.stable in ready_versions(turn.observed)
-        if live is None or each.replicas >= have or free or all(has_its_share(turn.yolo, other, turn.observed) for other in others):
-            continue
-        room = surge.makes_room(turn.yolo, number, live, [other.version.version for other in others], turn.observed, turn.now)
-        shares[number] = max(each.replicas, min(have - room, turn.yolo.spec.replicas))
-    return shares
 
 
 def stop_unwanted_jobs(turn: Turn) -> None:

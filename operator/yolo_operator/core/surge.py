@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from yolo_operator.core import api, clock, names, pods
 from yolo_operator.core.names import Manifest
-from yolo_operator.core.observed import Observed, Progress, ready_versions, triton_pods
+from yolo_operator.core.observed import Observed, Progress, overdue, ready_versions, triton_pods
 from yolo_operator.core.resources import triton
 
 CRASHES = 3
@@ -98,8 +98,3 @@ def failed_in_place(new: Sequence[Manifest], live: Manifest) -> pods.Problem | N
         if problem is not None and (crashes >= CRASHES or overdue(live)):
             return problem
     return pods.Problem("ProgressDeadlineExceeded", "New pods were not ready within spec.rollout.progressDeadline.") if new and overdue(live) else None
-
-
-def overdue(live: Manifest) -> bool:
-    """Whether the Deployment has said that its rollout takes too long."""
-    return any(c["type"] == "Progressing" and c.get("reason") == "ProgressDeadlineExceeded" for c in live.get("status", {}).get("conditions", ()))

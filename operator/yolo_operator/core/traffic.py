@@ -1,11 +1,13 @@
-"""Shares of the traffic: who may have any, how many pods that makes, and what a Gateway is told. Pure."""
+"""Shares of the traffic: who may have any, how many pods that makes, and what a Gateway is told."""
 
 from collections.abc import Mapping, Sequence
 
-from yolo_operator.core import api, pods, rollout
+from yolo_operator.core import api, names, pods, rollout, routes, surge
 from yolo_operator.core.contract import Artifact
 from yolo_operator.core.observed import Observed, Progress, has_its_share, ready_versions, status_of
+from yolo_operator.core.resources import route, service
 from yolo_operator.core.split import beside, split, too_coarse
+from yolo_operator.core.turn import Turn
 
 COMPARED = ("task", "inputs", "outputs", "image_size", "classes_digest")
 """What a client reads once, at its start: versions that share traffic agree in it."""
@@ -100,6 +102,41 @@ def obstacle(yolo: api.YoloDeployment, walk: api.RolloutStatus, observed: Observ
             f"more than twice the {walk.weight} % of step {walk.step}: raise spec.replicas or the step's weight, or use spec.traffic.mode Gateway",
         )
     return None
+
+
+def replica_shares(turn: Turn, walk: api.RolloutStatus | None, progress: Sequence[Progress]) -> dict[int, int]:
+    """Replicas per version now. A version gives none up before all others have what they are to have, unless fewer are asked for in all."""
+    shares = {each.version.version: each.replicas for each in progress}
+    for each in progress:
+        number = each.version.version
+        live = turn.observed.deployments.get(names.versioned(turn.yolo, number))
+        have = live["spec"].get("replicas", 1) if live else 0
+        others = [other for other in progress if other is not each]
+        # Beside a stable version that serves, nobody has to wait for a canary's pods to go.
+        free = walk is not None and number != walk.stable and walk.stable in ready_versions(turn.observed)
+        if live is None or each.replicas >= have or free or all(has_its_share(turn.yolo, other, turn.observed) for other in others):
+            continue
+        room = surge.makes_room(turn.yolo, number, live, [other.version.version for other in others], turn.observed, turn.now)
+        shares[number] = max(each.replicas, min(have - room, turn.yolo.spec.replicas))
+    return shares
+
+
+def route_step(turn: Turn, walk: api.RolloutStatus | None, progress: Sequence[Progress], draining: Sequence[int]) -> dict[int, int]:
+    """The Service of all versions, or the routes of a Gateway. Returns the percent of the requests that each version has."""
+    ready = ready_versions(turn.observed)
+    if turn.yolo.spec.traffic.mode == "Service":
+        turn.result.apply.append(service.build(turn.yolo))
+        turn.result.delete += routes.unwanted(turn.observed, [])
+        return percent(ready)
+    # A backend without its Service would make the whole route unresolved.
+    reachable = {int(label) for made in turn.result.apply if made["kind"] == "Service" and (label := names.label(made, names.VERSION))}
+    shares = {number: share for number, share in routed(turn.yolo, walk, progress, draining, turn.observed).items() if number in reachable}
+    stable = walk.stable if walk is not None else max(shares, key=lambda number: (shares[number], ready.get(number, 0), -number), default=None)
+    turn.result.apply.append(service.build(turn.yolo, selects=stable))
+    wanted = route.build(turn.yolo, shares, sorted(shares)) if turn.observed.gateway_api and shares else []
+    turn.result.apply += wanted
+    turn.result.delete += routes.unwanted(turn.observed, wanted)
+    return percent(shares)
 
 
 def routed(

@@ -1,0 +1,93 @@
+"""Removing what was published: revisions beyond the retention, and on the resource's deletion all of them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from yolo_operator.core import api, jobs, names, pods, revision, status
+from yolo_operator.core.defaults import Defaults
+from yolo_operator.core.observed import Observed, Progress, finished, is_serving
+from yolo_operator.core.resources import job
+from yolo_operator.core.turn import Plan, Turn, due, retry
+
+PUBLISHED_KEPT = 200
+"""Earlier revisions remembered for removal: a bound for a resource that is edited for ever and never serves."""
+
+
+def prune_step(turn: Turn, progress: Sequence[Progress]) -> tuple[list[str], api.Failure | None]:
+    """Remove revisions beyond the retention, once everything declared serves. Returns those in the storage, oldest first, and why it failed.
+
+    The Job is told what to remove, not what to keep: a revision that begins to be published meanwhile is safe from it.
+    """
+    wanted = {each.status.revision for each in progress}
+    # What is wanted last is what was used last: a revision that comes back moves to the end.
+    earlier = [entry for entry in turn.yolo.status.published if entry not in wanted]
+    published = earlier[-PUBLISHED_KEPT:] + [each.status.revision for each in progress]
+    in_use = wanted | {each.status.built_revision for each in progress}
+    in_use |= {names.label(pod, names.REVISION) for pod in turn.observed.pods if names.label(pod, names.COMPONENT) == names.TRITON}
+    in_use |= {names.label(live["spec"]["template"], names.REVISION) for live in turn.observed.deployments.values()}
+    unused = [entry for entry in published if entry not in in_use]
+    surplus = unused[: max(0, len(unused) - turn.yolo.spec.revision_history_limit)]
+    if not surplus or not all(is_serving(turn.yolo, each, turn.observed) for each in progress):
+        return published, None
+    # What these Jobs said will not be true any more, should their revision be wanted again: they go first.
+    outdated = [live for live in turn.observed.jobs.values() if names.label(live, names.REVISION) in surplus and finished(live)]
+    if outdated:
+        turn.result.delete += outdated
+        return published, turn.yolo.status.prune_failure
+    wanted_job = job.prune(turn.yolo, surplus, turn.defaults)
+    name, failure = wanted_job["metadata"]["name"], turn.yolo.status.prune_failure
+    match jobs.read(turn.observed.jobs.get(name), turn.observed.pods, ("prune",), turn.now):
+        case jobs.Succeeded():
+            # It goes too: the same revisions may have to be removed once more.
+            turn.result.delete.append(turn.observed.jobs[name])
+            return [entry for entry in published if entry not in surplus], None
+        case jobs.Failed() as failed:
+            failure = jobs.record(failure, name, failed, turn.now)
+            retry(turn, failure, turn.observed.jobs[name], None)
+        case jobs.Running():
+            turn.result.create.append(wanted_job)
+        case jobs.Absent():
+            if failure is None or failure.key != name or due(turn, failure, None):
+                turn.result.create.append(wanted_job)
+    return published, failure
+
+
+def deletion(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, now: datetime) -> Plan:
+    """The resource is being deleted. Its children go by garbage collection; what it published goes by a Job, if so wanted."""
+    result = Plan(status=yolo.status)
+    if names.FINALIZER not in yolo.finalizers or yolo.spec.deletion_policy == "Retain":
+        return result
+    if observed.namespace_terminating:
+        result.notice = (
+            "RetainedInStorage",
+            f"The namespace is being deleted, so no Job can run: {revision.root(yolo, defaults)} stays in the storage",
+        )
+        return result
+    result.finalizer = True
+    turn = Turn(yolo=yolo, observed=observed, defaults=defaults, now=now, result=result)
+    wanted_job = job.prune(yolo, None, defaults)
+    name = wanted_job["metadata"]["name"]
+    others = [live for live in observed.jobs.values() if live["metadata"]["name"] != name and not finished(live)]
+    children = [*observed.deployments.values(), *others]
+    result.delete += [live for live in children if "deletionTimestamp" not in live["metadata"]]
+    if children or any(names.label(pod, names.COMPONENT) == names.TRITON and not pods.is_terminating(pod) for pod in observed.pods):
+        result.status = status.deleting(yolo, "Draining", "Pods and Jobs end before what was published is removed", now)
+        return result
+    failure = yolo.status.prune_failure
+    progress = Progress(version=yolo.spec.versions[0], status=api.VersionStatus(version=0))
+    match jobs.read(observed.jobs.get(name), observed.pods, ("prune",), now):
+        case jobs.Succeeded():
+            result.finalizer = False
+            return result
+        case jobs.Failed() as failed:
+            failure = jobs.record(failure, name, failed, now)
+            retry(turn, failure, observed.jobs[name], progress)
+        case jobs.Running(problem):
+            progress.problem = problem
+        case jobs.Absent():
+            if failure is None or failure.key != name or due(turn, failure, progress):
+                result.create.append(wanted_job)
+    problem = progress.problem or pods.Problem("Pruning", "What was published is being removed")
+    message = problem.message if progress.problem is None else f"{problem.message} (or set spec.deletionPolicy to Retain to let go)"
+    result.status = status.deleting(yolo, problem.reason, message, now).model_copy(update={"prune_failure": failure})
+    return result
