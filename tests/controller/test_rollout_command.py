@@ -10,6 +10,7 @@ from fake_api_server import ApiServer
 
 import gen
 from yolo_operator import cli
+from yolo_operator.commands.operator import ROLLOUT_VERBS
 from yolo_operator.controller.cache import Key
 from yolo_operator.controller.kinds import YOLO, Manifest
 
@@ -177,10 +178,10 @@ def test_errors_are_one_sentence(api: ApiServer, capsys: pytest.CaptureFixture[s
 
 
 def test_it_explains_itself_and_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
-    for words in [], *([verb] for verb in cli.ROLLOUT_VERBS):
+    for words in [], *([verb] for verb in ROLLOUT_VERBS):
         with pytest.raises(SystemExit) as caught:
             cli.main(["rollout", *words, "--help"])
         assert caught.value.code == 0
         said = capsys.readouterr().out
-        assert all(f" {verb} " in said for verb in cli.ROLLOUT_VERBS) or words
+        assert all(f" {verb} " in said for verb in ROLLOUT_VERBS) or words
         assert "NAMESPACE" in said or not words

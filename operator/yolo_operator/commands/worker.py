@@ -1,0 +1,251 @@
+"""Subcommands that run in Jobs, in the operator's image: check, fetch, publish, verify, pictures, prune."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from yolo_operator.commands.arguments import Arguments, Result, add_directory_arguments
+from yolo_operator.core.contract import Task
+
+if TYPE_CHECKING:
+    from yolo_operator.worker.storage import Repository, StorageOptions
+
+
+def add_storage_arguments(to: argparse.ArgumentParser) -> None:
+    """Where S3 is. Credentials come from the environment: AWS_ACCESS_KEY_ID and the rest of boto3's chain."""
+    to.add_argument("--endpoint", default="", metavar="URL", help="http(s)://host:port of an S3-compatible storage; empty: AWS")
+    to.add_argument("--region", default="", help="region of the bucket; empty: us-east-1")
+    to.add_argument("--ca-bundle", default="", metavar="FILE", help="PEM file to trust besides the system's store")
+
+
+def add_revision_arguments(to: argparse.ArgumentParser) -> None:
+    """Which revision of which resource."""
+    to.add_argument("--root", required=True, metavar="S3URI", help="s3://bucket/prefix/<namespace>/<name> of the resource")
+    to.add_argument("--revision", required=True, help="ten hex digits; its repository is <root>/<revision>/")
+
+
+def add_ownership_arguments(to: argparse.ArgumentParser) -> None:
+    """Whose revision, made from what."""
+    to.add_argument(
+        "--export-key",
+        required=True,
+        metavar="HEX",
+        help="hash of what determines the ONNX; revisions with the same one share it",
+    )
+    to.add_argument("--cluster-name", required=True, help="the chart's clusterName; another cluster's revisions are never touched")
+
+
+def storage_options(arguments: Arguments) -> "StorageOptions":
+    """S3 from the arguments."""
+    from yolo_operator.worker.storage import StorageOptions  # noqa: PLC0415
+
+    return StorageOptions(endpoint=arguments.endpoint, region=arguments.region, ca_bundle=arguments.ca_bundle)
+
+
+def repository(arguments: Arguments) -> "Repository":
+    """The resource's root in S3."""
+    from yolo_operator.worker.storage import Repository  # noqa: PLC0415
+
+    return Repository(arguments.root, storage_options(arguments))
+
+
+def add_check_arguments(to: argparse.ArgumentParser) -> None:
+    """See `check --help`."""
+    add_revision_arguments(to)
+    add_ownership_arguments(to)
+    add_storage_arguments(to)
+    add_directory_arguments(to, "check")
+
+
+def run_check(arguments: Arguments) -> Result:
+    """The artifact where it is published, {} otherwise."""
+    from yolo_operator.worker import check  # noqa: PLC0415
+
+    found = check.run(
+        repository(arguments),
+        check.CheckOptions(
+            revision=arguments.revision,
+            export_key=arguments.export_key,
+            cluster_name=arguments.cluster_name,
+            directory=arguments.check_directory,
+        ),
+    )
+    return found.model_dump(mode="json", by_alias=True) if found else {}
+
+
+def add_fetch_arguments(to: argparse.ArgumentParser) -> None:
+    """See `fetch --help`."""
+    to.add_argument("--uri", required=True, help="s3://bucket/key, http(s)://…, pvc://claim/path or ultralytics://NAME.pt; .pt, .onnx, .yaml")
+    to.add_argument("--sha256", default="", metavar="HEX", help="digest the file must have; empty: any")
+    add_storage_arguments(to)
+    to.add_argument("--max-bytes", type=int, default=4 * 1024**3, metavar="N", help="largest file, in bytes")
+    to.add_argument("--timeout", type=float, default=1500, metavar="SECONDS", help="for all of it, retries included")
+    to.add_argument("--claim-directory", type=Path, default=Path("/claim"), metavar="DIR", help="where the claim of pvc:// is mounted")
+    to.add_argument("--assets-url", default="", metavar="URL", help="where ultralytics:// weights are; empty: Ultralytics' own release")
+    add_directory_arguments(to, "check", "source")
+
+
+def run_fetch(arguments: Arguments) -> Result:
+    """What was fetched, {} where there was nothing to do."""
+    from yolo_operator.worker import fetch, source  # noqa: PLC0415
+
+    fetched = fetch.run(
+        fetch.FetchOptions(
+            uri=arguments.uri,
+            sha256=arguments.sha256.lower(),
+            storage=storage_options(arguments),
+            max_bytes=arguments.max_bytes,
+            timeout=arguments.timeout,
+            claim_directory=arguments.claim_directory,
+            assets_url=arguments.assets_url or source.DEFAULT_ASSETS_URL,
+            check_directory=arguments.check_directory,
+            source_directory=arguments.source_directory,
+        )
+    )
+    return {"sha256": fetched.sha256, "sizeBytes": fetched.size_bytes} if fetched else {}
+
+
+def add_publish_arguments(to: argparse.ArgumentParser) -> None:
+    """See `publish --help`."""
+    yes_no = argparse.BooleanOptionalAction
+    add_revision_arguments(to)
+    add_ownership_arguments(to)
+    to.add_argument("--model-name", required=True, help="Triton's name of the model")
+    to.add_argument("--version", type=int, required=True, metavar="N", help="Triton's version directory, from 1")
+    to.add_argument("--kind", choices=["gpu", "cpu"], required=True, help="KIND_GPU or KIND_CPU")
+    to.add_argument("--max-batch-size", type=int, default=0, metavar="N", help="pictures per batch; 0: no batching")
+    to.add_argument("--dynamic-batching", action=yes_no, default=True, help="join requests into batches")
+    to.add_argument("--preferred-batch-sizes", type=int, nargs="*", default=[], metavar="N", help="sizes to wait for")
+    to.add_argument("--max-queue-delay-microseconds", type=int, default=0, metavar="N", help="how long a request waits for others")
+    to.add_argument("--instances", type=int, default=1, metavar="N", help="per GPU, or in all on a CPU")
+    to.add_argument("--warmup", action=yes_no, default=True, help="an inference per batch size before the model is ready")
+    to.add_argument("--tensorrt-precision", choices=["FP32", "FP16", "INT8"], default=None, help="run through TensorRT at this precision")
+    to.add_argument("--tensorrt-max-workspace-bytes", type=int, default=3 * 1024**3, metavar="N", help="GPU memory TensorRT may use")
+    to.add_argument("--tensorrt-cache-directory", default="", metavar="DIR", help="in the Triton pod, for built engines; empty: none are kept")
+    to.add_argument("--task", type=Task, choices=list(Task), default=None, help="task the weights must have")
+    to.add_argument("--max-ir-version", type=int, default=0, metavar="N", help="newest ONNX format the server reads; 0: any")
+    to.add_argument("--max-opset", type=int, default=0, metavar="N", help="newest operator set the server knows; 0: any")
+    add_storage_arguments(to)
+    add_directory_arguments(to, "check", "source", "export")
+
+
+def run_publish(arguments: Arguments) -> Result:
+    """The artifact."""
+    from yolo_operator.core.triton.config import ServingOptions, TensorRT  # noqa: PLC0415
+    from yolo_operator.worker import publish  # noqa: PLC0415
+
+    tensorrt = TensorRT(
+        precision=arguments.tensorrt_precision or "FP32",
+        max_workspace_bytes=arguments.tensorrt_max_workspace_bytes,
+        cache_directory=arguments.tensorrt_cache_directory,
+    )
+    artifact = publish.run(
+        repository(arguments),
+        publish.PublishOptions(
+            revision=arguments.revision,
+            export_key=arguments.export_key,
+            cluster_name=arguments.cluster_name,
+            serving=ServingOptions(
+                model_name=arguments.model_name,
+                version=arguments.version,
+                gpu=arguments.kind == "gpu",
+                max_batch_size=arguments.max_batch_size,
+                dynamic_batching=arguments.dynamic_batching,
+                preferred_batch_sizes=tuple(arguments.preferred_batch_sizes),
+                max_queue_delay_microseconds=arguments.max_queue_delay_microseconds,
+                instances=arguments.instances,
+                warmup=arguments.warmup,
+                tensorrt=tensorrt if arguments.tensorrt_precision else None,
+            ),
+            check_directory=arguments.check_directory,
+            source_directory=arguments.source_directory,
+            export_directory=arguments.export_directory,
+            task=arguments.task,
+            max_ir_version=arguments.max_ir_version,
+            max_opset=arguments.max_opset,
+        ),
+    )
+    return artifact.model_dump(mode="json", by_alias=True)
+
+
+def add_verify_arguments(to: argparse.ArgumentParser) -> None:
+    """See `verify --help`."""
+    to.add_argument("--address", required=True, metavar="IP", help="of the pod")
+    to.add_argument("--http-port", type=int, default=8000, metavar="PORT", help="Triton's HTTP port")
+    to.add_argument("--grpc-port", type=int, default=8001, metavar="PORT", help="Triton's gRPC port")
+    to.add_argument("--model-name", required=True, help="Triton's name of the model")
+    to.add_argument("--version", type=int, required=True, metavar="N", help="Triton's version")
+    add_revision_arguments(to)
+    to.add_argument("--precision", choices=["FP32", "FP16", "INT8"], default="", help="whose limits hold; without: as published")
+    to.add_argument("--min-iou", type=float, default=None, metavar="X", help="smallest IoU; without: 0.98, 0.95 or 0.75 by precision")
+    to.add_argument(
+        "--max-score-difference",
+        type=float,
+        default=None,
+        metavar="X",
+        help="largest difference; without: 0.02, 0.05 or 0.25 by precision",
+    )
+    to.add_argument("--timeout", type=float, default=120, metavar="SECONDS", help="until the model must be ready")
+    add_storage_arguments(to)
+
+
+def run_verify(arguments: Arguments) -> Result:
+    """The verification."""
+    from yolo_operator.worker import verify  # noqa: PLC0415
+    from yolo_operator.worker.triton_client import GrpcClient, HttpClient  # noqa: PLC0415
+
+    verification = verify.run(
+        repository(arguments),
+        [
+            HttpClient(arguments.address, arguments.http_port, arguments.model_name, arguments.version),
+            GrpcClient(arguments.address, arguments.grpc_port, arguments.model_name, arguments.version),
+        ],
+        verify.VerifyOptions(
+            revision=arguments.revision,
+            model_name=arguments.model_name,
+            version=arguments.version,
+            timeout=arguments.timeout,
+            precision=arguments.precision,
+            min_iou=arguments.min_iou,
+            max_score_difference=arguments.max_score_difference,
+        ),
+    )
+    return verification.model_dump(mode="json", by_alias=True)
+
+
+def add_pictures_arguments(to: argparse.ArgumentParser) -> None:
+    """See `pictures --help`."""
+    which = to.add_mutually_exclusive_group(required=True)
+    which.add_argument("--golden", metavar="S3URI", help="s3://bucket/prefix/<namespace>/<name>/<revision>: the golden picture of that revision")
+    which.add_argument(
+        "--pictures", metavar="S3URI", help="s3://bucket/prefix: the .jpg, .jpeg, .png, .bmp and .webp below it, the first 64 by key, 20 MiB each at most"
+    )
+    add_storage_arguments(to)
+    add_directory_arguments(to, "pictures")
+
+
+def run_pictures(arguments: Arguments) -> Result:
+    """How many were brought."""
+    from yolo_operator.worker import pictures  # noqa: PLC0415
+
+    options, directory = storage_options(arguments), arguments.pictures_directory
+    brought = pictures.golden(arguments.golden, options, directory) if arguments.golden else pictures.below(arguments.pictures, options, directory)
+    return {"pictures": brought}
+
+
+def add_prune_arguments(to: argparse.ArgumentParser) -> None:
+    """See `prune --help`."""
+    to.add_argument("--root", required=True, metavar="S3URI", help="s3://bucket/prefix/<namespace>/<name> of the resource")
+    to.add_argument("--cluster-name", required=True, help="only this cluster's revisions are removed")
+    which = to.add_mutually_exclusive_group(required=True)
+    which.add_argument("--remove", nargs="+", metavar="REVISION", help="revisions to remove")
+    which.add_argument("--keep", nargs="+", metavar="REVISION", help="remove all revisions but these")
+    which.add_argument("--all", action="store_true", help="remove all revisions")
+    add_storage_arguments(to)
+
+
+def run_prune(arguments: Arguments) -> Result:
+    """What was removed."""
+    from yolo_operator.worker import prune  # noqa: PLC0415
+
+    return prune.run(repository(arguments), arguments.cluster_name, keep=frozenset(arguments.keep or ()), remove_only=arguments.remove)
