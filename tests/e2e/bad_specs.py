@@ -1,0 +1,379 @@
+"""The table of bad specs: what each is given, the reason and the words it ends in, and its cure. Only data and what it takes to say it.
+
+STALLED asks for an edit, HEALING waits for the world, SERVED only looks odd.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from e2e import bad_weights
+from e2e import storage as s3
+from e2e.cluster import WEIGHTS
+from e2e.rows import CPU, GPU, Good, Row, World, bucket, gpus, run
+
+NO_SUCH_IMAGE = "docker.io/yolo-operator/no-such-image:1"
+API_SERVER = "https://kubernetes.default.svc/api/v1/namespaces/kube-system/secrets"
+CLIENT_IMAGE = "docker.io/yolo-operator/client:dev"
+
+
+def source(uri: str, **version: Any) -> dict[str, Any]:
+    """A spec with this source; `sha256` and the like go to the source, `export` to the version."""
+    export = {"export": version.pop("export")} if "export" in version else {}
+    return {"versions": [{"version": 1, "source": {"uri": uri} | version, **export}]}
+
+
+def storage(**changes: Any) -> dict[str, Any]:
+    """A spec with other storage, and a good small source."""
+    base = {"uri": "s3://models/yolo", "endpoint": s3.ENDPOINT, "secretRef": {"name": "s3-credentials"}}
+    return {"storage": base | changes} | source("s3://weights/small.onnx")
+
+
+def stored(name: str, content: Callable[[], bytes], **spec: Any) -> Callable[[World], dict[str, Any]]:
+    """A spec whose source is a file of this content."""
+    version = {key: spec.pop(key) for key in ("export", "sha256") if key in spec}
+    return lambda world: source(world.storage.put("weights", f"bad/{name}", content()), **version) | spec
+
+
+def batch(size: int) -> dict[str, Any]:
+    """triton with a batch size."""
+    return {"maxBatchSize": size, "resources": {"requests": {"cpu": "50m", "memory": "256Mi"}}}
+
+
+def build(**changes: Any) -> dict[str, Any]:
+    """build with changes."""
+    return {"build": {"resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "3Gi"}}} | changes}
+
+
+def memory(limit: str) -> dict[str, Any]:
+    """build with little memory."""
+    return build(resources={"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": limit}})
+
+
+def truncated() -> bytes:
+    """The first part of real weights."""
+    return (WEIGHTS / "goldmine-detect.pt").read_bytes()[:200_000]
+
+
+def nothing_found(world: World, message: str) -> None:
+    """The weights' program found nothing and got in nowhere."""
+    assert "found []" in message, message
+    assert "was answered [403, 40" in message, message
+    told = json.dumps(world.cluster.yolo(world.namespace, "spy"))
+    assert not any(key in told for key in (*s3.ADMIN, *s3.WRITER))
+
+
+def slice_for_later(world: World) -> None:
+    """The Service gets a server behind it."""
+    pod = world.cluster.list("pods", s3.NAMESPACE, "app=s3")[0]["status"]["podIP"]
+    made = world.object("discovery.k8s.io/v1", "EndpointSlice", "later", addressType="IPv4", endpoints=[{"addresses": [pod]}], ports=[{"port": 8333}])
+    made["metadata"]["labels"] = {"kubernetes.io/service-name": "later"}
+    world.cluster.apply(made)
+
+
+def name_for_unknown(world: World) -> None:
+    """The host name gets an address."""
+    world.cluster.apply(world.object("v1", "Service", "unknown", spec={"type": "ExternalName", "externalName": f"s3.{s3.NAMESPACE}.svc.cluster.local"}))
+
+
+def claim(world: World) -> None:
+    """A volume of the node with the weights in it, and the claim that takes it."""
+    volume = {"hostPath": {"path": "/tmp/yolo-operator-e2e", "type": "DirectoryOrCreate"}}
+    code = "import shutil, sys, urllib.request; shutil.copyfileobj(urllib.request.urlopen(sys.argv[1]), open('/claim/small.onnx', 'wb'))"
+    url = f"{s3.ENDPOINT}/{s3.PUBLIC}/small.onnx"
+    container = {"name": "fill", "image": CLIENT_IMAGE, "args": ["-c", code, url], "volumeMounts": [{"name": "claim", "mountPath": "/claim"}]}
+    # Not in the rows' namespace, which forbids host paths.
+    run(world, "fill", {"containers": [container | {"securityContext": {"runAsUser": 0}}], "volumes": [{"name": "claim", **volume}]}, namespace=s3.NAMESPACE)
+    size = {"accessModes": ["ReadWriteOnce"], "storageClassName": ""}
+    owner = {"claimRef": {"namespace": world.namespace, "name": "later"}}
+    world.cluster.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": world.namespace},
+            "spec": size | owner | volume | {"capacity": {"storage": "1Gi"}},
+        },
+        world.object("v1", "PersistentVolumeClaim", "later", spec=size | {"volumeName": world.namespace, "resources": {"requests": {"storage": "1Gi"}}}),
+    )
+
+
+def scheduled(world: World) -> bool:
+    """Whether the row's Triton pod has found its node."""
+    return any(pod["spec"].get("nodeName") for pod in world.pods("gpu", "triton"))
+
+
+STALLED = [
+    pytest.param(
+        Row(
+            name="checksum",
+            spec=lambda world: source("s3://weights/small.onnx", sha256="0" * 64),
+            reason="ChecksumMismatch",
+            words=["spec.versions[].source.sha256", "one of them is wrong"],
+        ),
+        id="the weights have another sha256",
+    ),
+    pytest.param(
+        Row(name="truncated", spec=stored("truncated.pt", truncated), reason="NotYoloWeights", words=["truncated.pt", "spec.versions[].source.uri"]),
+        id="the .pt is truncated",
+        marks=pytest.mark.matrix,
+    ),
+    pytest.param(
+        Row(
+            name="pickle",
+            spec=stored("regression.pt", bad_weights.of_another_program),
+            reason="NotYoloWeights",
+            words=["regression.pt", "spec.versions[].source.uri"],
+        ),
+        id="the .pt is another program's pickle",
+        marks=pytest.mark.matrix,
+    ),
+    pytest.param(
+        Row(
+            name="spy",
+            spec=stored("spy.pt", lambda: bad_weights.spy(f"{s3.ENDPOINT}/weights/small.onnx", API_SERVER)),
+            reason="NotYoloWeights",
+            words=["RuntimeError", "spec.versions[].source.uri"],
+            further=nothing_found,
+        ),
+        id="the .pt runs a program that looks for credentials",
+    ),
+    pytest.param(
+        Row(
+            name="quitter",
+            spec=stored("quitter.pt", lambda: bad_weights.running("import os; os._exit(0)")),
+            reason="ExportFailed",
+            words=["without model.onnx", "spec.versions[].source.uri"],
+        ),
+        id="the .pt ends the exporter as if all were well",
+        marks=pytest.mark.matrix,
+    ),
+    pytest.param(
+        Row(
+            name="other-onnx",
+            spec=stored("scores.onnx", bad_weights.other_onnx, task="detect"),
+            reason="InvalidOnnx",
+            words=["a YOLO has one input", "spec.versions[].source.uri"],
+        ),
+        id="the .onnx is no YOLO",
+        marks=pytest.mark.matrix,
+    ),
+    pytest.param(
+        Row(name="page", spec=stored("page.onnx", lambda: b"<!DOCTYPE html>"), reason="InvalidOnnx", words=["an HTML page?", "spec.versions[].source.uri"]),
+        id="the .onnx is a web page",
+        marks=pytest.mark.matrix,
+    ),
+    pytest.param(
+        Row(
+            name="external",
+            spec=stored("external.onnx", bad_weights.with_a_file_beside_it),
+            reason="UnsafeOnnx",
+            words=["save it as one file", "spec.versions[].source.uri"],
+        ),
+        id="the .onnx names a file of the server",
+        marks=pytest.mark.matrix,
+    ),
+    pytest.param(
+        Row(
+            name="task",
+            spec=lambda world: source("s3://weights/small.onnx") | {"task": "segment"},
+            reason="TaskMismatch",
+            words=["the weights are for detect", "spec.task says segment", "set it to detect"],
+        ),
+        id="the task is another than the weights'",
+        marks=pytest.mark.matrix,
+    ),
+    pytest.param(
+        Row(
+            name="static",
+            spec=stored("static.onnx", lambda: bad_weights.detector(batch=1), triton=batch(8)),
+            reason="StaticBatch",
+            words=["spec.triton.maxBatchSize is 8", "maxBatchSize: 0"],
+        ),
+        id="the .onnx takes one picture and maxBatchSize is 8",
+        marks=pytest.mark.matrix,
+    ),
+    pytest.param(
+        Row(
+            name="image-size",
+            spec=lambda world: source("s3://weights/small.onnx", export={"imageSize": [100, 100]}),
+            reason="ImageSizeInvalid",
+            words=["spec.versions[].export.imageSize", "the nearest is 128"],
+        ),
+        id="the image size is no multiple of the stride",
+        marks=pytest.mark.matrix,
+    ),
+    pytest.param(
+        Row(
+            name="memory",
+            spec=lambda world: source("s3://weights/goldmine-detect.pt") | memory("256Mi"),
+            reason="OutOfMemory",
+            words=["raise spec.build.resources.limits.memory"],
+        ),
+        id="the export needs more memory than its limit",
+    ),
+    pytest.param(
+        Row(
+            name="deadline",
+            spec=stored("sleeper.pt", bad_weights.sleeping, **build(timeout="30s")),
+            reason="DeadlineExceeded",
+            words=["longer than 30 s", "raise spec.build.timeout"],
+        ),
+        id="the export takes longer than its deadline",
+        marks=pytest.mark.matrix,
+    ),
+    pytest.param(
+        Row(
+            name="disk",
+            spec=stored("large.pt", lambda: bad_weights.sleeping(8 << 20), **build(storageSize="1Mi")),
+            reason="DiskFull",
+            words=["raise spec.build.storageSize"],
+        ),
+        id="the scratch volume is too small",
+    ),
+]
+
+HEALING = [
+    pytest.param(
+        Row(
+            name="refused",
+            given=lambda world: [world.object("v1", "Service", "later", spec={"ports": [{"port": 8333}]})],
+            spec=lambda world: storage(endpoint=f"http://later.{world.namespace}.svc:8333"),
+            reason="StorageUnreachable",
+            words=["check spec.storage.endpoint", "that it runs"],
+            cure=slice_for_later,
+        ),
+        id="nothing listens at the endpoint",
+    ),
+    pytest.param(
+        Row(
+            name="unknown-host",
+            spec=lambda world: storage(endpoint=f"http://unknown.{world.namespace}.svc:8333"),
+            reason="StorageUnreachable",
+            words=["check spec.storage.endpoint", "that it runs"],
+            cure=name_for_unknown,
+        ),
+        id="the endpoint's host name is not known",
+        marks=pytest.mark.matrix,
+    ),
+    pytest.param(
+        Row(
+            name="keys",
+            given=lambda world: [world.secret("wrong-keys", ("nobody", "nothing"))],
+            spec=lambda world: storage(secretRef={"name": "wrong-keys"}),
+            reason="StorageAccessDenied",
+            words=["check the keys of spec.storage.secretRef"],
+            cure=lambda world: world.cluster.apply(world.secret("wrong-keys")),
+        ),
+        id="the keys are wrong",
+    ),
+    pytest.param(
+        Row(
+            name="bucket",
+            given=lambda world: [world.secret("writer", s3.WRITER)],
+            spec=lambda world: storage(uri=f"s3://{bucket(world)}/yolo", secretRef={"name": "writer"}),
+            reason="BucketNotFound",
+            words=["check spec.storage.uri", "make the bucket"],
+            cure=lambda world: world.storage.client.create_bucket(Bucket=bucket(world)),
+        ),
+        id="the bucket is missing",
+        marks=pytest.mark.matrix,
+    ),
+    pytest.param(
+        Row(
+            name="secret",
+            spec=lambda world: storage(secretRef={"name": "later"}),
+            reason="SecretNotFound",
+            words=["'later'", "create it", "spec.storage.secretRef"],
+            cure=lambda world: world.cluster.apply(world.secret("later")),
+        ),
+        id="the Secret is missing",
+    ),
+    pytest.param(
+        Row(
+            name="secret-key",
+            given=lambda world: [world.object("v1", "Secret", "half", stringData={"AWS_ACCESS_KEY_ID": s3.ADMIN[0]})],
+            spec=lambda world: storage(secretRef={"name": "half"}),
+            reason="SecretKeyMissing",
+            words=["'half'", "AWS_SECRET_ACCESS_KEY", "add it", "spec.storage.secretRef"],
+            cure=lambda world: world.cluster.apply(world.secret("half")),
+        ),
+        id="the Secret lacks a key",
+        marks=pytest.mark.matrix,
+    ),
+    pytest.param(
+        Row(
+            name="weights",
+            spec=lambda world: source(f"s3://weights/{world.namespace}/later.onnx"),
+            reason="SourceNotFound",
+            words=["check spec.versions[].source.uri"],
+            cure=lambda world: world.storage.put("weights", f"{world.namespace}/later.onnx", bad_weights.detector()),
+        ),
+        id="the weights are missing",
+        marks=pytest.mark.matrix,
+    ),
+    pytest.param(
+        Row(
+            name="page-missing",
+            spec=lambda world: source(f"{s3.ENDPOINT}/{s3.PUBLIC}/{world.namespace}.onnx"),
+            reason="SourceNotFound",
+            words=["answers 404", "check spec.versions[].source.uri"],
+            cure=lambda world: world.storage.put(s3.PUBLIC, f"{world.namespace}.onnx", bad_weights.detector()),
+        ),
+        id="the weights are missing on a web server",
+        marks=pytest.mark.matrix,
+    ),
+    pytest.param(
+        Row(
+            name="source-keys",
+            given=lambda world: [world.secret("tenant", s3.TENANTS["tenant-a"])],
+            spec=lambda world: source("s3://weights/small.onnx", secretRef={"name": "tenant"}),
+            reason="SourceAccessDenied",
+            words=["spec.versions[].source.secretRef"],
+            cure=lambda world: world.cluster.apply(world.secret("tenant")),
+        ),
+        id="the keys may not read the weights",
+        marks=pytest.mark.matrix,
+    ),
+    pytest.param(
+        Row(
+            name="claim",
+            spec=lambda world: source("pvc://later/small.onnx") | {"gpu": CPU},
+            reason="PersistentVolumeClaimNotFound",
+            words=["'later'", "create it", "pvc:// URI"],
+            cure=claim,
+            healed="Ready",
+        ),
+        id="the PersistentVolumeClaim is missing",
+    ),
+    pytest.param(
+        Row(
+            name="gpu",
+            spec=lambda world: source("s3://weights/small.onnx") | {"gpu": {"count": 1, "resourceName": GPU}},
+            reason="InsufficientGPU",
+            words=[f"enough {GPU} free", "add a node", "spec.gpu.resourceName and count"],
+            cure=lambda world: gpus(world, "1"),
+            healed=scheduled,
+        ),
+        id="no node has the GPU",
+    ),
+    pytest.param(
+        Row(
+            name="image",
+            spec=lambda world: source("s3://weights/small.onnx") | {"gpu": CPU, "triton": batch(2) | {"image": NO_SUCH_IMAGE}},
+            reason="ImagePullFailed",
+            words=[NO_SUCH_IMAGE, "check the image, its registry and imagePullSecrets"],
+        ),
+        id="Triton's image cannot be pulled",
+    ),
+]
+
+SERVED = [
+    pytest.param(Good(name="names", spec=stored("names.onnx", lambda: bad_weights.detector(bad_weights.ODD_NAMES))), id="class names of any characters"),
+    pytest.param(
+        Good(name="http", spec=lambda world: source(f"{s3.ENDPOINT}/{s3.PUBLIC}/small.onnx")), id="weights from a web server", marks=pytest.mark.matrix
+    ),
+    pytest.param(Good(name="asset", spec=lambda world: source("ultralytics://yolo-small.pt")), id="Ultralytics' own weights, from a mirror"),
+]
+SERVING = Good(name="serving", spec=lambda world: source("s3://weights/small.onnx"))
