@@ -10,7 +10,7 @@ from pathlib import Path
 import tritonclient.grpc
 import yaml
 
-from e2e.cluster import CACHE, KUBECONFIG, Cluster, Manifest, Refused
+from e2e.cluster import CACHE, Cluster, Manifest, Refused
 
 TRAEFIK = CACHE / "tools" / "traefik"
 CRDS = CACHE / "gateway-api"
@@ -81,7 +81,7 @@ class Gateway:
     def start(self) -> None:
         """Run Traefik until its Gateway is programmed."""
         self._cluster.apply(*manifests())
-        cluster = yaml.safe_load(Path(KUBECONFIG).read_text())["clusters"][0]["cluster"]
+        cluster = yaml.safe_load(self._cluster.kubectl("config", "view", "--raw", "--flatten"))["clusters"][0]["cluster"]
         ca, token = self._folder / "ca.crt", self._folder / "token"
         ca.write_bytes(base64.b64decode(cluster["certificate-authority-data"]))
         token.write_text(self._cluster.kubectl("create", "token", "traefik", "-n", NAMESPACE, "--duration=24h").strip())

@@ -67,6 +67,7 @@ def test_an_update_of_all_gpus_makes_room_one_pod_at_a_time(
     assert strategy == {"maxSurge": 1, "maxUnavailable": 0}, "the next update begins with a surge again"
 
 
+@pytest.mark.matrix
 def test_what_does_not_fit_waits_and_goes_on_without_a_nudge(
     cluster: Cluster, namespace: str, yolo: Callable[..., Manifest], gpus: Callable[[int], None]
 ) -> None:
@@ -96,6 +97,7 @@ def test_what_does_not_fit_waits_and_goes_on_without_a_nudge(
     assert now in ready_pods(cluster, namespace)
 
 
+@pytest.mark.matrix
 def test_a_replacement_in_place_that_answers_wrongly_goes_back(
     cluster: Cluster, namespace: str, yolo: Callable[..., Manifest], storage: Storage, gpus: Callable[[int], None], gate: Callable[[bool], None]
 ) -> None:

@@ -64,6 +64,7 @@ def triton_pods(cluster: Cluster, namespace: str) -> list[Manifest]:
     return cluster.list("pods", namespace, "app.kubernetes.io/component=triton")
 
 
+@pytest.mark.matrix
 def test_wrong_answers_never_get_a_ready_pod(
     cluster: Cluster, namespace: str, yolo: Callable[..., Manifest], storage: Storage, gate: Callable[[bool], None]
 ) -> None:

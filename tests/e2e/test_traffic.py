@@ -104,6 +104,7 @@ def test_a_canary_walks_its_steps_to_the_end(served: Served) -> None:
     served.only(2)
 
 
+@MATRIX
 def test_an_abort_and_a_rollback_go_to_pods_that_run(served: Served) -> None:
     """Follows the canary: version 2 is stable, and version 1 the one that is declared as the newest."""
     served.edit(versions=[TWO, ONE | {"version": 3}], rollout={"steps": [STEP | {"duration": "1h"}]})
