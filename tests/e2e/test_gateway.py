@@ -85,6 +85,14 @@ def test_weights_are_shares_of_the_requests(cluster: Cluster, namespace: str, ga
     assert 1 <= over_grpc["2"] <= 10, over_grpc
 
 
+@pytest.mark.matrix
+def test_ten_thousand_requests_are_shared_within_a_percent(namespace: str, gateway: Gateway) -> None:
+    kept = gateway.connect()
+    found = Counter(gateway.ask(HOST, connection=kept) for _ in range(10_000))
+    assert 0.09 <= found["2"] / 10_000 <= 0.11, found
+    assert found["1"] + found["2"] == 10_000, found
+
+
 @pytest.mark.parametrize("version", ["1", "2"])
 def test_each_version_is_reached_by_header_and_by_host_name(cluster: Cluster, namespace: str, gateway: Gateway, version: str) -> None:
     header = {"x-yolo-version": version}
