@@ -15,7 +15,7 @@ from settings import BUILDS, CACHE, IMAGES
 from steps import ClusterError, run, say
 
 # Measured: tests/cluster/README.md.
-_GIGABYTES_COLD, _GIGABYTES_WARM = 20, 3
+_GIGABYTES_COLD, _GIGABYTES_WARM = 25, 3
 _GO = (1, 26)
 _PACKAGES = {  # Debian's packages and a program that each brings
     "buildah": "buildah",

@@ -362,6 +362,21 @@ def test_without_the_gateway_api_it_says_so_and_serves_by_the_service() -> None:
     assert world.condition("Ready") == ("True", "Serving")
 
 
+def test_a_gateway_gives_nothing_to_a_canary_whose_pods_are_gone() -> None:
+    world = World(
+        replicas=2, versions=[ONE], traffic=GATEWAY, rollout={"strategy": "Canary", "steps": [{"weight": 20, "duration": "1h"}], "analysis": {"enabled": False}}
+    )
+    world.run()
+    world.edit(versions=[ONE, TWO])
+    world.run()
+    assert routed(world) == {"helmet-v1": 80, "helmet-v2": 20}
+    for pod in world.pods(2):
+        pod["status"]["conditions"] = []
+    world.turn()
+    assert routed(world) == {"helmet-v1": 80, "helmet-v2": 0}
+    assert shares(world) == "1:100 2:0"
+
+
 def test_back_to_mode_service_removes_the_routes() -> None:
     world = weighted(100, replicas=2, traffic=GATEWAY)
     world.edit(traffic=None)

@@ -97,6 +97,21 @@ def test_another_version_makes_room_one_pod_at_a_time_and_never_the_last() -> No
         assert world.replicas()["helmet-v1"] == expected
 
 
+def test_it_looks_again_when_another_versions_pod_has_waited_long_enough() -> None:
+    world = World(replicas=2, versions=[gen.version(1, weight=100)])
+    world.run()
+    world.edit(versions=[gen.version(1, weight=1), gen.version(2, weight=1)])
+    world.turn()
+    world.build_succeeds(2)
+    world.turn()
+    surge_pod(world, 2)
+    assert world.turn().again_at == world.now + world.yolo.spec.rollout.surge_timeout
+    assert world.replicas()["helmet-v1"] == 2
+    world.later(10 * MINUTE)
+    world.turn()
+    assert world.replicas()["helmet-v1"] == 1
+
+
 def test_a_version_replaced_in_one_edit_makes_room_and_its_last_pod_goes_once_the_other_serves() -> None:
     world = World(replicas=2, rollout={"surgeTimeout": "0s"})
     world.run()

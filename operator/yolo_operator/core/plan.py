@@ -187,9 +187,9 @@ def serve_step(turn: Turn, progress: Progress, replicas: int) -> None:
         deployment = kept
     else:
         return
-    in_place, moment = surge.in_place(turn.yolo, progress, live, turn.observed, turn.now)
+    in_place = surge.in_place(turn.yolo, progress, live, turn.observed, turn.now)
     deployment["spec"]["strategy"] = triton.IN_PLACE if in_place else triton.SURGE
-    look_again(turn, moment)
+    look_again(turn, surge.next_look(turn.yolo, turn.observed, turn.now))
     turn.result.apply += [deployment, service.build(turn.yolo, version.version), budget.build(turn.yolo, version.version)]
     progress.problem = progress.problem or trouble(turn.yolo, progress, turn.observed)
 

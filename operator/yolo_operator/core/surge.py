@@ -1,7 +1,7 @@
 """New pods where all GPUs are taken: when an old pod makes room, and when a template that failed is given up. Pure."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from yolo_operator.core import api, clock, names, pods
 from yolo_operator.core.names import Manifest
@@ -12,25 +12,32 @@ CRASHES = 3
 """So often a container of a new template may end before the template is given up, where an old pod has made room for it."""
 
 
-def in_place(yolo: api.YoloDeployment, progress: Progress, live: Manifest | None, observed: Observed, now: datetime) -> tuple[bool, datetime | None]:
-    """Whether a version's pods are replaced in place, and when to ask again, if that time would change the answer."""
+def in_place(yolo: api.YoloDeployment, progress: Progress, live: Manifest | None, observed: Observed, now: datetime) -> bool:
+    """Whether a version's pods are replaced in place."""
     wanted = yolo.spec.rollout.gpu
     mine = triton_pods(observed, progress.version.version)
     if wanted == "InPlace":
-        return True, None
+        return True
     if wanted == "Surge" or live is None:
-        return False, None
+        return False
     templates = {names.label(pod, names.TEMPLATE) for pod in mine}
     if live["spec"].get("strategy") == triton.IN_PLACE and (len(templates) > 1 or not all(map(pods.is_ready, mine))):
         # Begun so, ended so: with the first pod that made room, no other waits for a GPU any more.
-        return True, None
-    if sum(map(pods.is_ready, mine)) < 2 or len(templates) < 2:
-        return False, None
-    since = waits_for_gpu_since(mine)
-    if since is None:
-        return False, None
-    over = since + yolo.spec.rollout.surge_timeout
-    return now >= over, over if now < over else None
+        return True
+    return sum(map(pods.is_ready, mine)) >= 2 and len(templates) >= 2 and has_waited(yolo, mine, now)
+
+
+def has_waited(yolo: api.YoloDeployment, waiting: Sequence[Manifest], now: datetime) -> bool:
+    """Whether one of the pods has waited for a GPU for spec.rollout.surgeTimeout."""
+    since = waits_for_gpu_since(waiting)
+    return since is not None and now >= since + yolo.spec.rollout.surge_timeout
+
+
+def next_look(yolo: api.YoloDeployment, observed: Observed, now: datetime) -> datetime | None:
+    """When a pod will have waited long enough: nothing rings then."""
+    since = waits_for_gpu_since(observed.pods)
+    over = since + yolo.spec.rollout.surge_timeout if since is not None else None
+    return over if over is not None and now < over else None
 
 
 def waits_for_gpu_since(waiting: Sequence[Manifest]) -> datetime | None:
@@ -50,9 +57,8 @@ def starved(yolo: api.YoloDeployment, versions: Sequence[int], observed: Observe
     wanted = yolo.spec.rollout.gpu
     if wanted == "Surge":
         return False
-    pause = timedelta(0) if wanted == "InPlace" else yolo.spec.rollout.surge_timeout
-    found = [waits_for_gpu_since(triton_pods(observed, number)) for number in versions]
-    return any(since is not None and now >= since + pause for since in found)
+    waiting = [pod for number in versions for pod in triton_pods(observed, number)]
+    return has_waited(yolo, waiting, now) if wanted == "Auto" else waits_for_gpu_since(waiting) is not None
 
 
 def makes_room(yolo: api.YoloDeployment, version: int, live: Manifest, others: Sequence[int], observed: Observed, now: datetime) -> bool:

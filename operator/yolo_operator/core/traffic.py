@@ -150,6 +150,8 @@ def routed(
     ready = ready_versions(observed)
     if walk is not None:
         share = {walk.stable: 100 - walk.routed, walk.canary: walk.routed}
+        if share.keys() & ready.keys():
+            share = {number: part if number in ready else 0 for number, part in share.items()}
         return {number: share.get(number, 0) for number in [*(each.version.version for each in progress), *draining]}
     wanted = weights(None, progress)
     shares = dict.fromkeys(draining, 0)
