@@ -11,9 +11,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from e2e.cluster import AUDIT_LOG, WEIGHTS, Cluster, Manifest, condition, writes
+from e2e.cluster import AUDIT_LOG, TRITON_B, WEIGHTS, Cluster, Manifest, condition, writes
 from e2e.conftest import make_namespace, remove_namespace, yolo_deployment
 from e2e.gateway import PORTS, Gateway, traffic
+from e2e.load import Load
 from e2e.operator_process import OperatorProcess
 from e2e.storage import Storage
 from e2e.test_main_job import CLIENT_IMAGE
@@ -197,6 +198,44 @@ def test_a_change_of_weights_costs_no_request(cluster: Cluster, namespace: str, 
         for thread in threads:
             thread.join()
     assert set(answers) == {"1", "2"}, Counter(answers)
+
+
+@pytest.mark.matrix
+def test_no_request_is_lost_behind_a_gateway(cluster: Cluster, gateway: Gateway, operator: OperatorProcess, storage: Storage) -> None:
+    """A canary to its end, an image, an abort and a restart of the operator, with connections that are kept and connections that are not."""
+    name, host = make_namespace(cluster, "gateway-load"), "load.e2e.example"
+    one, two = ({"version": number, "source": {"uri": f"s3://weights/{weights}-detect.pt"}} for number, weights in ((1, "goldmine"), (2, "railway")))
+    step = {"weight": 20, "duration": "10s"}
+    rollout = {"strategy": "Canary", "steps": [step], "analysis": {"enabled": False}}
+    cluster.apply(yolo_deployment(name, versions=[one], replicas=2, rollout=rollout, traffic=traffic(host) | {"allowIncompatible": True}))
+    cluster.wait_ready(name, "model")
+
+    def edit(**spec: object) -> None:
+        cluster.patch("yolodeployment", name, "model", {"spec": spec})
+
+    def load(*, keep_alive: bool) -> Load:
+        ports = PORTS["http"], PORTS["grpc"]
+        return Load(gateway.address, "model", http=4, grpc=1, keep_alive=keep_alive, ports=ports, hosts=(host, f"grpc.{host}"))
+
+    with load(keep_alive=True) as kept, load(keep_alive=False) as fresh:
+        edit(versions=[one, two])
+        cluster.wait("both versions answer", lambda: kept.during(2).answers.keys() == {1, 2}, 120)
+        cluster.wait_ready(name, "model")
+        cluster.wait("version 2 alone", lambda: kept.during(2).answers.keys() == fresh.during(2).answers.keys() == {2}, 30)
+        edit(triton={"image": TRITON_B})
+        operator.kill()
+        operator.start()
+        cluster.wait_ready(name, "model")
+        edit(versions=[two, one | {"version": 3}], rollout={"steps": [step | {"duration": "1h"}]})
+        cluster.wait("the canary answers", lambda: kept.during(2).answers.keys() == {1, 2}, 120)
+        edit(rollout={"abort": 3})
+        cluster.wait_condition(name, "model", "Ready", "False", "RolloutAborted")
+        cluster.wait("version 2 alone", lambda: kept.during(2).answers.keys() == fresh.during(2).answers.keys() == {2}, 30)
+        time.sleep(10)  # the canary's pods end
+        for tally in (kept.so_far(), fresh.so_far()):
+            assert tally.failures == [], tally
+            assert tally.answers.total() > 500, tally
+    remove_namespace(cluster, name)
 
 
 def test_what_a_gateway_refuses_is_said_with_its_words(cluster: Cluster, namespace: str, gateway: Gateway) -> None:
