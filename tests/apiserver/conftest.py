@@ -85,6 +85,22 @@ def crd() -> None:
         time.sleep(0.5)
 
 
+@pytest.fixture(scope="session")
+def gateway_api() -> None:
+    """The Gateway API's CRDs, as `make gateway` has brought them."""
+    everywhere = Kubectl("default")
+    for arguments in (
+        ("apply", "--server-side", "--force-conflicts", "-f", str(cache() / "gateway-api")),
+        ("wait", "--for=condition=Established", "--timeout=60s", "-f", str(cache() / "gateway-api")),
+    ):
+        answer = everywhere(*arguments)
+        assert answer.ok, answer.err
+    limit = time.monotonic() + 60
+    while not all(everywhere("get", f"{kind}.gateway.networking.k8s.io").ok for kind in ("httproutes", "grpcroutes")):
+        assert time.monotonic() < limit, "the routes are not served"
+        time.sleep(0.5)
+
+
 @pytest.fixture(scope="module")
 def kubectl(crd: None) -> Iterator[Kubectl]:
     """kubectl in a fresh namespace that enforces the restricted Pod Security Standard."""

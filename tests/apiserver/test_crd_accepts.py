@@ -93,8 +93,19 @@ def test_every_example_is_accepted(kubectl, path):
             {"gpu": {"count": 0}, "triton": {"maxBatchSize": 0}, "versions": [gen.version(1, export={"dynamic": False})]}, id="static, without batches"
         ),
         pytest.param({"replicas": 0}, id="no replicas"),
+        pytest.param(
+            {
+                "versions": [gen.version(1, replicas=2), gen.version(2)],
+                "traffic": {
+                    "mode": "Gateway",
+                    "gateway": {"parentRefs": [{"name": "edge"}], "hostnames": ["a.example"], "grpc": {"hostnames": ["g.a.example"]}},
+                },
+                "rollout": {"strategy": "Canary", "steps": [{"weight": 5, "duration": "1h30m"}, {"weight": 50}], "scaleDownDelay": "10m"},
+            },
+            id="a canary behind a Gateway",
+        ),
         pytest.param({"build": {"resources": {"limits": {"cpu": 2, "memory": "4Gi"}}}}, id="quantities as numbers and as text"),
-        pytest.param({"versions": [gen.version(n) for n in range(1, 11)]}, id="ten versions"),
+        pytest.param({"versions": [gen.version(n, weight=n) for n in range(1, 11)]}, id="ten versions"),
         pytest.param({"versions": [gen.version(1, source={"uri": "pvc://claim/a/b.onnx"})]}, id="a claim"),
         pytest.param({"tolerations": [{"operator": "Exists"}], "affinity": {"nodeAffinity": {}}}, id="parts of a Pod"),
     ],
@@ -153,7 +164,7 @@ def test_a_status_is_stored_as_it_was_sent_and_shown_in_the_columns(kubectl):
 
 
 @pytest.mark.parametrize("path", [pytest.param(path, id=path.name) for path in GOLDENS])
-def test_every_manifest_of_ours_is_accepted_under_the_restricted_standard_without_a_warning(kubectl, path):
+def test_every_manifest_of_ours_is_accepted_under_the_restricted_standard_without_a_warning(kubectl, gateway_api, path):
     manifest = gen.merged(yaml.safe_load(path.read_text()), {"metadata": {"namespace": kubectl.namespace}})
     if manifest["kind"] == "Job":
         answer = kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", text=json.dumps(manifest))
@@ -168,7 +179,7 @@ def test_the_goldens_are_all_there():
 
 
 @pytest.mark.parametrize("name", [name for name in manifests.GOLDENS if not name.endswith("job.yaml")])
-def test_what_was_applied_does_not_differ_from_what_is_wanted(kubectl, name):
+def test_what_was_applied_does_not_differ_from_what_is_wanted(kubectl, gateway_api, name):
     """The API server's defaults are not drift: a second pass would write nothing."""
     manifest = gen.merged(manifests.GOLDENS[name](), {"metadata": {"namespace": kubectl.namespace}})
     flags = ("--server-side", "--dry-run=server", "--field-manager=yolo-operator", "--show-managed-fields", "-o", "json")

@@ -88,6 +88,28 @@ SPECS = [
     pytest.param({"build": {"resources": {"limits": {"memory": True}}}}, ["spec.build.resources.limits.memory"], id="a quantity that is none"),
     pytest.param({"versions": [gen.version(1, export={"imageSize": [640, 640, 3]})]}, ["imageSize", "at most 2"], id="three sizes"),
     pytest.param({"versions": [gen.version(1, export={"opset": 99})]}, ["opset", "less than or equal to 21"], id="an opset to come"),
+    pytest.param({"versions": [gen.version(1), gen.version(2, weight=1)]}, ["each needs a weight", "Canary"], id="a version without a weight"),
+    pytest.param({"versions": [gen.version(1, weight=0)]}, ["must be above 0", "spec.replicas"], id="no weight at all"),
+    pytest.param({"versions": [gen.version(1, weight=1)], "rollout": {"strategy": "Canary"}}, ["remove spec.versions[].weight"], id="a weight and a canary"),
+    pytest.param({"versions": [gen.version(1, replicas=2)]}, ["spec.versions[].replicas", "Gateway"], id="pods of a version in mode Service"),
+    pytest.param({"rollout": {"steps": [{"weight": 5}]}}, ["spec.rollout.steps", "Canary"], id="steps without a canary"),
+    pytest.param({"rollout": {"strategy": "Canary", "steps": [{"weight": 0}]}}, ["weight", "greater than or equal to 1"], id="a step of nothing"),
+    pytest.param(
+        {"rollout": {"strategy": "Canary", "steps": [{"weight": 5, "duration": "soon"}]}}, ["spec.rollout.steps[0].duration"], id="a duration that is none"
+    ),
+    pytest.param({"rollout": {"strategy": "Canary", "scaleDownDelay": "5m"}}, ["scaleDownDelay", "Gateway"], id="a delay in mode Service"),
+    pytest.param({"rollout": {"analysis": {"pictures": "https://example.com/a"}}}, ["analysis.pictures", "s3://BUCKET/PREFIX"], id="pictures elsewhere"),
+    pytest.param({"traffic": {"mode": "Gateway"}}, ["spec.traffic.gateway"], id="mode Gateway without one"),
+    pytest.param(
+        {
+            "traffic": {
+                "mode": "Gateway",
+                "gateway": {"parentRefs": [{"name": "edge"}], "hostnames": ["a.example"], "grpc": {"hostnames": ["a.example"]}},
+            }
+        },
+        ["HTTP or gRPC, not both"],
+        id="one hostname for both",
+    ),
     pytest.param({"versions": [gen.version(1, export={"nms": True})]}, ["nms", "maxBatchSize"], id="suppression in the graph and a batch"),
 ]
 

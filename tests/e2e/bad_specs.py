@@ -346,6 +346,7 @@ HEALING = [
             healed="Ready",
         ),
         id="the PersistentVolumeClaim is missing",
+        marks=pytest.mark.matrix,
     ),
     pytest.param(
         Row(

@@ -136,6 +136,7 @@ def test_the_unmodified_client_comes_through(cluster: Cluster, namespace: str, g
     cluster.kubectl("delete", "pod", "-n", namespace, "client", "--wait=false")
 
 
+@pytest.mark.matrix
 def test_a_second_pass_and_a_restart_write_no_route(cluster: Cluster, namespace: str, gateway: Gateway, operator: OperatorProcess) -> None:
     time.sleep(SETTLE_SECONDS)
     since = AUDIT_LOG.stat().st_size

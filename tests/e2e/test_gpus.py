@@ -52,6 +52,7 @@ def fewest_ready_until_ready(cluster: Cluster, namespace: str, timeout: float = 
     raise AssertionError(f"not Ready in {timeout} s: {ready}")
 
 
+@pytest.mark.matrix
 def test_an_update_of_all_gpus_makes_room_one_pod_at_a_time(
     cluster: Cluster, namespace: str, yolo: Callable[..., Manifest], gpus: Callable[[int], None]
 ) -> None:

@@ -111,6 +111,7 @@ def test_a_ca_that_is_missing_or_wrong_is_named_and_the_right_one_heals(
     assert f"s3://{tls_storage.endpoint}/" in json.dumps(pod["spec"]["containers"][0]["args"])
 
 
+@pytest.mark.matrix
 def test_a_pod_that_starts_without_the_ca_is_named_and_the_ca_heals(cluster: Cluster, own: str, tls_storage: TlsStorage) -> None:
     assert condition(cluster.yolo(own, "model"), "Ready")["status"] == "True", "the test before has left nothing that serves"
     cluster.kubectl("delete", "configmap", "-n", own, "s3-ca")

@@ -82,15 +82,22 @@ def test_weights_are_shares_of_the_answers(served: Served) -> None:
     tally = served.load.during(8)
     assert 0.35 < tally.share(2) < 0.65, tally
     assert tally.failures == []
-    served.edit(versions=[ONE | {"weight": 0}, TWO | {"weight": 100}])
-    assert served.ready()["display"]["versions"] == "1:0 2:100"
-    served.only(2)
-    # Version 2 is replaced by version 1 in one edit.
     served.edit(versions=[ONE])
     assert served.ready()["display"]["versions"] == "1:100"
     served.only(1)
 
 
+@MATRIX
+def test_a_version_takes_all_and_is_replaced_in_one_edit(served: Served) -> None:
+    served.edit(versions=[ONE | {"weight": 0}, TWO | {"weight": 100}])
+    assert served.ready()["display"]["versions"] == "1:0 2:100"
+    served.only(2)
+    served.edit(versions=[ONE])
+    assert served.ready()["display"]["versions"] == "1:100"
+    served.only(1)
+
+
+@MATRIX
 def test_a_canary_walks_its_steps_to_the_end(served: Served) -> None:
     before = served.pods(1)
     served.edit(versions=[ONE, TWO], rollout={"strategy": "Canary", "steps": [STEP], "analysis": {"enabled": False}})

@@ -63,6 +63,7 @@ def test_edited_weights_are_wrong_answers(repository, weed, tmp_path):
     assert caught.value.reason == "WrongAnswers"
 
 
+@pytest.mark.matrix
 def test_another_configuration_is_found_out(repository, weed, tmp_path):
     published(repository, tmp_path, yolo_models.detector(), {"max_batch_size": 2})
     key = f"{REVISION}/helmet/config.pbtxt"
