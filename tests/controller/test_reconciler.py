@@ -135,6 +135,15 @@ def test_drift_made_by_hand_is_put_back():
     assert stage.passes() == []
 
 
+def test_a_spec_that_goes_to_and_fro_is_no_fight():
+    stage = at_rest()
+    for _ in range(2 * reconciler.DRIFT_FIGHT_TIMES):
+        for replicas in (2, 1):
+            stage.world.edit(replicas=replicas)
+            assert ("apply", "helmet-v1") in stage.passes()
+    assert stage.condition("Ready")[1] != "DriftFight"
+
+
 def test_who_changes_it_again_and_again_is_named_and_left_alone():
     stage = at_rest()
     for _ in range(reconciler.DRIFT_FIGHT_TIMES):

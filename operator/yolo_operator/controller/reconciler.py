@@ -34,13 +34,14 @@ class Reconciler:
         self._queue = queue
         self._defaults = defaults
         self._now = now
-        self._put_back: dict[tuple[Key, str, str], list[float]] = {}
+        self._put_back: dict[tuple[Key, str, str], tuple[str, list[float]]] = {}
+        """By owner, kind and name of a child: what it was to be last, and when it was put back to that."""
 
     async def reconcile(self, key: Key) -> bool:
         """One pass; returns whether it went well. The queue never runs two for the same key at once."""
         body = self._cache.get(kinds.YOLO, key)
         if body is None:
-            self._put_back = {seen: times for seen, times in self._put_back.items() if seen[0] != key}
+            self._put_back = {seen: found for seen, found in self._put_back.items() if seen[0] != key}
             return True
         started = time.monotonic()
         error: OperatorError | None = None
@@ -142,25 +143,26 @@ class Reconciler:
         live = self._cache.get(kind, Key.of(manifest))
         if live is not None and not names.is_owned(live, manifest["metadata"]["ownerReferences"][0]["uid"]):
             live = None
-        if live is not None:
-            path = drift.differs(manifest, live)
-            if path is None:
-                return
-            self._refuse_fight(owner, kind, manifest, path, live)
+        path = drift.differs(manifest, live) if live is not None else ""
+        if path is None:
+            return
+        self._refuse_fight(owner, kind, manifest, path)
+        if path:
             log.info("apply", extra={"kind": kind.name, "object": manifest["metadata"]["name"], "differs": path})
         self._cache.put(kind, await self._kube.apply(kind, manifest, live))
 
-    def _refuse_fight(self, owner: Key, kind: Kind, manifest: Manifest, path: str, live: Manifest) -> None:
-        """Count what is put back to the same value; after some times in a row another writer is named instead."""
-        fingerprint = names.digest([kind.name, manifest["metadata"]["name"], path, manifest])
-        now = time.monotonic()
-        times = [moment for moment in self._put_back.get((owner, kind.name, fingerprint), []) if now - moment < DRIFT_FIGHT_SECONDS]
+    def _refuse_fight(self, owner: Key, kind: Kind, manifest: Manifest, path: str) -> None:
+        """Count what is put back to what it was to be already; after some times in a row another writer is named instead."""
+        name, fingerprint, now = manifest["metadata"]["name"], names.digest(manifest), time.monotonic()
+        before, times = self._put_back.get((owner, kind.name, name), (fingerprint, []))
+        # What we want otherwise ourselves, or make anew, nobody has changed.
+        times = [moment for moment in times if now - moment < DRIFT_FIGHT_SECONDS] if path and before == fingerprint else []
         if len(times) >= DRIFT_FIGHT_TIMES:
             raise Unavailable(
                 "DriftFight",
-                f"{kind.name} {live['metadata']['name']!r}: {path} was put back {len(times)} times and changed again; find who else writes it (kubectl get --show-managed-fields)",
+                f"{kind.name} {name!r}: {path} was put back {len(times)} times and changed again; find who else writes it (kubectl get --show-managed-fields)",
             )
-        self._put_back[owner, kind.name, fingerprint] = [*times, now]
+        self._put_back[owner, kind.name, name] = (fingerprint, [*times, now] if path and before == fingerprint else [])
 
     async def _report(self, yolo: api.YoloDeployment, body: Manifest, computed: api.Status) -> None:
         """Write the status where it differs, and an Event for each condition that has turned."""
