@@ -204,7 +204,8 @@ def test_a_change_of_weights_costs_no_request(cluster: Cluster, namespace: str, 
 @pytest.mark.matrix
 def test_no_request_is_lost_behind_a_gateway(cluster: Cluster, gateway: Gateway, operator: OperatorProcess, storage: Storage) -> None:
     """A canary to its end, an image, an abort and a restart of the operator, with connections that are kept and connections that are not."""
-    name, host = make_namespace(cluster, "gateway-load"), "load.e2e.example"
+    name = make_namespace(cluster, "gateway-load")
+    host = f"{name}.e2e.example"  # of an earlier run's resource on the same host name the older one would have the traffic
     one, two = ({"version": number, "source": {"uri": f"s3://weights/{weights}-detect.pt"}} for number, weights in ((1, "goldmine"), (2, "railway")))
     step = {"weight": 20, "duration": "10s"}
     rollout = {"strategy": "Canary", "steps": [step], "analysis": {"enabled": False}}
