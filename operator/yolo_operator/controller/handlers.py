@@ -9,7 +9,7 @@ from typing import Any
 
 import kopf
 
-from yolo_operator.controller import kinds, telemetry
+from yolo_operator.controller import bell, kinds
 from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.kinds import Kind
 from yolo_operator.controller.queue import Queue
@@ -35,15 +35,8 @@ async def listed(kind: Kind, cache: Cache, *, body: kopf.Body, **_: Any) -> None
 
 
 async def changed(kind: Kind, cache: Cache, queue: Queue[Key], *, body: kopf.Body, event: Any, **_: Any) -> None:
-    """Ring for the resource an object is, or belongs to."""
-    telemetry.events.labels(kind.name).inc()
-    if event.get("type") == "DELETED":
-        cache.drop(kind, body)
-    else:
-        cache.put(kind, body)
-    key = Key.of(body) if kind is kinds.YOLO else Key.owner_of(body)
-    if key.name:
-        queue.add(key)
+    """Fill the cache and ring."""
+    bell.shown(kind, event.get("type"), body, cache, queue)
 
 
 def login(**kwargs: Any) -> Any:

@@ -156,13 +156,14 @@ class Reconciler:
         name, fingerprint, now = manifest["metadata"]["name"], names.digest(manifest), time.monotonic()
         before, times = self._put_back.get((owner, kind.name, name), (fingerprint, []))
         # What we want otherwise ourselves, or make anew, nobody has changed.
-        times = [moment for moment in times if now - moment < DRIFT_FIGHT_SECONDS] if path and before == fingerprint else []
+        put_back = bool(path) and before == fingerprint
+        times = [moment for moment in times if put_back and now - moment < DRIFT_FIGHT_SECONDS]
         if len(times) >= DRIFT_FIGHT_TIMES:
             raise Unavailable(
                 "DriftFight",
                 f"{kind.name} {name!r}: {path} was put back {len(times)} times and changed again; find who else writes it (kubectl get --show-managed-fields)",
             )
-        self._put_back[owner, kind.name, name] = (fingerprint, [*times, now] if path and before == fingerprint else [])
+        self._put_back[owner, kind.name, name] = (fingerprint, [*times, now] if put_back else [])
 
     async def _report(self, yolo: api.YoloDeployment, body: Manifest, computed: api.Status) -> None:
         """Write the status where it differs, and an Event for each condition that has turned."""

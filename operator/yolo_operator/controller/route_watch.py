@@ -10,9 +10,9 @@ import asyncio
 import contextlib
 import logging
 
-from yolo_operator.controller import kinds, telemetry
+from yolo_operator.controller import bell, kinds
 from yolo_operator.controller.cache import Cache, Key, resource_version
-from yolo_operator.controller.kinds import Kind, Manifest
+from yolo_operator.controller.kinds import Kind
 from yolo_operator.controller.kube import Kube, Missing
 from yolo_operator.controller.queue import Queue
 from yolo_operator.core.errors import OperatorError
@@ -64,13 +64,13 @@ class RouteWatch:
         items, version = found["items"], str(found["metadata"]["resourceVersion"])
         for body in items:
             if self._cache.put(kind, body):
-                self._ring(body)
+                bell.ring(kind, body, self._queue)
         present = {Key.of(body) for body in items}
         for body in self._cache.all(kind):
             # What was made after the list is newer than it.
             if Key.of(body) not in present and namespace in ("", Key.of(body).namespace) and resource_version(body) <= int(version):
                 self._cache.drop(kind, body)
-                self._ring(body)
+                bell.ring(kind, body, self._queue)
         self._note(kind, served=True)
         return version
 
@@ -80,12 +80,7 @@ class RouteWatch:
         try:
             async with contextlib.aclosing(shown):
                 async for event, body in shown:
-                    telemetry.events.labels(kind.name).inc()
-                    if event == "DELETED":
-                        self._cache.drop(kind, body)
-                    else:
-                        self._cache.put(kind, body)
-                    self._ring(body)
+                    bell.shown(kind, event, body, self._cache, self._queue)
         except OperatorError as error:
             log.info("watch ended", extra={"kind": kind.name, "error": error.message})
 
@@ -102,8 +97,3 @@ class RouteWatch:
                 self._cache.drop(kind, body)
         for body in self._cache.all(kinds.YOLO):
             self._queue.add(Key.of(body))
-
-    def _ring(self, body: Manifest) -> None:
-        key = Key.owner_of(body)
-        if key.name:
-            self._queue.add(key)

@@ -45,7 +45,7 @@ def canary_step(turn: Turn, progress: Sequence[Progress]) -> api.RolloutStatus |
 def analysis_step(turn: Turn, walk: api.RolloutStatus, progress: Progress) -> tuple[Comparison | None, api.Failure | None]:
     """What the analysis of this step came to, and why its Job failed, if it gave no verdict."""
     failure, artifact = walk.analysis_failure, status_of(turn.yolo, walk.stable).artifact
-    if artifact is None or any(entry.step == walk.step for entry in walk.analyses):
+    if artifact is None or rollout.analysis_of(walk) is not None:
         return None, failure
     stable, canary = ([pod for pod in triton_pods(turn.observed, number) if pods.is_ready(pod)] for number in (walk.stable, walk.canary))
     duration = rollout.duration_of(turn.yolo.spec.rollout, walk.step)

@@ -49,11 +49,13 @@ def plan(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, now: 
         verify_step(turn, each)
     traffic.shut_out_incompatible(yolo, progress, observed)
     walk = canary_step(turn, progress)
+    targets = traffic.replicas(yolo, walk, progress)
     for each in progress:
-        each.replicas = traffic.replicas(yolo, walk, progress)[each.version.version]
+        each.replicas = targets[each.version.version]
     shares = traffic.replica_shares(turn, walk, progress)
     for each in progress:
         serve_step(turn, each, shares[each.version.version])
+    look_again(turn, surge.next_look(yolo, observed, now))
     drained = drain_step(turn, walk, progress)
     weights = traffic.route_step(turn, walk, progress, [each.version for each in drained])
     published, prune_failure = prune_step(turn, progress)
@@ -173,7 +175,7 @@ def serve_step(turn: Turn, progress: Progress, replicas: int) -> None:
         # What failed is tried no more; the template verified last serves until the spec changes.
         progress.status = progress.status.model_copy(update={"rolled_back": given_up})
         progress.problem, progress.stalled = pods.Problem(given_up.reason, given_up.message, permanent=True), True
-        deployment = triton.back(turn.yolo, version.version, replicas, live)
+        deployment = triton.keep(turn.yolo, version.version, replicas, live, names.VERIFIED_TEMPLATE)
     elif progress.artifact is not None:
         progress.status = progress.status.model_copy(update={"rolled_back": None})
         deployment = triton.build(turn.yolo, version, progress.artifact, replicas, live, turn.defaults)
@@ -181,15 +183,13 @@ def serve_step(turn: Turn, progress: Progress, replicas: int) -> None:
             triton.remember_verified(deployment)
     elif live is not None:
         # The new revision is on its way: the old one serves on, exactly as it is.
-        kept = triton.keep(turn.yolo, version.version, replicas, live)
-        if kept is None:
-            return
-        deployment = kept
+        deployment = triton.keep(turn.yolo, version.version, replicas, live, names.RENDERED)
     else:
+        deployment = None
+    if deployment is None:
         return
     in_place = surge.in_place(turn.yolo, progress, live, turn.observed, turn.now)
     deployment["spec"]["strategy"] = triton.IN_PLACE if in_place else triton.SURGE
-    look_again(turn, surge.next_look(turn.yolo, turn.observed, turn.now))
     turn.result.apply += [deployment, service.build(turn.yolo, version.version), budget.build(turn.yolo, version.version)]
     progress.problem = progress.problem or trouble(turn.yolo, progress, turn.observed)
 
@@ -198,6 +198,7 @@ def drain_step(turn: Turn, walk: api.RolloutStatus | None, progress: Sequence[Pr
     """Versions that are no longer declared serve until all declared ones do; then they go. Returns the status of those that remain."""
     declared = {version.version for version in turn.yolo.spec.versions}
     all_serve = all(is_serving(turn.yolo, each, turn.observed) for each in progress)
+    stable_serves = walk is not None and walk.stable in ready_versions(turn.observed)
     settled = walk is None or (walk.phase == rollout.HEALTHY and not walk.previous)
     remaining = []
     kinds = (turn.observed.deployments, turn.observed.services, turn.observed.budgets)
@@ -206,12 +207,12 @@ def drain_step(turn: Turn, walk: api.RolloutStatus | None, progress: Sequence[Pr
         name = names.versioned(turn.yolo, number)
         live = turn.observed.deployments.get(name)
         # A canary that is no longer declared has nothing to wait for: the stable version is there.
-        given_up = walk is not None and number not in (walk.stable, walk.previous) and walk.stable in ready_versions(turn.observed)
+        given_up = walk is not None and stable_serves and number not in (walk.stable, walk.previous)
         if live is None or (all_serve and settled) or given_up or turn.yolo.spec.replicas == 0:
             turn.result.delete += [kind[name] for kind in kinds if name in kind]
             continue
         room = walk is None and surge.makes_room(turn.yolo, number, live, sorted(declared), turn.observed, turn.now)
-        kept = triton.keep(turn.yolo, number, live["spec"].get("replicas", 1) - room, live)
+        kept = triton.keep(turn.yolo, number, live["spec"].get("replicas", 1) - room, live, names.RENDERED)
         if kept is not None:
             turn.result.apply += [kept, service.build(turn.yolo, number), budget.build(turn.yolo, number)]
         mine, previous = triton_pods(turn.observed, number), status_of(turn.yolo, number)

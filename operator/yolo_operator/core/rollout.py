@@ -149,7 +149,7 @@ def walk_on(walk: api.RolloutStatus, rollout: api.Rollout, facts: Facts, now: da
 
 def held(walk: api.RolloutStatus, rollout: api.Rollout, facts: Facts, now: datetime) -> api.RolloutStatus | None:
     """What keeps a canary that has its share at this step, or takes the share away; None where nothing does."""
-    found = next((entry for entry in walk.analyses if entry.step == walk.step), None)
+    found = analysis_of(walk)
     share = f"{where(walk)} has {walk.weight} % of the traffic"
     if found is not None and found.verdict == "Fail":
         return degraded(walk, rollout, "AnalysisFailed", f"{where(walk)}, with {walk.weight} % of the traffic: {found.message}")
@@ -199,6 +199,11 @@ def where(walk: api.RolloutStatus) -> str:
     return f"Version {walk.canary} at step {walk.step} of {walk.steps}" if walk.step <= walk.steps else f"Version {walk.canary} after its steps"
 
 
+def analysis_of(walk: api.RolloutStatus) -> api.StepAnalysis | None:
+    """What the analysis of the present step came to, once it has ended."""
+    return next((entry for entry in walk.analyses if entry.step == walk.step), None)
+
+
 def step_ends(walk: api.RolloutStatus, rollout: api.Rollout) -> datetime:
     """When a step that has been reached is over."""
     return clock.parse(walk.reached) + duration_of(rollout, walk.step)
@@ -214,7 +219,7 @@ def deadline(walk: api.RolloutStatus | None, rollout: api.Rollout) -> datetime |
         return None
     if walk.reached:
         # Until the analysis has its verdict its Job rings the bell.
-        judged = not rollout.analysis.enabled or any(entry.step == walk.step for entry in walk.analyses)
+        judged = not rollout.analysis.enabled or analysis_of(walk) is not None
         return step_ends(walk, rollout) if judged and walk.step <= walk.steps else None
     return clock.parse(walk.started) + rollout.progress_deadline if walk.started and walk.reason not in WAITS else None
 

@@ -51,12 +51,9 @@ def shown(artifact: Artifact, name: str) -> str:
     return str(getattr(artifact, name))
 
 
-def weights(walk: api.RolloutStatus | None, progress: Sequence[Progress]) -> dict[int, int]:
-    """Relative shares that the declared versions are to have."""
-    if walk is None:
-        return {each.version.version: 0 if each.shut_out else 1 if each.version.weight is None else each.version.weight for each in progress}
-    share = {walk.stable: 100 - walk.weight, walk.canary: walk.weight}
-    return {each.version.version: share.get(each.version.version, 0) for each in progress}
+def weights(progress: Sequence[Progress]) -> dict[int, int]:
+    """Relative shares that the declared versions are to have, where no canary sets them."""
+    return {each.version.version: 0 if each.shut_out else 1 if each.version.weight is None else each.version.weight for each in progress}
 
 
 def replicas(yolo: api.YoloDeployment, walk: api.RolloutStatus | None, progress: Sequence[Progress]) -> dict[int, int]:
@@ -64,7 +61,7 @@ def replicas(yolo: api.YoloDeployment, walk: api.RolloutStatus | None, progress:
     total, gateway = yolo.spec.replicas, yolo.spec.traffic.mode == "Gateway"
     numbers = [each.version.version for each in progress]
     if walk is None:
-        wanted = weights(None, progress)
+        wanted = weights(progress)
         shares = dict(zip(numbers, split(total, [wanted[number] for number in numbers]), strict=True))
     else:
         shares = dict.fromkeys(numbers, 0) | {walk.stable: total, walk.canary: canary_pods(yolo, walk)}
@@ -107,13 +104,14 @@ def obstacle(yolo: api.YoloDeployment, walk: api.RolloutStatus, observed: Observ
 def replica_shares(turn: Turn, walk: api.RolloutStatus | None, progress: Sequence[Progress]) -> dict[int, int]:
     """Replicas per version now. A version gives none up before all others have what they are to have, unless fewer are asked for in all."""
     shares = {each.version.version: each.replicas for each in progress}
+    stable_serves = walk is not None and walk.stable in ready_versions(turn.observed)
     for each in progress:
         number = each.version.version
         live = turn.observed.deployments.get(names.versioned(turn.yolo, number))
         have = live["spec"].get("replicas", 1) if live else 0
         others = [other for other in progress if other is not each]
         # Beside a stable version that serves, nobody has to wait for a canary's pods to go.
-        free = walk is not None and number != walk.stable and walk.stable in ready_versions(turn.observed)
+        free = walk is not None and stable_serves and number != walk.stable
         if live is None or each.replicas >= have or free or all(has_its_share(turn.yolo, other, turn.observed) for other in others):
             continue
         room = surge.makes_room(turn.yolo, number, live, [other.version.version for other in others], turn.observed, turn.now)
@@ -153,7 +151,7 @@ def routed(
         if share.keys() & ready.keys():
             share = {number: part if number in ready else 0 for number, part in share.items()}
         return {number: share.get(number, 0) for number in [*(each.version.version for each in progress), *draining]}
-    wanted = weights(None, progress)
+    wanted = weights(progress)
     shares = dict.fromkeys(draining, 0)
     for each in progress:
         number = each.version.version

@@ -45,23 +45,18 @@ def build(
     restarts nothing.
     """
     inputs = template_inputs(yolo, artifact, defaults)
-    template = rendered_template(live)
+    template = noted_template(live, names.RENDERED)
     if template is None or template["metadata"]["labels"].get(names.TEMPLATE) != inputs:
         template = pod_template(yolo, version, artifact, inputs, defaults)
     return around(yolo, version.version, template, replicas, live)
 
 
-def back(yolo: api.YoloDeployment, version: int, replicas: int, live: Manifest) -> Manifest:
-    """The Deployment with the template that was verified last: its ReplicaSet is there still. `has_verified` tells whether one is known."""
-    template = noted_template(live, names.VERIFIED_TEMPLATE)
-    if template is None:
-        raise ValueError("no verified template is noted")
-    return around(yolo, version, template, replicas, live)
+def keep(yolo: api.YoloDeployment, version: int, replicas: int, live: Manifest, noted: str) -> Manifest | None:
+    """The Deployment with a template that it has had: as it was applied last (RENDERED), or as it was verified last (VERIFIED_TEMPLATE).
 
-
-def keep(yolo: api.YoloDeployment, version: int, replicas: int, live: Manifest) -> Manifest | None:
-    """The Deployment as it was applied last, with another number of replicas; None where what was applied is not known any more."""
-    template = rendered_template(live)
+    None where that is not known any more.
+    """
+    template = noted_template(live, noted)
     return None if template is None else around(yolo, version, template, replicas, live)
 
 
@@ -90,11 +85,6 @@ def around(yolo: api.YoloDeployment, version: int, template: Manifest, replicas:
 def remember_verified(deployment: Manifest) -> None:
     """Note that a Deployment's template is verified: it is what a later one that fails goes back to."""
     deployment["metadata"]["annotations"][names.VERIFIED_TEMPLATE] = deployment["metadata"]["annotations"][names.RENDERED]
-
-
-def rendered_template(live: Manifest | None) -> Manifest | None:
-    """The pod template as it was applied, from the Deployment's annotation."""
-    return noted_template(live, names.RENDERED)
 
 
 def noted_template(live: Manifest | None, annotation: str) -> Manifest | None:

@@ -1,0 +1,26 @@
+"""What an event means, whoever watches: the cache is brought to it, and the resource that it concerns gets a pass."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from yolo_operator.controller import kinds, telemetry
+from yolo_operator.controller.cache import Cache, Key
+from yolo_operator.controller.kinds import Kind
+from yolo_operator.controller.queue import Queue
+
+
+def shown(kind: Kind, event: str | None, body: Mapping[str, Any], cache: Cache, queue: Queue[Key]) -> None:
+    """A watch has shown an object; `event` is ADDED, MODIFIED, DELETED or, in kopf's first list, nothing."""
+    telemetry.events.labels(kind.name).inc()
+    if event == "DELETED":
+        cache.drop(kind, body)
+    else:
+        cache.put(kind, body)
+    ring(kind, body, queue)
+
+
+def ring(kind: Kind, body: Mapping[str, Any], queue: Queue[Key]) -> None:
+    """Ring for the resource an object is, or belongs to."""
+    key = Key.of(body) if kind is kinds.YOLO else Key.owner_of(body)
+    if key.name:
+        queue.add(key)
