@@ -50,6 +50,15 @@ def routed(world: World) -> dict[str, int]:
     return {backend["name"]: backend["weight"] for backend in rule["backendRefs"]}
 
 
+def waits_at_its_gate(world: World) -> None:
+    """Version 2, just declared, is built; its pods answer and are not verified yet."""
+    world.turn()
+    world.build_succeeds(2)
+    world.turn()
+    world.start_pods()
+    world.turn()
+
+
 # Weights.
 
 
@@ -72,11 +81,7 @@ def test_pods_follow_the_weights_and_the_status_shows_what_the_rounding_gives(we
 def test_a_new_version_has_no_share_before_it_is_verified_and_the_old_one_keeps_its_pods() -> None:
     world = weighted(100, replicas=4)
     world.edit(versions=[gen.version(1, weight=50), gen.version(2, weight=50)])
-    world.turn()
-    world.build_succeeds(2)
-    world.turn()
-    world.start_pods()
-    world.turn()
+    waits_at_its_gate(world)
     assert world.condition("Available") == ("False", "ReplicasUnavailable")
     assert world.replicas() == {"helmet-v1": 4, "helmet-v2": 2}
     assert shares(world) == "1:100 2:0"
@@ -299,11 +304,7 @@ def test_a_gateway_gives_exact_weights_and_the_service_only_the_stable_version()
 def test_a_gateway_gives_no_weight_to_what_is_not_verified() -> None:
     world = weighted(100, replicas=2, traffic=GATEWAY)
     world.edit(versions=[gen.version(1, weight=50), gen.version(2, weight=50)])
-    world.turn()
-    world.build_succeeds(2)
-    world.turn()
-    world.start_pods()
-    world.turn()
+    waits_at_its_gate(world)
     assert routed(world)["helmet-v1"] > 0 == routed(world).get("helmet-v2", 0)
     world.run()
     assert routed(world) == {"helmet-v1": 50, "helmet-v2": 50}
@@ -312,11 +313,7 @@ def test_a_gateway_gives_no_weight_to_what_is_not_verified() -> None:
 def test_a_version_replaced_in_one_edit_keeps_the_traffic_until_the_other_serves() -> None:
     world = weighted(100, replicas=2, traffic=GATEWAY)
     world.edit(versions=[gen.version(2, weight=100)])
-    world.turn()
-    world.build_succeeds(2)
-    world.turn()
-    world.start_pods()
-    world.turn()
+    waits_at_its_gate(world)
     assert routed(world)["helmet-v1"] > 0 == routed(world).get("helmet-v2", 0)
     world.run()
     assert routed(world) == {"helmet-v2": 100}
