@@ -28,7 +28,7 @@ class Side:
     """One of the two versions."""
 
     name: str
-    """canary or stable."""
+    """As messages call it: new or stable."""
     version: int
     addresses: tuple[str, ...]
 
