@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 import gen
 from yolo_operator.core import api, revision
-from yolo_operator.core.resources import job
+from yolo_operator.core.contract import Artifact
+from yolo_operator.core.resources import job, triton
 from yolo_operator.core.split import split
 
 DIGEST = "c" * 64
@@ -112,7 +113,22 @@ def test_all_else_leaves_the_revision_as_it_is(spec):
 
 def test_a_revision_is_the_same_in_every_release():
     """These change only with a decision to publish every model in every cluster anew."""
-    assert BEFORE == ("25c7377fab", "77101d1153a320e5")
+    assert BEFORE == ("86aca60c3e", "3a9dd313905652a3")
+
+
+def test_a_pod_template_is_made_of_the_same_in_every_release():
+    """These change only with a decision to restart every pod in every cluster."""
+    full = gen.yolo(
+        storage={"readSecretRef": {"name": "s3-read"}, "caBundleRef": {"name": "ca"}},
+        triton={"resources": {"limits": {"memory": "4Gi"}}, "imagePullSecrets": [{"name": "registry"}], "tensorrt": {"engineCache": {"persistentVolumeClaim": "e"}}},
+        gpu={"count": 2},
+        nodeSelector={"gpu": "a10"},
+        tolerations=[{"operator": "Exists"}],
+        priorityClassName="high",
+        restartedAt="now",
+    )
+    published = Artifact.model_validate(gen.artifact())
+    assert [triton.template_inputs(resource, published, gen.DEFAULTS) for resource in (gen.yolo(), full)] == ["85921edbe2", "f4c642fa3e"]
 
 
 def test_the_credentials_of_the_storage_do_not_go_to_another_server():

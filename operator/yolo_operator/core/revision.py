@@ -1,4 +1,7 @@
-"""Revisions: what determines the published files, as a hash. Never the operator's release, an image, replicas or traffic."""
+"""Revisions: what determines the published files, as a hash. Never the operator's release, an image, replicas or traffic.
+
+Of a part of the spec only what differs from its default counts: a field that a later release adds changes no hash before it is used.
+"""
 
 from yolo_operator.core import api, names
 from yolo_operator.core.defaults import Defaults, storage_of
@@ -24,9 +27,9 @@ def revision(yolo: api.YoloDeployment, version: api.Version, defaults: Defaults)
             "config": {
                 "kind": "gpu" if spec.gpu.count else "cpu",
                 "maxBatchSize": triton.max_batch_size,
-                "dynamicBatching": triton.dynamic_batching.model_dump(),
+                "dynamicBatching": triton.dynamic_batching.model_dump(exclude_defaults=True),
                 "instances": triton.instances,
-                "tensorrt": triton.tensorrt.model_dump(include={"enabled", "precision", "max_workspace_bytes"}),
+                "tensorrt": triton.tensorrt.model_dump(include={"enabled", "precision", "max_workspace_bytes"}, exclude_defaults=True),
                 "warmup": triton.warmup,
             },
         },
@@ -51,6 +54,6 @@ def _export_inputs(yolo: api.YoloDeployment, version: api.Version, defaults: Def
         "endpoint": source_endpoint(version, storage_of(yolo, defaults)) if source.uri.startswith("s3://") else None,
         "sha256": source.sha256,
         "rebuild": version.rebuild,
-        "export": version.export.model_dump(),
+        "export": version.export.model_dump(exclude_defaults=True),
         "task": yolo.spec.task,
     }

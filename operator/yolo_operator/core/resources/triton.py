@@ -94,16 +94,20 @@ def noted_template(live: Manifest | None, annotation: str) -> Manifest | None:
 
 
 def template_inputs(yolo: api.YoloDeployment, artifact: contract.Artifact, defaults: Defaults) -> str:
-    """Hash of all that the pod template follows from: fields of the spec and the revision, never the operator's release."""
+    """Hash of all that the pod template follows from: fields of the spec and the revision, never the operator's release.
+
+    As in `core.revision` defaults do not count.
+    """
     spec, storage = yolo.spec, storage_of(yolo, defaults)
+    cache = spec.triton.tensorrt.engine_cache
     return names.digest(
         {
             "uri": artifact.uri,
             "image": image_of(yolo, defaults),
-            "storage": storage.model_dump(exclude={"uri"}),
-            "triton": spec.triton.model_dump(include={"resources", "image_pull_secrets"}),
-            "engineCache": spec.triton.tensorrt.engine_cache.model_dump() if spec.triton.tensorrt.engine_cache else None,
-            "gpu": spec.gpu.model_dump(),
+            "storage": storage.model_dump(exclude={"uri"}, exclude_defaults=True),
+            "triton": spec.triton.model_dump(include={"resources", "image_pull_secrets"}, exclude_defaults=True),
+            "engineCache": cache.model_dump(exclude_defaults=True) if cache else None,
+            "gpu": spec.gpu.model_dump(exclude_defaults=True),
             "scheduling": spec.model_dump(
                 include={
                     "node_selector",
@@ -112,7 +116,8 @@ def template_inputs(yolo: api.YoloDeployment, artifact: contract.Artifact, defau
                     "topology_spread_constraints",
                     "runtime_class_name",
                     "priority_class_name",
-                }
+                },
+                exclude_defaults=True,
             ),
             "serviceAccountName": spec.service_account_name,
             "verify": spec.rollout.verify.enabled,
