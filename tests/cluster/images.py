@@ -90,6 +90,14 @@ def catalogue() -> dict[str, Image]:
             after=bases,
         ),
         Image(
+            "operator-next",
+            "docker.io/yolo-operator/operator:next",
+            _RECIPES / "operator-next/Dockerfile",
+            _RECIPES / "operator-next",
+            (_RECIPES / "operator-next",),
+            after=("operator",),
+        ),
+        Image(
             "tritonserver-cpu-b",
             "docker.io/yolo-operator/tritonserver-cpu:24.10-b",
             triton / "Dockerfile",

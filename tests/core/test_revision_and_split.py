@@ -120,7 +120,11 @@ def test_a_pod_template_is_made_of_the_same_in_every_release():
     """These change only with a decision to restart every pod in every cluster."""
     full = gen.yolo(
         storage={"readSecretRef": {"name": "s3-read"}, "caBundleRef": {"name": "ca"}},
-        triton={"resources": {"limits": {"memory": "4Gi"}}, "imagePullSecrets": [{"name": "registry"}], "tensorrt": {"engineCache": {"persistentVolumeClaim": "e"}}},
+        triton={
+            "resources": {"limits": {"memory": "4Gi"}},
+            "imagePullSecrets": [{"name": "registry"}],
+            "tensorrt": {"engineCache": {"persistentVolumeClaim": "e"}},
+        },
         gpu={"count": 2},
         nodeSelector={"gpu": "a10"},
         tolerations=[{"operator": "Exists"}],

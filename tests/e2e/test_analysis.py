@@ -1,12 +1,13 @@
 """A version that is wrong loses its traffic within one analysis, whatever it is that is wrong; one that is right goes on."""
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from e2e import altered
-from e2e.cluster import Cluster, Manifest
+from e2e.cluster import Cluster, Manifest, pod_ready
 from e2e.conftest import make_namespace, remove_namespace, yolo_deployment
 from e2e.load import Load
 from e2e.operator_process import OperatorProcess
@@ -65,6 +66,35 @@ def test_a_wrong_version_loses_its_traffic_within_one_analysis(
 
 def pods(cluster: Cluster, namespace: str, version: int) -> list[Manifest]:
     return cluster.list("pods", namespace, f"app.kubernetes.io/component=triton,yolo-operator.io/version={version}")
+
+
+NEVER: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "weights that do not load": (altered.truncated, "InvalidOnnx"),
+    "a Triton that never gets ready": (altered.single, "ModelNotLoaded"),
+}
+
+
+@MATRIX
+@pytest.mark.parametrize("what", NEVER)
+def test_a_version_that_cannot_serve_never_has_traffic(what: str, cluster: Cluster, storage: Storage, stable: tuple[str, Load, bytes]) -> None:
+    namespace, load, model = stable
+    alter, reason = NEVER[what]
+    number = 30 + list(NEVER).index(what)
+    before = pods(cluster, namespace, 1)
+    asked = load.so_far()
+    begin(cluster, storage, namespace, number, alter(model))
+    status = cluster.wait_condition(namespace, "model", "Ready", "False", reason)["status"]
+    time.sleep(20)
+    assert (status["rollout"]["stable"], status["rollout"]["routed"], status["rollout"]["step"]) == (1, 0, 0)
+    assert not any(map(pod_ready, pods(cluster, namespace, number)))
+    assert {pod["metadata"]["uid"] for pod in pods(cluster, namespace, 1)} == {pod["metadata"]["uid"] for pod in before}
+    tally = load.so_far().since(asked)
+    assert tally.failures == []
+    assert tally.answers.keys() == {1}
+    # What replaces it needs no other cure.
+    cluster.patch("yolodeployment", namespace, "model", {"spec": {"versions": [STABLE]}})
+    cluster.wait_ready(namespace, "model")
+    assert not pods(cluster, namespace, number)
 
 
 @MATRIX
