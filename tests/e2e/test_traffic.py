@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from e2e.cluster import TRITON_B, Cluster, Manifest
+from e2e.cluster import TRITON_B, Cluster, Manifest, condition
 from e2e.conftest import make_namespace, remove_namespace, yolo_deployment
 from e2e.load import Load
 from e2e.operator_process import OperatorProcess
@@ -156,6 +156,59 @@ def test_no_request_is_lost_in_a_change_of(change: str, served: Served, operator
     CHANGES[change](served, operator)
     served.ready()
     time.sleep(8)  # the old pods' end
+
+
+def revert(served: Served) -> int:
+    """Everything as it was."""
+    served.edit(versions=[ONE], rollout=None)
+    return 1
+
+
+def delete_the_canary(served: Served) -> int:
+    served.edit(versions=[ONE])
+    return 1
+
+
+def add_a_third(served: Served) -> int:
+    """The newest is the canary now; the one before it is neither stable nor newest, and goes."""
+    served.edit(versions=[ONE, TWO, TWO | {"version": 3}], rollout={"steps": [STEP]})
+    return 3
+
+
+def replace_without_annotations(served: Served) -> int:
+    """As from a repository: nothing but the spec. The canary stays where it is, and goes on when it is let."""
+    found = served.cluster.yolo(served.namespace, "model")
+    step = found["status"]["rollout"]["step"]
+    bare = {key: found["metadata"][key] for key in ("name", "namespace")}
+    served.cluster.kubectl("replace", "-f", "-", text=json.dumps({**found, "metadata": bare, "status": {}}))
+    time.sleep(5)
+    after = served.cluster.yolo(served.namespace, "model")
+    assert "annotations" not in after["metadata"]
+    assert (after["status"]["rollout"]["step"], after["status"]["rollout"]["weight"]) == (step, 50)
+    served.edit(rollout={"promote": 2})
+    return 2
+
+
+@MATRIX
+@pytest.mark.parametrize("change", [revert, delete_the_canary, add_a_third, replace_without_annotations])
+def test_in_the_middle_of_a_canary(change: Callable[[Served], int], served: Served) -> None:
+    back_to_one(served)
+    served.edit(versions=[ONE, TWO], rollout={"strategy": "Canary", "steps": [STEP | {"duration": "1h"}], "analysis": {"enabled": False}})
+    served.cluster.wait("the canary answers", lambda: served.load.during(2).answers.keys() == {1, 2}, 120)
+    before = served.pods(1)
+    stable = change(served)
+
+    def settled() -> bool:
+        found = served.cluster.yolo(served.namespace, "model")
+        ready, rollout = condition(found, "Ready"), found["status"].get("rollout", {})
+        done = ready["status"] == "True" and ready["observedGeneration"] == found["metadata"]["generation"]
+        assert done or rollout.get("stable", 1) != 1 or served.pods(1) >= before, "the stable version lost pods"
+        return done
+
+    served.cluster.wait("the end", settled, 180)
+    assert served.cluster.yolo(served.namespace, "model")["status"].get("rollout", {}).get("stable", 1) == stable
+    assert not any(served.pods(number) for number in {1, 2, 3} - {stable})
+    served.only(min(stable, 2))
 
 
 @MATRIX
