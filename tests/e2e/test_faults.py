@@ -1,0 +1,229 @@
+"""What serves goes on serving through faults of all that it stands on, and each ends healed by itself.
+
+The whole cluster is real, and so is each fault: a process is stopped or killed, a Service has no endpoint, an object is gone.
+"""
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e import storage as s3
+from e2e.cluster import CACHE, Cluster, Manifest, condition
+from e2e.conftest import make_namespace, remove_namespace, yolo_deployment
+from e2e.load import Load
+from e2e.operator_process import OperatorProcess
+from e2e.storage import Storage
+from e2e.test_traffic import Served
+
+MATRIX = pytest.mark.matrix
+PODS = "app.kubernetes.io/component=triton"
+
+
+@pytest.fixture(scope="module")
+def served(cluster: Cluster, storage: Storage, operator: OperatorProcess) -> Iterator[Served]:
+    """One version on two pods, under load for the whole module."""
+    operator.start()
+    namespace = make_namespace(cluster, "faults")
+    cluster.apply(yolo_deployment(namespace, replicas=2))
+    cluster.wait_ready(namespace, "model")
+    service = cluster.get("service", namespace, "model") or {}
+    with Load(service["spec"]["clusterIP"], "model", http=3, grpc=1) as load:
+        yield Served(cluster, namespace, load)
+    operator.start()
+    remove_namespace(cluster, namespace)
+
+
+@contextlib.contextmanager
+def stopped(pids: list[int]) -> Iterator[None]:
+    """Processes that neither answer nor end."""
+    assert pids
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
+def processes_of(pod: Manifest) -> list[int]:
+    """Process ids of a Pod's containers, on the node, which is this machine."""
+    name = f"HOSTNAME={pod['metadata']['name']}\0".encode()
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if name in (folder / "environ").read_bytes():
+                found.append(int(folder.name))
+    return found
+
+
+def component(name: str) -> list[int]:
+    """Process id of a part of the cluster."""
+    return [int((CACHE / "state" / "pids" / name).read_text().split()[0])]
+
+
+@contextlib.contextmanager
+def storage_without_endpoints(cluster: Cluster) -> Iterator[None]:
+    """The storage refuses every connection."""
+
+    def select(app: str) -> None:
+        cluster.patch("service", s3.NAMESPACE, "s3", {"spec": {"selector": {"app": app}}})
+
+    select("nothing")
+    try:
+        yield
+    finally:
+        select("s3")
+
+
+def update(served: Served) -> None:
+    """Publish and roll out anew: nothing that has been built is of use."""
+    found = served.cluster.yolo(served.namespace, "model")["spec"]["triton"]["maxBatchSize"]
+    served.edit(triton={"maxBatchSize": found % 8 + 1})
+
+
+def pods(served: Served) -> list[Manifest]:
+    return [pod for pod in served.cluster.list("pods", served.namespace, PODS) if "deletionTimestamp" not in pod["metadata"]]
+
+
+# Faults. Each returns when the world is right again.
+
+
+def storage_refuses(served: Served, operator: OperatorProcess, after: float) -> None:
+    update(served)
+    time.sleep(after)
+    with storage_without_endpoints(served.cluster):
+        time.sleep(20)
+
+
+def storage_never_answers(served: Served, operator: OperatorProcess) -> None:
+    (pod,) = [pod for pod in served.cluster.list("pods", s3.NAMESPACE) if "deletionTimestamp" not in pod["metadata"]]
+    update(served)
+    time.sleep(2)
+    # Its Pod is not ready meanwhile, but stays: what is stored lives in it.
+    with stopped(processes_of(pod)):
+        time.sleep(40)
+
+
+def api_server_frozen(served: Served, operator: OperatorProcess) -> None:
+    update(served)
+    time.sleep(3)
+    with stopped(component("kube-apiserver")):
+        time.sleep(60)
+
+
+def no_operator_and_a_pod_is_lost(served: Served, operator: OperatorProcess) -> None:
+    """The Deployment's new pod waits at its gate until there is an operator again."""
+    operator.kill()
+    gone = pods(served)[0]["metadata"]["name"]
+    served.cluster.kubectl("delete", "pod", "-n", served.namespace, gone, "--wait=false")
+
+    def waits() -> bool:
+        states = [{c["type"]: c["status"] for c in pod["status"].get("conditions", ())} for pod in pods(served)]
+        return sorted((state.get("ContainersReady"), state.get("Ready")) for state in states) == [("True", "False"), ("True", "True")]
+
+    served.cluster.wait("a pod at its gate", waits, 60)
+    time.sleep(10)
+    assert waits()
+    operator.start()
+
+
+def build_job_deleted(served: Served, operator: OperatorProcess) -> None:
+    before = {job["metadata"]["uid"] for job in jobs(served)}
+    update(served)
+    served.cluster.wait("the build Job", lambda: {job["metadata"]["uid"] for job in jobs(served)} - before, 30)
+    served.cluster.kubectl("delete", "jobs", "-n", served.namespace, "-l", "app.kubernetes.io/component=build")
+
+
+def finished_jobs_removed(served: Served, operator: OperatorProcess) -> None:
+    """As at the end of their time to live: nothing is done again."""
+    served.cluster.kubectl("delete", "jobs", "-n", served.namespace, "--all")
+    time.sleep(10)
+    assert jobs(served) == []
+
+
+def jobs(served: Served) -> list[Manifest]:
+    return served.cluster.list("jobs", served.namespace)
+
+
+def keys_wrong_for_a_while(served: Served, operator: OperatorProcess) -> None:
+    wrong = s3.secret(served.namespace, keys=("admin-key", "another-secret"))
+    served.cluster.apply(wrong)
+    update(served)
+    served.waits("StorageAccessDenied")
+    served.cluster.apply(s3.secret(served.namespace))
+
+
+def triton_killed(served: Served, operator: OperatorProcess) -> None:
+    """As by the kernel when memory runs out."""
+    for pid in processes_of(pods(served)[0]):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def triton_hangs(served: Served, operator: OperatorProcess) -> None:
+    """It holds its port and its connections and answers nothing, until the kubelet ends it."""
+    victim = pods(served)[0]
+    name, before = victim["metadata"]["name"], restarts(victim)
+    with stopped(processes_of(victim)):
+
+        def again() -> bool:
+            found = served.cluster.get("pod", served.namespace, name)
+            return found is None or restarts(found) > before
+
+        served.cluster.wait("the kubelet's restart of the container", again, 180)
+
+
+def restarts(pod: Manifest) -> int:
+    return sum(status["restartCount"] for status in pod["status"].get("containerStatuses", ()))
+
+
+Fault = Callable[[Served, OperatorProcess], None]
+HARMLESS: dict[str, Fault] = {
+    "the storage refuses connections 1 s into an update": lambda served, operator: storage_refuses(served, operator, 1),
+    "the storage refuses connections 5 s into an update": lambda served, operator: storage_refuses(served, operator, 5),
+    "the storage refuses connections 12 s into an update": lambda served, operator: storage_refuses(served, operator, 12),
+    "the storage accepts connections and never answers, for 40 s": storage_never_answers,
+    "the API server answers nothing for 60 s, during an update": api_server_frozen,
+    "there is no operator while a pod is replaced": no_operator_and_a_pod_is_lost,
+    "the build Job is deleted by hand": build_job_deleted,
+    "all finished Jobs are removed": finished_jobs_removed,
+    "the storage's keys are wrong for a while": keys_wrong_for_a_while,
+}
+FELT: dict[str, Fault] = {"Triton is killed in one of two pods": triton_killed, "Triton hangs in one of two pods": triton_hangs}
+"""A request that such a pod has, or gets before it leaves the endpoints, is lost: clients must try again."""
+FIRST = "there is no operator while a pod is replaced"
+
+
+@pytest.mark.parametrize("fault", [pytest.param(name, marks=() if name == FIRST else MATRIX) for name in (*HARMLESS, *FELT)])
+def test_what_serves_goes_on_and_all_heals(fault: str, served: Served, operator: OperatorProcess, record_property: Callable[[str, str], None]) -> None:
+    asked = served.load.so_far()
+    (HARMLESS | FELT)[fault](served, operator)
+    healed = time.monotonic()
+
+    def settled() -> bool:
+        found = served.cluster.yolo(served.namespace, "model")
+        ready = condition(found, "Ready")
+        there = [pod for pod in pods(served) if all(status.get("ready") for status in pod["status"].get("containerStatuses", [{}]))]
+        return ready["status"] == "True" and ready["observedGeneration"] == found["metadata"]["generation"] and len(there) == len(pods(served)) == 2
+
+    served.cluster.wait("everything as it should be", settled, 240, lambda: str(condition(served.cluster.yolo(served.namespace, "model"), "Ready")))
+    seconds = time.monotonic() - healed
+    tally = served.load.so_far().since(asked)
+    assert tally.answers.total() > 50
+    if fault in HARMLESS:
+        assert tally.failures == []
+    for column, text in {
+        "Fault": fault,
+        "Ended": "healed by itself",
+        "Seconds to recover": f"{seconds:.0f}",
+        "Requests answered": str(tally.answers.total()),
+        "Requests lost": str(len(tally.failures)),
+    }.items():
+        record_property(column, text)
