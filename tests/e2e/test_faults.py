@@ -4,6 +4,7 @@ The whole cluster is real, and so is each fault: a process is stopped or killed,
 """
 
 import contextlib
+import json
 import os
 import signal
 import time
@@ -65,7 +66,7 @@ def processes_of(pod: Manifest) -> list[int]:
 
 def component(name: str) -> list[int]:
     """Process id of a part of the cluster."""
-    return [int((CACHE / "state" / "pids" / name).read_text().split()[0])]
+    return [json.loads((CACHE / "state" / "pids" / f"{name}.json").read_text())["pid"]]
 
 
 @contextlib.contextmanager
