@@ -12,8 +12,9 @@ from e2e.cluster import KUBECONFIG, TRITON
 class OperatorProcess:
     """`yolo-operator run` outside the cluster, with the tests' settings."""
 
-    def __init__(self, log: Path, **settings: str) -> None:
+    def __init__(self, log: Path, kubeconfig: str | Path = KUBECONFIG, **settings: str) -> None:
         self.log = log
+        self._kubeconfig = str(kubeconfig)
         self._settings = {
             "TRITON_IMAGE": TRITON,
             "RETRY_MIN_SECONDS": "5",
@@ -29,7 +30,7 @@ class OperatorProcess:
         """Start it, if it does not run."""
         if self._process is not None and self._process.poll() is None:
             return
-        env = os.environ | {"KUBECONFIG": KUBECONFIG} | {f"YOLO_OPERATOR_{key}": value for key, value in self._settings.items()}
+        env = os.environ | {"KUBECONFIG": self._kubeconfig} | {f"YOLO_OPERATOR_{key}": value for key, value in self._settings.items()}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen([str(Path(sys.executable).with_name("yolo-operator")), "run"], env=env, stdout=log, stderr=log)
 

@@ -20,7 +20,8 @@ LEASE_SECONDS = 15
 """After so many seconds without renewal others may take over."""
 DEADLINE_SECONDS = 10.0
 """After so many seconds without renewal the holder acts no more: less than LEASE_SECONDS, so that two never act at once."""
-RETRY_SECONDS = 2.0
+RENEW_SECONDS, ASK_SECONDS = 2.0, 1.0
+"""Between two attempts of the holder, and of one that waits: a Lease that is released is taken within 2 s."""
 REQUEST_SECONDS = 5.0
 
 
@@ -49,13 +50,13 @@ class Elector:
     async def acquire(self) -> None:
         """Return once this process holds the Lease."""
         while not await self._try():  # noqa: ASYNC110  the Lease is another machine's, nothing here can signal it
-            await asyncio.sleep(RETRY_SECONDS)
+            await asyncio.sleep(ASK_SECONDS)
         log.info("leading", extra={"lease": f"{self._namespace}/{self._name}", "identity": self._identity})
 
     async def keep(self) -> None:
         """Renew for ever. Raises LeadershipLost when another holds it, or the deadline has passed."""
         while True:
-            await asyncio.sleep(RETRY_SECONDS)
+            await asyncio.sleep(RENEW_SECONDS)
             if not await self._try():
                 self.check()
 

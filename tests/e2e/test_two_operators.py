@@ -1,0 +1,205 @@
+"""Two operators under one Lease: one acts, the other takes over, and the API server's audit log shows that no two ever did at once."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from e2e.cluster import AUDIT_LOG, KUBECONFIG, Cluster, Manifest, audited
+from e2e.conftest import make_namespace, remove_namespace, yolo_deployment
+from e2e.operator_process import OperatorProcess
+from e2e.wire import Wire
+from yolo_operator.controller.leader import DEADLINE_SECONDS
+
+LEASE = "yolo-operator"
+RELAXED = 0.5
+"""Seconds a request may be under way before the API server's log has it."""
+
+
+@dataclass(slots=True)
+class Replica:
+    """One of the operators: a user of its own, so that the audit log tells who wrote, and a wire of its own."""
+
+    name: str
+    process: OperatorProcess
+    wire: Wire
+
+
+@dataclass(slots=True)
+class Pair:
+    """Both, and what they look after."""
+
+    cluster: Cluster
+    namespace: str
+    replicas: list[Replica]
+    since: int
+
+    def holder(self) -> str:
+        lease = self.cluster.get("lease", self.namespace, LEASE) or {"spec": {}}
+        return str(lease["spec"].get("holderIdentity", ""))
+
+    def leader(self) -> Replica:
+        return self.cluster.wait("a leader", lambda: next((each for each in self.replicas if each.name == self.holder()), None), 30)
+
+    def other(self, leader: Replica) -> Replica:
+        return next(each for each in self.replicas if each is not leader)
+
+    def taken_over(self, by: Replica, since: float, limit: float) -> float:
+        """Seconds until another holds the Lease and writes."""
+        before = len(self.writes(by.name))
+        while self.holder() != by.name or len(self.writes(by.name)) == before:
+            assert time.monotonic() - since < limit + 5, f"{by.name} has not taken over"
+            time.sleep(0.1)
+        return time.monotonic() - since
+
+    def events(self, name: str) -> list[Manifest]:
+        user = f"system:serviceaccount:{self.namespace}:{name}"
+        return [event for event in audited(self.since) if event["user"]["username"] == user and event["verb"] in {"create", "update", "patch", "delete"}]
+
+    def writes(self, name: str) -> list[datetime]:
+        """When its writes reached the API server, but for those of the Lease."""
+        return [moment(event) for event in self.events(name) if event["objectRef"]["resource"] != "leases"]
+
+    def renewals(self, name: str) -> list[datetime]:
+        return [moment(event) for event in self.events(name) if event["objectRef"]["resource"] == "leases" and event["responseStatus"]["code"] < 300]
+
+
+def moment(event: Manifest) -> datetime:
+    return datetime.fromisoformat(event["requestReceivedTimestamp"])
+
+
+def kubeconfig(cluster: Cluster, namespace: str, name: str, wire: Wire, folder: Path) -> Path:
+    """For a service account that may do all, through a wire."""
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}}
+    binding = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": name, "namespace": namespace},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}],
+    }
+    cluster.apply(account, binding)
+    config = yaml.safe_load(Path(KUBECONFIG).read_text())
+    config["clusters"][0]["cluster"] = {"server": f"https://{wire.address}", "insecure-skip-tls-verify": True}
+    config["users"][0]["user"] = {"token": cluster.kubectl("create", "token", "-n", namespace, name).strip()}
+    path = folder / f"{name}.kubeconfig"
+    path.write_text(json.dumps(config))
+    return path
+
+
+@pytest.fixture(scope="module")
+def pair(cluster: Cluster, operator: OperatorProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Two operators for one namespace, and a resource that is edited without a pause; the suite's own operator rests."""
+    operator.stop()
+    namespace, folder = make_namespace(cluster, "pair"), tmp_path_factory.mktemp("pair")
+    address = urlsplit(yaml.safe_load(Path(KUBECONFIG).read_text())["clusters"][0]["cluster"]["server"])
+    assert address.hostname
+    assert address.port
+    replicas, stop, since = [], threading.Event(), AUDIT_LOG.stat().st_size
+    for name in ("first", "second"):
+        wire = Wire((address.hostname, address.port))
+        config = kubeconfig(cluster, namespace, name, wire, folder)
+        process = OperatorProcess(
+            folder / f"{name}.log", config, NAMESPACES=namespace, LEASE_NAMESPACE=namespace, LEASE_NAME=LEASE, IDENTITY=name, RESYNC_SECONDS="300"
+        )
+        replicas.append(Replica(name, process, wire))
+    # No such Secret: its Job waits, and every edit is a write of its status.
+    cluster.apply(yolo_deployment(namespace, storage={"uri": "s3://models/yolo", "endpoint": "http://nowhere:8333", "secretRef": {"name": "none"}}))
+
+    def edit() -> None:
+        replicas = 1
+        while not stop.wait(0.5):
+            replicas = replicas % 5 + 1
+            cluster.patch("yolodeployment", namespace, "model", {"spec": {"replicas": replicas}})
+
+    editor = threading.Thread(target=edit, daemon=True)
+    editor.start()
+    for each in replicas:
+        each.process.start()
+    yield Pair(cluster, namespace, replicas, since)
+    stop.set()
+    editor.join()
+    for each in replicas:
+        each.process.start()
+        each.process.kill()
+        each.wire.__exit__(None, None, None)
+    remove_namespace(cluster, namespace)
+    operator.start()
+
+
+def ended(leader: Replica) -> None:
+    leader.process.stop()
+
+
+def killed(leader: Replica) -> None:
+    leader.process.kill()
+
+
+def stopped(leader: Replica) -> None:
+    os.kill(leader.process.pid, signal.SIGSTOP)
+
+
+def cut_off(leader: Replica) -> None:
+    leader.wire.cut()
+
+
+FAULTS: list[tuple[str, Callable[[Replica], None], float]] = [
+    ("ended, and gives the Lease up", ended, 2),
+    ("killed", killed, 20),
+    ("stopped for longer than its Lease", stopped, 20),
+    ("cut off from the API server", cut_off, 20),
+]
+
+
+@pytest.mark.parametrize(
+    ("fault", "limit"), [pytest.param(fault, limit, id=name, marks=pytest.mark.matrix if i else ()) for i, (name, fault, limit) in enumerate(FAULTS)]
+)
+def test_when_the_leader_is(
+    fault: Callable[[Replica], None], limit: float, pair: Pair, request: pytest.FixtureRequest, record_property: Callable[[str, str], None]
+) -> None:
+    leader = pair.leader()
+    other = pair.other(leader)
+    pair.cluster.wait("writes of the leader", lambda: pair.writes(leader.name), 30)
+    begun = time.monotonic()
+    fault(leader)
+    if fault is ended:
+        # Its last pass ends before it gives the Lease up.
+        begun = time.monotonic()
+    seconds = pair.taken_over(other, begun, limit)
+    if fault is stopped:
+        os.kill(leader.process.pid, signal.SIGCONT)
+    leader.wire.mend()
+    time.sleep(3)
+    leader.process.start()
+    assert seconds < limit
+    assert pair.holder() == other.name
+    each_writes_only_while_it_leads(pair)
+    for column, text in {
+        "Fault": f"of two operators the leader is {request.node.callspec.id}",
+        "Ended": "the other leads",
+        "Seconds to recover": f"{seconds:.1f}",
+        "Requests answered": "",
+        "Requests lost": "",
+    }.items():
+        record_property(column, text)
+
+
+def each_writes_only_while_it_leads(pair: Pair) -> None:
+    """Every write follows a renewal of the writer's within its deadline, with no renewal of the other's in between."""
+    renewals = sorted((when, each.name) for each in pair.replicas for when in pair.renewals(each.name))
+    writes = sorted((when, each.name) for each in pair.replicas for when in pair.writes(each.name))
+    assert writes
+    for when, name in writes:
+        before = [entry for entry in renewals if entry[0] <= when]
+        assert before, f"{name} wrote before anybody led"
+        assert before[-1][1] == name, f"{name} wrote at {when}, and {before[-1][1]} held the Lease"
+        assert (when - before[-1][0]).total_seconds() < DEADLINE_SECONDS + RELAXED, f"{name} wrote at {when}, long after its renewal"
