@@ -223,3 +223,14 @@ def test_without_its_crd_it_ends_and_says_what_to_do(running, api):
     with running() as process:
         assert process.ended() == 1
     assert process.lines()[-1]["message"] == "ending: yolodeployments.yolo-operator.io is not installed: install the chart, or apply crds/ and start again"
+
+
+@pytest.mark.parametrize(("name", "content"), [("absent", None), ("broken", "{"), ("empty", "")])
+def test_without_a_cluster_it_ends_and_says_what_to_do(running, api, monkeypatch, tmp_path, name, content):
+    path = tmp_path / name
+    if content is not None:
+        path.write_text(content)
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    with running() as process:
+        assert process.ended() == 1
+    assert process.lines()[-1]["message"].startswith("ending: no cluster to connect to: outside of a Pod KUBECONFIG must name a kubeconfig (")

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
 import aiohttp
+import yaml
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.client.rest import RESTResponse
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
@@ -40,6 +41,10 @@ class NamespaceTerminating(OperatorError):
 
 class Conflict(OperatorError):
     """The object is another one, or there is one already (409)."""
+
+
+class NoCluster(Exception):
+    """Neither a Pod's service account nor a kubeconfig that can be used."""
 
 
 class Kube:
@@ -257,10 +262,13 @@ def error_of(method: str, path: str, code: int, answer: Mapping[str, Any]) -> Op
 
 
 async def connect() -> ApiClient:
-    """The client, by the Pod's service account or the user's kubeconfig."""
+    """The client, by the Pod's service account or the user's kubeconfig. Raises NoCluster."""
     configuration = Configuration()
     try:
         load_incluster_config(client_configuration=configuration)
     except ConfigException:
-        await load_kube_config(client_configuration=configuration)
+        try:
+            await load_kube_config(client_configuration=configuration)
+        except (ConfigException, yaml.YAMLError, OSError, TypeError) as error:  # the last for a file that holds nothing
+            raise NoCluster(f"no cluster to connect to: outside of a Pod KUBECONFIG must name a kubeconfig ({error})") from error
     return ApiClient(configuration)

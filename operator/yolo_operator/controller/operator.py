@@ -11,7 +11,7 @@ from prometheus_client.core import REGISTRY
 
 from yolo_operator.controller import handlers, kinds, telemetry
 from yolo_operator.controller.cache import Cache, Key
-from yolo_operator.controller.kube import Kube, Missing, connect
+from yolo_operator.controller.kube import Kube, Missing, NoCluster, connect
 from yolo_operator.controller.leader import Elector, LeadershipLost
 from yolo_operator.controller.queue import Queue
 from yolo_operator.controller.reconciler import Reconciler
@@ -141,11 +141,11 @@ async def run(settings: Settings) -> None:
 
 
 def main(settings: Settings) -> int:
-    """Run in this process; 1 where leadership was lost or the CRD is missing, so that it is started anew."""
+    """Run in this process; 1 where leadership was lost, or cluster or CRD are missing, so that it is started anew."""
     telemetry.configure_logs(settings.log_format, settings.log_level)
     try:
         asyncio.run(run(settings))
-    except (LeadershipLost, NotInstalled, OSError) as error:
+    except (LeadershipLost, NoCluster, NotInstalled, OSError) as error:
         log.error("ending: %s", error)  # noqa: TRY400  one sentence: where it came from is of no help
         return 1
     return 0
