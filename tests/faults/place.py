@@ -1,0 +1,147 @@
+"""A namespace with one YoloDeployment and an operator of its own: what a user does there, and how it all looks in the end.
+
+Two runs of the same story are alike if their `state` is the same: uids, times and the names that follow from them or from the namespace are left out.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from api_client import NAMESPACE, REPLICA_SET
+from control_plane import ControlPlane
+from kubelet import Kubelet, bucket_path
+from mortal import Mortal
+
+import gen
+from yolo_operator.controller import kinds
+from yolo_operator.controller.kinds import YOLO, Manifest
+from yolo_operator.core import names, pods
+from yolo_operator.core.observed import finished
+
+NAME = "helmet"
+SECONDS = 60
+"""For anything to come true; most of it is minReadySeconds of the Deployments and the Job controller's second for each Job."""
+NOT_ALIKE = {"uid", "resourceVersion", "creationTimestamp", "managedFields", "generation", "job", "clusterIP", "clusterIPs"} | {
+    "time",
+    "started",
+    "reached",
+    "promoted",
+    "lastTransitionTime",
+    "lastUpdateTime",
+}
+"""Fields that differ between two runs of the same story."""
+REVISION_OF_TEMPLATE = "deployment.kubernetes.io/revision"
+
+
+class Place:
+    """Everything that a story needs."""
+
+    def __init__(self, plane: ControlPlane, kubelet: Kubelet, namespace: str, folder: Path) -> None:
+        self.namespace = namespace
+        self.kubelet = kubelet
+        self.operator = Mortal(plane.kubeconfig, folder / f"{namespace}.log", NAMESPACES=namespace)
+        self._client = plane.client()
+        self._client.create(NAMESPACE, {"metadata": {"name": namespace}})
+
+    # What the user does.
+
+    def create(self, **spec: Any) -> None:
+        """Make the resource: the smallest useful one, with fields of its spec laid over it."""
+        body = gen.body(metadata={"namespace": self.namespace, "uid": None, "generation": None, "resourceVersion": None}, **spec)
+        self._client.create(YOLO, body)
+
+    def edit(self, **spec: Any) -> None:
+        """Change the spec; None takes a field away."""
+        self._client.patch(YOLO, self.namespace, NAME, {"spec": spec})
+
+    def delete(self) -> None:
+        self._client.delete(YOLO, self.namespace, NAME)
+
+    # What can be seen.
+
+    @property
+    def body(self) -> Manifest:
+        """The resource, empty where it is gone."""
+        return self._client.get(YOLO, self.namespace, NAME) or {}
+
+    @property
+    def published(self) -> list[str]:
+        """Revisions in the storage."""
+        return sorted(self.kubelet.published[bucket_path(f"s3://models/yolo/{self.namespace}/{NAME}")])
+
+    def builds(self) -> dict[str, int]:
+        """How many Jobs have run to build each revision."""
+        return {revision: len(jobs) for (namespace, revision), jobs in self.kubelet.builds.items() if namespace == self.namespace}
+
+    def condition(self, kind: str) -> tuple[str, str]:
+        """Status and reason of a condition that is about the spec as it is now."""
+        body = self.body
+        for found in body.get("status", {}).get("conditions", ()):
+            if found["type"] == kind and found.get("observedGeneration") == body["metadata"]["generation"]:
+                return found["status"], found["reason"]
+        return "", ""
+
+    def is_ready(self) -> bool:
+        return self.condition("Ready")[0] == "True"
+
+    def until(self, reached: Callable[[], object], seconds: float = SECONDS) -> float:
+        """Wait for something to come true; returns how long it took."""
+        began = time.monotonic()
+        while not reached():
+            assert not self.operator.dead, f"{self.namespace}: the operator is dead"
+            assert self.kubelet.alive, "the simulated kubelet has ended"
+            assert time.monotonic() < began + seconds, f"{self.namespace}: not reached in {seconds} s\n{self.told()}"
+            time.sleep(0.2)
+        return time.monotonic() - began
+
+    def told(self) -> str:
+        """What the operator has said last, and how things are: for a test that fails."""
+        said = "\n".join(self.operator.lines()[-40:])
+        return f"{said}\n{json.dumps(self.state(), indent=1)}"
+
+    def state(self) -> Manifest:
+        """How all objects are, and the storage."""
+        found = {kind.name: self._client.list(kind, self.namespace) for kind in (*kinds.WATCHED, REPLICA_SET)}
+        found["Pod"] = [pod for pod in found["Pod"] if names.label(pod, names.JOB_NAME) == ""]
+        seen = {
+            "YoloDeployment": [{**body, "finalizers": body["metadata"].get("finalizers", [])} for body in found["YoloDeployment"]],
+            "Deployment": [without_reports(live) for live in found["Deployment"]],
+            "Service": found["Service"],
+            "PodDisruptionBudget": [live | {"status": {}} for live in found["PodDisruptionBudget"]],
+            "ReplicaSet": [[live["metadata"]["labels"], live["spec"]["replicas"]] for live in found["ReplicaSet"]],
+            "Pod": [[pod["metadata"]["labels"], pods.gate_is_open(pod), pods.is_ready(pod)] for pod in found["Pod"]],
+            "Job": [[live["metadata"]["labels"], finished(live)] for live in found["Job"]],
+        }
+        text = json.dumps({kind: sorted(map(alike, objects), key=names.canonical) for kind, objects in seen.items()} | {"published": self.published})
+        for drawn, word in self._words(found["ReplicaSet"]).items():
+            text = text.replace(drawn, word)
+        state: Manifest = json.loads(text)
+        return state
+
+    def _words(self, replica_sets: list[Manifest]) -> dict[str, str]:
+        """What stands for the namespace and the hashes that it goes into."""
+        words = {self.namespace: "NAMESPACE"}
+        for live in replica_sets:
+            which = f"{names.label(live, names.VERSION)}.{live['metadata']['annotations'][REVISION_OF_TEMPLATE]}"
+            words[names.label(live, names.POD_TEMPLATE_HASH)] = f"HASH-{which}"
+            words[names.label(live, names.TEMPLATE)] = f"TEMPLATE-{which}"
+        return words
+
+
+def alike(value: Any) -> Any:
+    """A value without what differs between two runs of the same story."""
+    match value:
+        case dict():
+            return {key: alike(each) for key, each in value.items() if key not in NOT_ALIKE}
+        case list():
+            return [alike(each) for each in value]
+        case _:
+            return value
+
+
+def without_reports(live: Mapping[str, Any]) -> Manifest:
+    """A Deployment without what its controller says of the way it came here."""
+    status = {key: value for key, value in live.get("status", {}).items() if key not in {"conditions", "observedGeneration", "collisionCount"}}
+    return {**live, "status": status}
