@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from e2e.cluster import KUBECONFIG, TRITON
@@ -25,12 +26,15 @@ class OperatorProcess:
             "RESYNC_SECONDS": "60",
         } | settings
         self._process: subprocess.Popen[bytes] | None = None
+        self.started = 0.0
+        """Unix time of its start."""
 
     def start(self) -> None:
         """Start it, if it does not run."""
         if self._process is not None and self._process.poll() is None:
             return
         env = os.environ | {"KUBECONFIG": self._kubeconfig} | {f"YOLO_OPERATOR_{key}": value for key, value in self._settings.items()}
+        self.started = time.time()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen([str(Path(sys.executable).with_name("yolo-operator")), "run"], env=env, stdout=log, stderr=log)
 

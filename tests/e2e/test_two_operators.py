@@ -48,7 +48,7 @@ class Pair:
         return str(lease["spec"].get("holderIdentity", ""))
 
     def leader(self) -> Replica:
-        return self.cluster.wait("a leader", lambda: next((each for each in self.replicas if each.name == self.holder()), None), 30)
+        return self.cluster.wait("a leader", lambda: next((each for each in self.replicas if each.name == self.holder()), None), 90)
 
     def other(self, leader: Replica) -> Replica:
         return next(each for each in self.replicas if each is not leader)
@@ -64,6 +64,12 @@ class Pair:
     def events(self, name: str) -> list[Manifest]:
         user = f"system:serviceaccount:{self.namespace}:{name}"
         return [event for event in audited(self.since) if event["user"]["username"] == user and event["verb"] in {"create", "update", "patch", "delete"}]
+
+    def waiting(self, replica: Replica) -> bool:
+        """Whether it has looked at the Lease since it was started."""
+        user = f"system:serviceaccount:{self.namespace}:{replica.name}"
+        asked = [event for event in audited(self.since) if event["user"]["username"] == user and "/leases/" in event["requestURI"]]
+        return any(moment(event).timestamp() > replica.process.started for event in asked)
 
     def writes(self, name: str) -> list[datetime]:
         """When its writes reached the API server, but for those of the Lease."""
@@ -168,7 +174,8 @@ def test_when_the_leader_is(
 ) -> None:
     leader = pair.leader()
     other = pair.other(leader)
-    pair.cluster.wait("writes of the leader", lambda: pair.writes(leader.name), 30)
+    pair.cluster.wait("writes of the leader", lambda: pair.writes(leader.name), 60)
+    pair.cluster.wait("the other's looks at the Lease", lambda: pair.waiting(other), 60)
     begun = time.monotonic()
     fault(leader)
     if fault is ended:

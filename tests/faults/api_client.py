@@ -1,7 +1,7 @@
 """The API server as the tests and the simulated kubelet ask it: JSON over HTTP, blocking, and nothing of the operator's own client."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -53,7 +53,7 @@ class Client:
         """Create it in the namespace it names."""
         return self._request("POST", kind.path(manifest["metadata"].get("namespace", "")), manifest)
 
-    def patch(self, kind: Kind, namespace: str, name: str, change: Mapping[str, Any], *, subresource: str = "", form: str = MERGE) -> Manifest:
+    def patch(self, kind: Kind, namespace: str, name: str, change: Mapping[str, Any] | Sequence[Any], *, subresource: str = "", form: str = MERGE) -> Manifest:
         """Lay a change over an object."""
         return self._request("PATCH", kind.path(namespace, name, subresource), change, content_type=form)
 

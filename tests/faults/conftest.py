@@ -1,5 +1,6 @@
 """Given: a bare control plane, a simulated kubelet, and an operator in a namespace of the test's own."""
 
+import itertools
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,10 +37,10 @@ def kubelet(plane: ControlPlane) -> Iterator[Kubelet]:
 @pytest.fixture(scope="session")
 def places(plane: ControlPlane, kubelet: Kubelet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Place]]:
     """Makes places: each a namespace of its own. Their operators end with the session."""
-    folder, made = tmp_path_factory.mktemp("operators"), []
+    folder, made, numbers = tmp_path_factory.mktemp("operators"), [], itertools.count()
 
     def make() -> Place:
-        made.append(Place(plane, kubelet, f"place-{len(made)}", folder))
+        made.append(Place(plane, kubelet, f"place-{next(numbers)}", folder))
         return made[-1]
 
     yield make

@@ -52,6 +52,10 @@ class Place:
         body = gen.body(metadata={"namespace": self.namespace, "uid": None, "generation": None, "resourceVersion": None}, **spec)
         self._client.create(YOLO, body)
 
+    def replace(self, spec: Mapping[str, Any]) -> None:
+        """Put another spec in the place of the one that is there."""
+        self._client.patch(YOLO, self.namespace, NAME, [{"op": "replace", "path": "/spec", "value": spec}], form="application/json-patch+json")
+
     def edit(self, **spec: Any) -> None:
         """Change the spec; None takes a field away."""
         self._client.patch(YOLO, self.namespace, NAME, {"spec": spec})
