@@ -40,6 +40,12 @@ def version(number: int = 1, **more: Any) -> Manifest:
     return entry
 
 
+def behind_a_gateway(**gateway: Any) -> Manifest:
+    """Fields of a spec: version 1 has all requests through a Gateway, version 2 none; keywords are fields of spec.traffic.gateway."""
+    where = {"parentRefs": [{"name": "edge", "namespace": "infra"}], "hostnames": ["helmet.example.com"]}
+    return {"versions": [version(1, weight=1), version(2, weight=0)], "traffic": {"mode": "Gateway", "gateway": merged(where, gateway)}}
+
+
 def body(*, name: str = "helmet", status: Mapping[str, Any] | None = None, metadata: Mapping[str, Any] | None = None, **spec: Any) -> Manifest:
     """A YoloDeployment as the API server gives it; keywords are fields of its spec, laid over SPEC."""
     meta = {"name": name, "namespace": "factory", "uid": UID, "generation": 1, "resourceVersion": "1"}

@@ -119,10 +119,10 @@ GATEWAY: Manifest = {
 }
 
 
-def routes(**spec: Any) -> dict[tuple[str, str], Manifest]:
+def routes(mirror: api.Mirror | None = None, session: api.SessionPersistence | None = None, **spec: Any) -> dict[tuple[str, str], Manifest]:
     """All routes of two versions, 90 to 10, by kind and name."""
     resource = gen.yolo(**gen.merged(GATEWAY | {"versions": [gen.version(1, weight=90), gen.version(2, weight=10)]}, spec))
-    return {(made["kind"], made["metadata"]["name"]): made for made in route.build(resource, {1: 90, 2: 10}, [1, 2])}
+    return {(made["kind"], made["metadata"]["name"]): made for made in route.build(resource, {1: 90, 2: 10}, [1, 2], mirror, session)}
 
 
 GOLDENS = {
@@ -138,6 +138,7 @@ GOLDENS = {
     "service.yaml": service_manifest,
     "budget.yaml": budget_manifest,
     "http_route.yaml": lambda: routes()["HTTPRoute", "helmet"],
+    "http_route_mirror.yaml": lambda: routes(api.Mirror(version=3, percent=10))["HTTPRoute", "helmet"],
     "http_route_of_a_version.yaml": lambda: routes()["HTTPRoute", "helmet-v2"],
     "grpc_route.yaml": lambda: routes()["GRPCRoute", "helmet"],
 }

@@ -13,7 +13,7 @@ from yolo_operator.controller.kinds import BY_NAME, EVENT, YOLO, Kind, Manifest
 from yolo_operator.controller.kube import Missing
 from yolo_operator.core import api, conditions, names
 from yolo_operator.core.errors import OperatorError, Unavailable
-from yolo_operator.core.observed import Observed
+from yolo_operator.core.observed import Observed, Support
 from yolo_operator.core.plan import plan
 from yolo_operator.core.turn import Plan
 
@@ -35,6 +35,8 @@ class World:
         self.now: datetime = gen.T0
         self.objects: dict[str, dict[str, Manifest]] = {kind: {} for kind in BY_NAME}
         self.gateway_api = True
+        self.gateway_features: dict[str, Support] = {}
+        self.session_fields = Support()
         self.opened: list[str] = []
         self.plan = Plan(status=api.Status())
         self._counter = 100
@@ -66,6 +68,8 @@ class World:
             http_routes=objects["HTTPRoute"],
             grpc_routes=objects["GRPCRoute"],
             gateway_api=self.gateway_api,
+            gateway_features=self.gateway_features,
+            session_fields=self.session_fields,
             pods=list(objects["Pod"].values()),
         )
 
@@ -282,6 +286,16 @@ class FakeKube:
         self.events: list[tuple[str, str]] = []
         self.faults: dict[tuple[str, str], OperatorError] = {}
         self.foreign: set[tuple[str, str]] = set()
+        self.others: dict[tuple[str, str, str], Manifest] = {}
+        """Objects that are nobody's children, by kind, namespace and name."""
+        self.reads: list[tuple[str, str, str]] = []
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
+        self.reads.append((kind.name, namespace, name))
+        fault = self.faults.get(("get", kind.name))
+        if fault is not None:
+            raise fault
+        return copied(self.others.get((kind.name, namespace, name)))
 
     async def apply(self, kind: Kind, manifest: Manifest, live: Manifest | None) -> Manifest:
         name = manifest["metadata"]["name"]

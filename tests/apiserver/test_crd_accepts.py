@@ -10,6 +10,7 @@ import yaml
 
 import gen
 import manifests
+from yolo_operator.controller.gateway_features import session_fields
 from yolo_operator.core import api, drift
 
 pytestmark = pytest.mark.cluster
@@ -104,6 +105,17 @@ def test_every_example_is_accepted(kubectl, path):
             },
             id="a canary behind a Gateway",
         ),
+        pytest.param(gen.behind_a_gateway(mirror={"version": 2}), id="copies of all requests"),
+        pytest.param(
+            gen.behind_a_gateway(mirror={"version": 2, "percent": 1}) | {"versions": [gen.version(1, weight=1), gen.version(2, weight=0, replicas=2)]},
+            id="copies of some requests for two pods",
+        ),
+        pytest.param(gen.behind_a_gateway(sessionPersistence={}), id="sessions"),
+        pytest.param(gen.behind_a_gateway(sessionPersistence={"type": "Header", "sessionName": "x-a_B", "absoluteTimeout": "1h30m"}), id="sessions in full"),
+        pytest.param(
+            gen.behind_a_gateway(sessionPersistence={}) | {"versions": [gen.version(1), gen.version(2)], "rollout": {"strategy": "Canary"}},
+            id="sessions and a canary",
+        ),
         pytest.param({"build": {"resources": {"limits": {"cpu": 2, "memory": "4Gi"}}}}, id="quantities as numbers and as text"),
         pytest.param({"versions": [gen.version(n, weight=n) for n in range(1, 11)]}, id="ten versions"),
         pytest.param({"versions": [gen.version(1, source={"uri": "pvc://claim/a/b.onnx"})]}, id="a claim"),
@@ -176,6 +188,18 @@ def test_every_manifest_of_ours_is_accepted_under_the_restricted_standard_withou
 
 def test_the_goldens_are_all_there():
     assert {path.name for path in GOLDENS} == set(manifests.GOLDENS)
+
+
+def test_routes_of_the_standard_channel_have_no_field_for_sessions(kubectl, gateway_api):
+    """What the operator reads of their CRD is right: the API server does not take the field."""
+    found = json.loads(kubectl("get", "crd", "httproutes.gateway.networking.k8s.io", "-o", "json").out)
+    (schema,) = (version["schema"]["openAPIV3Schema"] for version in found["spec"]["versions"] if version["name"] == "v1")
+    assert session_fields(schema) == {}
+    made = manifests.routes(session=api.SessionPersistence())["HTTPRoute", "helmet"]
+    manifest = gen.merged(made, {"metadata": {"namespace": kubectl.namespace}})
+    answer = kubectl.apply(manifest, "--server-side", "--dry-run=server", "--field-manager=yolo-operator")
+    assert not answer.ok
+    assert "sessionPersistence: field not declared in schema" in answer.err
 
 
 @pytest.mark.parametrize("name", [name for name in manifests.GOLDENS if not name.endswith("job.yaml")])

@@ -17,6 +17,10 @@ def storage(uri: str = "s3://models/yolo", **more: Any) -> dict[str, Any]:
     return {"storage": {"uri": uri} | more}
 
 
+def mirrored(*versions: dict[str, Any]) -> dict[str, Any]:
+    return gen.behind_a_gateway(mirror={"version": 2}) | {"versions": list(versions)}
+
+
 NAMES = [
     pytest.param("a" * 41, ["metadata.name", "at most 40 characters"], id="a name too long"),
     pytest.param("helmet-v1", ["metadata.name", "must not end in -v"], id="a name that ends in -v1"),
@@ -110,6 +114,21 @@ SPECS = [
         ["HTTP or gRPC, not both"],
         id="one hostname for both",
     ),
+    pytest.param(mirrored(gen.version(1, weight=1)), ["mirror.version is one of spec.versions"], id="copies for a version that is not declared"),
+    pytest.param(mirrored(gen.version(1, weight=1), gen.version(2, weight=1)), ["mirror.version", "with weight 0"], id="copies for a version with a share"),
+    pytest.param(mirrored(gen.version(2)), ["mirror.version", "with weight 0"], id="copies for the only version"),
+    pytest.param(mirrored(gen.version(1, weight=1), gen.version(2, weight=0, replicas=0)), ["mirror.version", "not with replicas 0"], id="copies for no pods"),
+    pytest.param(
+        mirrored(gen.version(1), gen.version(2)) | {"rollout": {"strategy": "Canary"}},
+        ["mirror", "a canary gets requests of its own"],
+        id="copies for a canary",
+    ),
+    pytest.param(gen.behind_a_gateway(mirror={"version": 2, "percent": 0}), ["mirror.percent", "greater than or equal to 1"], id="copies of nothing"),
+    pytest.param(gen.behind_a_gateway(mirror={"version": 2, "percent": 101}), ["mirror.percent", "less than or equal to 100"], id="more copies than requests"),
+    pytest.param(gen.behind_a_gateway(mirror={}), ["mirror.version", "Required"], id="copies for nobody"),
+    pytest.param(gen.behind_a_gateway(sessionPersistence={"type": "Address"}), ["sessionPersistence.type", "Cookie"], id="sessions by something else"),
+    pytest.param(gen.behind_a_gateway(sessionPersistence={"sessionName": "a;b"}), ["sessionPersistence.sessionName"], id="a cookie's name that is none"),
+    pytest.param(gen.behind_a_gateway(sessionPersistence={"absoluteTimeout": "soon"}), ["absoluteTimeout"], id="a session's end that is none"),
     pytest.param({"versions": [gen.version(1, export={"nms": True})]}, ["nms", "maxBatchSize"], id="suppression in the graph and a batch"),
 ]
 

@@ -85,6 +85,9 @@ def test_the_operator_may_watch_what_it_watches(render: Render, values: Manifest
         pytest.param(kinds.BUDGET, "", {"get", "list", "watch", "create", "patch", "delete"}, id="budgets are applied"),
         pytest.param(kinds.HTTP_ROUTE, "", {"get", "list", "watch", "create", "patch", "delete"}, id="HTTPRoutes are applied"),
         pytest.param(kinds.GRPC_ROUTE, "", {"get", "list", "watch", "create", "patch", "delete"}, id="GRPCRoutes are applied"),
+        pytest.param(kinds.GATEWAY, "", {"get"}, id="Gateways are read"),
+        pytest.param(kinds.GATEWAY_CLASS, "", {"get"}, id="their classes are read"),
+        pytest.param(kinds.CRD, "", {"get"}, id="the CRD of HTTPRoutes is read"),
         pytest.param(kinds.JOB, "", {"get", "list", "watch", "create", "delete"}, id="Jobs are created, never changed"),
         pytest.param(kinds.POD, "", {"list", "watch"}, id="Pods are watched, never made"),
         pytest.param(kinds.POD, "/status", {"patch"}, id="their gate is opened"),
@@ -101,6 +104,13 @@ def test_a_list_of_namespaces_needs_no_cluster_role(render: Render) -> None:
     assert not of_kind(objects, "ClusterRole", "ClusterRoleBinding")
     assert sorted(each["metadata"]["namespace"] for each in of_kind(objects, "RoleBinding")) == ["factory", "lab", "yolo-system"]
     assert Settings.from_env(operator_environment(objects)).namespaces == ("factory", "lab")
+
+
+def test_what_is_beyond_the_namespaces_is_read_with_a_cluster_role_only(render: Render) -> None:
+    for kind in (kinds.GATEWAY, kinds.GATEWAY_CLASS, kinds.CRD):
+        assert verbs(render(chart_values.NAMESPACED), kind.group, kind.plural) == set()
+    (crds,) = (rule for rule in operators_rules(render()) if kinds.CRD.plural in rule["resources"])
+    assert crds["resourceNames"] == ["httproutes.gateway.networking.k8s.io"]
 
 
 def test_people_who_edit_a_namespace_may_edit_its_models(render: Render) -> None:

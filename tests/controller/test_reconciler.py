@@ -9,13 +9,14 @@ from prometheus_client import REGISTRY
 
 import gen
 from world import FakeKube, World
-from yolo_operator.controller import kinds, reconciler
+from yolo_operator.controller import gateway_features, kinds, reconciler
 from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.kube import Conflict, Missing, NamespaceTerminating, error_of
 from yolo_operator.controller.queue import Queue
 from yolo_operator.controller.reconciler import Reconciler
-from yolo_operator.core import names
+from yolo_operator.core import features, names
 from yolo_operator.core.errors import InvalidSpec, NotReady, OperatorError, Unavailable
+from yolo_operator.core.observed import Support
 
 KEY = Key("factory", "helmet")
 
@@ -235,6 +236,29 @@ def test_a_fault_of_ours_is_said_in_the_status_too(monkeypatch, caplog):
     assert not stage.went_well
     assert stage.condition("Ready") == ("False", "InternalError")
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_what_a_gateways_class_does_not_list_is_left_out_of_the_route_until_it_does(monkeypatch):
+    monkeypatch.setattr(gateway_features, "AGE_SECONDS", 0.0)
+    world = World(**gen.behind_a_gateway(mirror={"version": 2}))
+    world.gateway_features = {"infra/edge": Support()}
+    world.run()
+    stage = Stage(world)
+    stage.kube.others = {("Gateway", "infra", "edge"): {"spec": {"gatewayClassName": "a"}}, ("GatewayClass", "", "a"): {"status": {}}}
+
+    def filters() -> list[str]:
+        stage.passes(2)
+        world.answer_routes()
+        stage.passes(2)
+        return [each["type"] for each in world.objects["HTTPRoute"]["helmet"]["spec"]["rules"][-1].get("filters", ())]
+
+    assert filters() == []
+    assert stage.condition("Ready") == ("False", "GatewayFeatureMissing")
+    assert stage.condition("Available")[0] == "True"
+    assert stage.passes(2) == [], "it is no reason to write"
+    stage.kube.others["GatewayClass", "", "a"] = {"status": {"supportedFeatures": [{"name": features.MIRROR}]}}
+    assert filters() == ["RequestMirror"]
+    assert stage.condition("Ready") == ("True", "Serving")
 
 
 def test_a_resource_that_is_gone_is_no_trouble():

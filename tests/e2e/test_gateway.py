@@ -252,6 +252,32 @@ def test_what_a_gateway_refuses_is_said_with_its_words(cluster: Cluster, namespa
     cluster.wait_ready(namespace, "model", timeout=60)
 
 
+@pytest.mark.matrix
+def test_copies_that_the_gateways_class_does_not_list_are_left_out_and_the_requests_go_on(cluster: Cluster, namespace: str, gateway: Gateway) -> None:
+    """Traefik answers every request of a rule with RequestMirror with 500: the route must go without."""
+    before = cluster.yolo(namespace, "model")["spec"]["versions"]
+    listed = (cluster.get("gatewayclasses.gateway.networking.k8s.io", namespace, "e2e-gateway") or {})["status"]["supportedFeatures"]
+    assert "HTTPRouteMethodMatching" in {each["name"] for each in listed}, "it lists what it does"
+
+    def edit(wanted: list[Manifest], mirror: Manifest | None, session: Manifest | None) -> None:
+        gateway = {"mirror": mirror, "sessionPersistence": session}
+        cluster.patch("yolodeployment", namespace, "model", {"spec": {"versions": wanted, "traffic": {"gateway": gateway}}})
+
+    edit(versions(1, 0), {"version": 2}, None)
+    found = cluster.wait_condition(namespace, "model", "Ready", "False", "GatewayFeatureMissing")
+    assert "the class of Gateway e2e-gateway/edge does not list HTTPRouteRequestMirror" in message(found)
+    assert condition(found, "Available")["status"] == "True"
+    edit(versions(1, 0), None, {})
+    cluster.wait("a word about sessions", lambda: "HTTPRouteSessionPersistence" in message(cluster.yolo(namespace, "model")), 60)
+
+    rules = (cluster.get("httproutes.gateway.networking.k8s.io", namespace, "model") or {})["spec"]["rules"]
+    assert [rule.keys() & {"filters", "sessionPersistence"} for rule in rules] == [set()] * len(rules)
+    cluster.wait("version 1 alone", lambda: {gateway.ask(HOST) for _ in range(20)} == {"1"}, 30)
+
+    edit(before, None, None)
+    cluster.wait_ready(namespace, "model")
+
+
 def test_crds_that_go_and_come_again_need_no_restart(cluster: Cluster, namespace: str, gateway: Gateway, operator: OperatorProcess) -> None:
     process = operator.pid
     gateway.stop()

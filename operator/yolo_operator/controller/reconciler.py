@@ -3,11 +3,13 @@
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from yolo_operator.controller import kinds, telemetry
 from yolo_operator.controller.cache import Cache, Key
+from yolo_operator.controller.gateway_features import GatewayFeatures
 from yolo_operator.controller.kinds import Kind, Manifest
 from yolo_operator.controller.kube import Conflict, Kube, Missing, NamespaceTerminating
 from yolo_operator.controller.leader import LeadershipLost
@@ -32,6 +34,7 @@ class Reconciler:
         self._kube = kube
         self._cache = cache
         self._queue = queue
+        self._gateway_features = GatewayFeatures(kube)
         self._defaults = defaults
         self._now = now
         self._put_back: dict[tuple[Key, str, str], tuple[str, list[float]]] = {}
@@ -77,7 +80,10 @@ class Reconciler:
         error: OperatorError | None = None
         try:
             yolo = api.parse(body)
-            decided = self._decide(yolo, self._cache.observe(key, yolo.uid), now)
+            listed, fields = await self._gateway_features.read(yolo)
+            # Nothing is waited for between looking and deciding.
+            observed = replace(self._cache.observe(key, yolo.uid), gateway_features=listed, session_fields=fields)
+            decided = self._decide(yolo, observed, now)
             body, error = await self._apply(yolo, body, decided, now)
             computed = decided.status
             if decided.again_at is not None:

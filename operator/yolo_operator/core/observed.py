@@ -1,7 +1,7 @@
 """What is observed of a resource's children, and how far each version has come: values that `plan` and `status` share."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from yolo_operator.core import api, jobs, names, pods
@@ -10,6 +10,14 @@ from yolo_operator.core.names import Manifest
 
 BUILDING, STARTING, VERIFYING, SERVING = "Building", "Starting", "Verifying", "Serving"
 IDLE, DRAINING, FAILED = "Idle", "Draining", "Failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """Names of what is supported; or why they are not known."""
+
+    names: Set[str] = frozenset()
+    unknown: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +33,10 @@ class Observed:
     grpc_routes: Mapping[str, Manifest] = field(default_factory=dict)
     gateway_api: bool = False
     """Whether the API server has HTTPRoutes and GRPCRoutes."""
+    gateway_features: Mapping[str, Support] = field(default_factory=dict)
+    """What the class of each Gateway of the HTTPRoutes lists, by NAMESPACE/NAME; only where the spec asks for what it must list."""
+    session_fields: Support = Support()
+    """Fields that the API server's HTTPRoutes have for session persistence; only where the spec asks for it."""
     namespace_terminating: bool = False
 
 

@@ -1,19 +1,19 @@
-"""What Gateways say of the routes: has each of them taken the routes as they are now, and if not, why. Pure."""
+"""What Gateways say of the routes: has each of them taken the routes as they are now, and all that is wanted of them? If not, why. Pure."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from yolo_operator.core import api, names
+from yolo_operator.core import api, features, names
 from yolo_operator.core.names import Manifest
 from yolo_operator.core.observed import Observed
 from yolo_operator.core.pods import MESSAGE_LIMIT, Problem
 from yolo_operator.core.resources.route import API_GROUP, GRPC_ROUTE, HTTP_ROUTE
 
-WORST_FIRST = ("RouteNotAccepted", "RouteRefsNotResolved", "RoutePending")
+WORST_FIRST = ("RouteNotAccepted", "RouteRefsNotResolved", "GatewayFeatureMissing", "GatewayFeaturesUnknown", "RoutePending")
 
 
 def problem(yolo: api.YoloDeployment, observed: Observed) -> Problem | None:
-    """The worst that keeps requests from the versions on their way through the Gateways; None where nothing does."""
+    """The worst of what keeps requests from the versions on their way through the Gateways, and of what the routes go without; None without any."""
     gateway = yolo.spec.traffic.gateway
     if gateway is None:
         return None
@@ -25,6 +25,7 @@ def problem(yolo: api.YoloDeployment, observed: Observed) -> Problem | None:
         )
     stores = {HTTP_ROUTE: observed.http_routes} | ({GRPC_ROUTE: observed.grpc_routes} if gateway.grpc is not None else {})
     found = [each for kind, store in stores.items() for each in problems_of_kind(yolo, kind, store)]
+    found += [each for each in (features.mirror(yolo, observed), features.session_persistence(yolo, observed)) if isinstance(each, Problem)]
     return min(found, key=lambda each: WORST_FIRST.index(each.reason), default=None)
 
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-from yolo_operator.core import api, names, pods, rollout, routes, surge
+from yolo_operator.core import api, features, names, pods, rollout, routes, surge
 from yolo_operator.core.contract import Artifact
 from yolo_operator.core.observed import Observed, Progress, has_its_share, ready_versions, status_of
 from yolo_operator.core.resources import route, service
 from yolo_operator.core.split import beside, split, too_coarse
-from yolo_operator.core.turn import Turn
+from yolo_operator.core.turn import Turn, look_again
 
 COMPARED = ("task", "inputs", "outputs", "image_size", "classes_digest")
 """What a client reads once, at its start: versions that share traffic agree in it."""
@@ -63,6 +63,7 @@ def replicas(yolo: api.YoloDeployment, walk: api.RolloutStatus | None, progress:
     if walk is None:
         wanted = weights(progress)
         shares = dict(zip(numbers, split(total, [wanted[number] for number in numbers]), strict=True))
+        shares |= {number: min(1, total) for number in numbers if number == mirrored(yolo, progress)}
     else:
         shares = dict.fromkeys(numbers, 0) | {walk.stable: total, walk.canary: canary_pods(yolo, walk)}
         if gateway and walk.previous:
@@ -131,10 +132,26 @@ def route_step(turn: Turn, walk: api.RolloutStatus | None, progress: Sequence[Pr
     shares = {number: share for number, share in routed(turn.yolo, walk, progress, draining, turn.observed).items() if number in reachable}
     stable = walk.stable if walk is not None else max(shares, key=lambda number: (shares[number], ready.get(number, 0), -number), default=None)
     turn.result.apply.append(service.build(turn.yolo, selects=stable))
-    wanted = route.build(turn.yolo, shares, sorted(shares)) if turn.observed.gateway_api and shares else []
+    wanted = route.build(turn.yolo, shares, sorted(shares), *extras(turn, progress, shares)) if turn.observed.gateway_api and shares else []
     turn.result.apply += wanted
     turn.result.delete += routes.unwanted(turn.observed, wanted)
     return percent(shares)
+
+
+def mirrored(yolo: api.YoloDeployment, progress: Sequence[Progress]) -> int | None:
+    """The version that is to get copies of requests: one that can read them."""
+    mirror = yolo.spec.traffic.gateway.mirror if yolo.spec.traffic.gateway is not None else None
+    return next((mirror.version for each in progress if mirror is not None and each.version.version == mirror.version and not each.shut_out), None)
+
+
+def extras(turn: Turn, progress: Sequence[Progress], shares: Mapping[int, int]) -> tuple[api.Mirror | None, api.SessionPersistence | None]:
+    """What the Gateways are asked for besides weights: copies for a version whose pods are let in, and sessions; nothing that they may not support."""
+    mirror, session = features.mirror(turn.yolo, turn.observed), features.session_persistence(turn.yolo, turn.observed)
+    if isinstance(mirror, pods.Problem) or isinstance(session, pods.Problem):
+        look_again(turn, turn.now + features.LOOK_AGAIN)
+    number = mirrored(turn.yolo, progress)
+    takes_copies = number in shares and number in ready_versions(turn.observed)
+    return mirror if isinstance(mirror, api.Mirror) and takes_copies else None, session if isinstance(session, api.SessionPersistence) else None
 
 
 def routed(

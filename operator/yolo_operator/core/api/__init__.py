@@ -8,7 +8,7 @@ over the API server's budget. The rest of the code imports `api`, not the module
 """
 
 from yolo_operator.core.api.fields import MAX_VERSION, KeyReference, LocalReference, Model, Resources, duration_text, rules
-from yolo_operator.core.api.rollout import Analysis, GatewayTraffic, GrpcTraffic, ParentReference, Rollout, Step, Traffic, Verify
+from yolo_operator.core.api.rollout import Analysis, GatewayTraffic, GrpcTraffic, Mirror, ParentReference, Rollout, SessionPersistence, Step, Traffic, Verify
 from yolo_operator.core.api.spec import Build, DynamicBatching, EngineCache, Export, Gpu, Source, Spec, Storage, TensorRT, Triton, Version
 from yolo_operator.core.api.status import (
     Condition,
@@ -55,6 +55,7 @@ __all__ = [
     "GrpcTraffic",
     "KeyReference",
     "LocalReference",
+    "Mirror",
     "Model",
     "ParentReference",
     "Resources",
@@ -62,6 +63,7 @@ __all__ = [
     "Rollout",
     "RolloutPhase",
     "RolloutStatus",
+    "SessionPersistence",
     "Source",
     "Spec",
     "Status",

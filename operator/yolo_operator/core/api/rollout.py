@@ -34,6 +34,26 @@ class GrpcTraffic(Model):
     """Gateways of the GRPCRoute. Default: spec.traffic.gateway.parentRefs."""
 
 
+class Mirror(Model):
+    """A version that gets copies of the HTTP requests that are shared out by weight; its answers are thrown away."""
+
+    version: int = Field(ge=1, le=MAX_VERSION)
+    """Number of the version. Its weight is 0; it has versions[].replicas pods, 1 by default, besides spec.replicas."""
+    percent: int = Field(default=100, ge=1, le=100)
+    """Percent of the requests that are copied."""
+
+
+class SessionPersistence(Model):
+    """A client stays with the pod that answered it first, whatever the weights are by then, as long as it sends back what it was given."""
+
+    type: Literal["Cookie", "Header"] = "Cookie"
+    """What the client is given and sends back."""
+    session_name: Annotated[str | None, Field(min_length=1, max_length=128, pattern="^[0-9A-Za-z_-]+$")] = None
+    """Name of the cookie or header. Default: the Gateway's choice."""
+    absolute_timeout: Duration | None = None
+    """How long a session lasts at most, for example 1h. Default: the Gateway's choice."""
+
+
 class GatewayTraffic(Model):
     """Routes of the Gateway API."""
 
@@ -52,6 +72,12 @@ class GatewayTraffic(Model):
     """Host names of the HTTPRoute. Version 2 alone answers below v2.HOSTNAME, and to the header x-yolo-version: 2."""
     grpc: GrpcTraffic | None = None
     """gRPC as well. Default: HTTP alone."""
+    mirror: Mirror | None = None
+    """Copy requests to a version that serves none, where the Gateway's class lists HTTPRouteRequestMirror (below 100 percent
+    HTTPRouteRequestPercentageMirror too). Elsewhere the route goes without, and Ready says so."""
+    session_persistence: SessionPersistence | None = None
+    """Keep a client at its pod, over HTTP, where the Gateway's class lists HTTPRouteSessionPersistence and the HTTPRoute's CRD has the field.
+    Elsewhere the route goes without, and Ready says so."""
 
 
 class Traffic(Model):

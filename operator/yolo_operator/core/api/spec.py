@@ -25,6 +25,7 @@ ENDPOINT_RULE = (
     "self.matches('^https?://[0-9A-Za-z.-]+:[0-9]{1,5}/?$')",
     "an endpoint is http://HOST:PORT or https://HOST:PORT; Triton needs the port to be written, for example http://s3.storage.svc:8333",
 )
+NO_MIRROR = "!has(self.traffic) || !has(self.traffic.gateway) || !has(self.traffic.gateway.mirror)"
 
 
 class Storage(Model):
@@ -265,6 +266,16 @@ class Spec(Model):
                 "!has(self.rollout) || self.rollout.strategy != 'Canary' || !has(self.rollout.scaleDownDelay) || self.rollout.scaleDownDelay == '0s' "
                 "|| (has(self.traffic) && self.traffic.mode == 'Gateway')",
                 "spec.rollout.scaleDownDelay needs spec.traffic.mode Gateway: with mode Service a pod that runs takes requests",
+            ),
+            (
+                f"{NO_MIRROR} || !has(self.rollout) || self.rollout.strategy != 'Canary'",
+                "spec.traffic.gateway.mirror goes with spec.rollout.strategy Weighted: a canary gets requests of its own, by its steps",
+            ),
+            (
+                f"{NO_MIRROR} || (has(self.rollout) && self.rollout.strategy == 'Canary') || self.versions.exists(v, "
+                "v.version == self.traffic.gateway.mirror.version && has(v.weight) && v.weight == 0 && (!has(v.replicas) || v.replicas > 0))",
+                "spec.traffic.gateway.mirror.version is one of spec.versions with weight 0, and not with replicas 0: "
+                "it gets copies of the requests that others answer",
             ),
         )
     )

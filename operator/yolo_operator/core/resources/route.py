@@ -16,19 +16,39 @@ MAX_ITEMS = 16
 """Rules of a route, and backends of a rule, that the API allows. More versions are there only while replaced ones drain."""
 
 
-def build(yolo: api.YoloDeployment, shares: Mapping[int, int], versions: Sequence[int]) -> list[Manifest]:
+def build(
+    yolo: api.YoloDeployment,
+    shares: Mapping[int, int],
+    versions: Sequence[int],
+    mirror: api.Mirror | None = None,
+    session: api.SessionPersistence | None = None,
+) -> list[Manifest]:
     """All routes of a resource, none without spec.traffic.gateway.
 
     `shares` are the versions' relative weights, 0 for those that wait: a change of shares is a change of numbers. `versions` can be
-    asked by header and host name. All of them need their Service, or the Gateway does not resolve the route.
+    asked by header and host name. All of them need their Service, or the Gateway does not resolve the route. `mirror` and `session`
+    are for what is shared out over HTTP; the Gateways must support them.
     """
     gateway = yolo.spec.traffic.gateway
     if gateway is None:
         return []
     made = of_kind(yolo, HTTP_ROUTE, gateway.parent_refs, gateway.hostnames, shares, versions)
+    made[0]["spec"]["rules"][-1] |= extras(yolo, mirror, session)
     if gateway.grpc is not None:
         made += of_kind(yolo, GRPC_ROUTE, gateway.grpc.parent_refs or gateway.parent_refs, gateway.grpc.hostnames, shares, versions)
     return made
+
+
+def extras(yolo: api.YoloDeployment, mirror: api.Mirror | None, session: api.SessionPersistence | None) -> Manifest:
+    """Parts of a rule that not every Gateway knows."""
+    parts: Manifest = {}
+    if mirror is not None:
+        backend = {"group": "", "kind": "Service", "name": names.versioned(yolo, mirror.version), "port": service.PORTS["http"]}
+        percent = {"percent": mirror.percent} if mirror.percent < 100 else {}
+        parts["filters"] = [{"type": "RequestMirror", "requestMirror": {"backendRef": backend} | percent}]
+    if session is not None:
+        parts["sessionPersistence"] = session.model_dump(mode="json", by_alias=True, exclude_none=True)  # type, sessionName, absoluteTimeout
+    return parts
 
 
 def of_kind(
