@@ -129,7 +129,7 @@ class Version(Model):
     """Share of the requests, relative to the other versions' weights; 0: none, and no pods. Needed where several versions are declared,
     unless spec.rollout.strategy is Canary, which sets the shares itself."""
     replicas: Annotated[int | None, Field(ge=0, le=1000)] = None
-    """Pods of this version, whatever its weight; with spec.traffic.mode Gateway only. Default: spec.replicas shared out by weight."""
+    """Pods of this version, whatever its weight is above 0; with spec.traffic.mode Gateway only. Default: spec.replicas shared out by weight."""
     source: Source
     """Where the weights come from."""
     export: Export = Field(default_factory=Export)
