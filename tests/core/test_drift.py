@@ -118,7 +118,11 @@ def test_what_we_own_and_want_no_more_is_found(fields, path):
 @pytest.mark.parametrize(
     ("fields", "entry"),
     [
-        pytest.param({"f:spec": {"f:type": {}, "f:ports": {".": {}, 'k:{"port":8000,"protocol":"TCP"}': {".": {}, "f:name": {}}}}}, {}, id="what we want"),
+        pytest.param(
+            {"f:spec": {"f:type": {}, "f:selector": {}, "f:ports": {".": {}, 'k:{"port":8000,"protocol":"TCP"}': {".": {}, "f:name": {}}}}},
+            {},
+            id="what we want",
+        ),
         pytest.param({"f:spec": {"f:clusterIP": {}}}, {"manager": "kubectl"}, id="what another owns"),
         pytest.param({"f:spec": {"f:clusterIP": {}}}, {"operation": "Update"}, id="what was not applied"),
         pytest.param({"f:status": {"f:loadBalancer": {}}}, {"subresource": "status"}, id="a status"),
@@ -143,6 +147,18 @@ def test_a_list_that_is_one_value_must_be_ours(fields, path):
     fieldset = {"f:metadata": {"f:labels": {}}} | ({"f:spec": fields} if fields else {})
     live["metadata"]["managedFields"] = [{"manager": names.FIELD_MANAGER, "operation": "Apply", "fieldsV1": fieldset}]
     assert drift.differs(wanted, live) == path
+
+
+@pytest.mark.parametrize("wanted", [service_manifest(), budget_manifest()], ids=lambda manifest: manifest["kind"])
+def test_a_selector_that_somebody_has_narrowed_is_not_ours_any_more(wanted):
+    live = copy.deepcopy(wanted)
+    selected = live["spec"]["selector"]
+    selected.get("matchLabels", selected)["foreign"] = "label"
+    fields = {f"f:{key}": {} for key in wanted["spec"]}
+    live["metadata"]["managedFields"] = [{"manager": names.FIELD_MANAGER, "operation": "Apply", "fieldsV1": {"f:spec": fields}}]
+    assert drift.differs(wanted, live) is None
+    del fields["f:selector"]
+    assert drift.differs(wanted, live) == "spec.selector"
 
 
 def test_a_share_of_nothing_is_a_share():

@@ -1,7 +1,7 @@
 """Whether a live object differs from what we want of it. Pure; what makes 'a second reconcile writes nothing' true.
 
 What is wanted must be there (other fields, defaults and foreign ones are not ours), quantities by value; fields that our manager owns
-but does not want any more must go; and lists that are one value must be ours, or somebody has put something into an item of theirs.
+but does not want any more must go; and what is a single value must be ours, or somebody has put something of theirs into it.
 """
 
 import re
@@ -23,8 +23,8 @@ MERGE_KEYS: Mapping[str, tuple[str, ...]] = {
     "readinessGates": (),
     "tolerations": (),
 }
-ATOMIC = frozenset({"parentRefs", "hostnames", "rules"})
-"""Lists of routes, each a single value to the API server: who changes an item takes the whole list over."""
+ATOMIC = frozenset({"parentRefs", "hostnames", "rules", "selector"})
+"""Fields of a spec that are a single value to the API server, lists of routes and labels that select: who changes a part takes all of it over."""
 PORT_KEYS = (("containerPort", "protocol"), ("port", "protocol"))
 QUANTITY = re.compile(r"\.resources\.(requests|limits)\.|\.emptyDir\.sizeLimit$")
 """Paths of quantities: elsewhere what looks like one is text, in a label for example."""
@@ -124,7 +124,7 @@ def _unwanted(owned: Mapping[str, Any], wanted: Any, path: str) -> str | None:
 
 
 def _taken_over(owned: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
-    """The first atomic list in the spec that our manager has lost, where it owns anything at all."""
+    """The first single value in the spec that our manager has lost, where it owns anything at all."""
     ours = owned.get("f:spec", {})
     return next((f"spec.{key}" for key in wanted.get("spec", {}) if owned and key in ATOMIC and f"f:{key}" not in ours), None)
 
