@@ -26,6 +26,9 @@ SECTIONS = {
     "spec.triton.tensorrt": "Written from documentation; this project has no GPU and has never run it.",
     "spec.gpu": "GPUs of each Triton pod.",
     "spec.rollout": "How a change reaches the pods.",
+    "spec.networkPolicy": "Off by default. [security.md](security.md#networkpolicies) says what the policies let through.",
+    "spec.networkPolicy.storage[]": "One place that may be reached. An entry of `source` and of `dns` is the same.",
+    "spec.networkPolicy.clients[]": "One group of callers. An entry of `prometheus` is the same.",
 }
 """Objects with a table of their own; every other object's fields stand in the table above it, with dots in their names."""
 

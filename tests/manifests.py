@@ -5,7 +5,7 @@ from typing import Any
 
 import gen
 from yolo_operator.core import api, contract, names
-from yolo_operator.core.resources import analysis, budget, job, route, service, triton
+from yolo_operator.core.resources import analysis, budget, job, network_policy, route, service, triton
 
 Manifest = dict[str, Any]
 
@@ -107,6 +107,25 @@ def budget_manifest() -> Manifest:
     return budget.build(gen.yolo(), 1)
 
 
+NETWORK: Manifest = {
+    "networkPolicy": {
+        "enabled": True,
+        "storage": [
+            {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "storage"}}, "podSelector": {"matchLabels": {"app": "s3"}}, "port": 8333}
+        ],
+        "source": [{"cidr": "203.0.113.0/24", "port": 443}],
+        "clients": [{"podSelector": {}}, {"namespaceSelector": {"matchLabels": {"team": "cameras"}}}, {"cidr": "10.20.0.0/16"}],
+        "prometheus": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
+    }
+}
+
+
+def policies(**spec: Any) -> dict[str, Manifest]:
+    """All NetworkPolicies, by what comes after the resource's name."""
+    made = network_policy.build(gen.yolo(**gen.merged(NETWORK, spec)))
+    return {each["metadata"]["name"].removeprefix("helmet-"): each for each in made}
+
+
 GATEWAY: Manifest = {
     "traffic": {
         "mode": "Gateway",
@@ -137,6 +156,9 @@ GOLDENS = {
     "triton_deployment_cpu.yaml": deployment_cpu,
     "service.yaml": service_manifest,
     "budget.yaml": budget_manifest,
+    "network_policy_of_builds.yaml": lambda: policies()["build"],
+    "network_policy_of_other_jobs.yaml": lambda: policies()["jobs"],
+    "network_policy_of_triton.yaml": lambda: policies()["triton"],
     "http_route.yaml": lambda: routes()["HTTPRoute", "helmet"],
     "http_route_mirror.yaml": lambda: routes(api.Mirror(version=3, percent=10))["HTTPRoute", "helmet"],
     "http_route_of_a_version.yaml": lambda: routes()["HTTPRoute", "helmet-v2"],

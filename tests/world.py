@@ -65,6 +65,7 @@ class World:
             jobs=objects["Job"],
             services=objects["Service"],
             budgets=objects["PodDisruptionBudget"],
+            network_policies=objects["NetworkPolicy"],
             http_routes=objects["HTTPRoute"],
             grpc_routes=objects["GRPCRoute"],
             gateway_api=self.gateway_api,

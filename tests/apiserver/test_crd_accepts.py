@@ -119,6 +119,19 @@ def test_every_example_is_accepted(kubectl, path):
         pytest.param({"build": {"resources": {"limits": {"cpu": 2, "memory": "4Gi"}}}}, id="quantities as numbers and as text"),
         pytest.param({"versions": [gen.version(n, weight=n) for n in range(1, 11)]}, id="ten versions"),
         pytest.param({"versions": [gen.version(1, source={"uri": "pvc://claim/a/b.onnx"})]}, id="a claim"),
+        pytest.param(
+            {
+                "networkPolicy": {
+                    "enabled": True,
+                    "storage": [{"namespaceSelector": {"matchExpressions": [{"key": "team", "operator": "NotIn", "values": ["a"]}]}, "port": 8333}],
+                    "source": [{"cidr": "0.0.0.0/0", "port": 443}, {"cidr": "2001:db8::/32", "port": 443}],
+                    "clients": [{"podSelector": {}}, {"namespaceSelector": {}}],
+                },
+                "traffic": {"mode": "Gateway", "gateway": {"parentRefs": [{"name": "edge"}], "hostnames": ["a.example"]}},
+            },
+            id="policies behind a Gateway",
+        ),
+        pytest.param({"networkPolicy": {"storage": [{"cidr": "10.0.0.0/8", "port": 1}]}}, id="policies that are written and off"),
         pytest.param({"tolerations": [{"operator": "Exists"}], "affinity": {"nodeAffinity": {}}}, id="parts of a Pod"),
     ],
 )

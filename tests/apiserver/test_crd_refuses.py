@@ -13,6 +13,10 @@ def source(uri: str, **more: Any) -> dict[str, Any]:
     return {"versions": [{"version": 1, "source": {"uri": uri} | more}]}
 
 
+def network(**more: Any) -> dict[str, Any]:
+    return {"networkPolicy": {"enabled": True, "storage": [{"cidr": "10.20.0.0/16", "port": 443}]} | more}
+
+
 def storage(uri: str = "s3://models/yolo", **more: Any) -> dict[str, Any]:
     return {"storage": {"uri": uri} | more}
 
@@ -129,6 +133,23 @@ SPECS = [
     pytest.param(gen.behind_a_gateway(sessionPersistence={"type": "Address"}), ["sessionPersistence.type", "Cookie"], id="sessions by something else"),
     pytest.param(gen.behind_a_gateway(sessionPersistence={"sessionName": "a;b"}), ["sessionPersistence.sessionName"], id="a cookie's name that is none"),
     pytest.param(gen.behind_a_gateway(sessionPersistence={"absoluteTimeout": "soon"}), ["absoluteTimeout"], id="a session's end that is none"),
+    # NetworkPolicies.
+    pytest.param(
+        {"networkPolicy": {"enabled": True}}, ["spec.networkPolicy", "name it in spec.networkPolicy.storage"], id="policies that shut the storage out"
+    ),
+    pytest.param(network(storage=[]), ["spec.networkPolicy", "name it in spec.networkPolicy.storage"], id="policies with an empty list of storages"),
+    pytest.param(network(source=[{"port": 443}]), ["spec.networkPolicy.source[0]", "by cidr, or Pods by"], id="an entry that names nobody"),
+    pytest.param(
+        network(clients=[{"cidr": "10.0.0.0/8", "podSelector": {}}]), ["spec.networkPolicy.clients[0]", "by cidr, or Pods by"], id="addresses of Pods"
+    ),
+    pytest.param(network(clients=[{"cidr": "10.0.0.1"}]), ["spec.networkPolicy.clients[0].cidr", "10.20.0.7/32"], id="an address without a length"),
+    pytest.param(network(source=[{"cidr": "github.com/32", "port": 443}]), ["spec.networkPolicy.source[0].cidr", "10.20.0.7/32"], id="a host name"),
+    pytest.param(network(source=[{"cidr": "10.0.0.0/8"}]), ["spec.networkPolicy.source[0].port", "Required"], id="a destination without a port"),
+    pytest.param(
+        network() | {"traffic": {"mode": "Gateway", "gateway": {"parentRefs": [{"name": "edge"}], "hostnames": ["a.example"]}}},
+        ["spec.networkPolicy.clients", "behind a Gateway"],
+        id="a Gateway that the policies shut out",
+    ),
     pytest.param({"versions": [gen.version(1, export={"nms": True})]}, ["nms", "maxBatchSize"], id="suppression in the graph and a batch"),
 ]
 

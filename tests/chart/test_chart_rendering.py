@@ -83,6 +83,7 @@ def test_the_operator_may_watch_what_it_watches(render: Render, values: Manifest
         pytest.param(kinds.DEPLOYMENT, "", {"get", "list", "watch", "create", "patch", "delete"}, id="Deployments are applied"),
         pytest.param(kinds.SERVICE, "", {"get", "list", "watch", "create", "patch", "delete"}, id="Services are applied"),
         pytest.param(kinds.BUDGET, "", {"get", "list", "watch", "create", "patch", "delete"}, id="budgets are applied"),
+        pytest.param(kinds.NETWORK_POLICY, "", {"get", "list", "watch", "create", "patch", "delete"}, id="NetworkPolicies are applied"),
         pytest.param(kinds.HTTP_ROUTE, "", {"get", "list", "watch", "create", "patch", "delete"}, id="HTTPRoutes are applied"),
         pytest.param(kinds.GRPC_ROUTE, "", {"get", "list", "watch", "create", "patch", "delete"}, id="GRPCRoutes are applied"),
         pytest.param(kinds.GATEWAY, "", {"get"}, id="Gateways are read"),

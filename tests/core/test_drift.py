@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gen
-from manifests import budget_manifest, deployment, deployment_cpu, routes, service_manifest
+from manifests import budget_manifest, deployment, deployment_cpu, policies, routes, service_manifest
 from yolo_operator.core import drift, names
 
 
@@ -52,7 +52,15 @@ def changed(value: Any) -> Any:
             return f"{value}x"
 
 
-OURS = [deployment(), deployment_cpu(), service_manifest(), budget_manifest(), routes()["HTTPRoute", "helmet"], routes()["GRPCRoute", "helmet"]]
+OURS = [
+    deployment(),
+    deployment_cpu(),
+    service_manifest(),
+    budget_manifest(),
+    policies()["triton"],
+    routes()["HTTPRoute", "helmet"],
+    routes()["GRPCRoute", "helmet"],
+]
 ALL = [pytest.param(manifest, path, id=f"{manifest['kind']}{index} {'.'.join(map(str, path))}"[:120]) for index, manifest in enumerate(OURS) for path in leaves(manifest) if path[0] not in {"apiVersion", "kind"}]  # fmt: skip
 
 
@@ -159,6 +167,20 @@ def test_a_selector_that_somebody_has_narrowed_is_not_ours_any_more(wanted):
     assert drift.differs(wanted, live) is None
     del fields["f:selector"]
     assert drift.differs(wanted, live) == "spec.selector"
+
+
+@pytest.mark.parametrize("field", ["podSelector", "ingress", "egress"])
+def test_a_policy_that_somebody_has_widened_is_not_ours_any_more(field):
+    wanted = policies()["triton"]
+    live = copy.deepcopy(wanted)
+    live["spec"]["podSelector"]["matchLabels"]["of"] = "nobody"
+    live["spec"]["ingress"][0]["ports"].append({"port": 22, "protocol": "TCP"})
+    live["spec"]["egress"][0]["ports"].append({"port": 22, "protocol": "TCP"})
+    fields = {f"f:{key}": {} for key in wanted["spec"]}
+    live["metadata"]["managedFields"] = [{"manager": names.FIELD_MANAGER, "operation": "Apply", "fieldsV1": {"f:spec": fields}}]
+    assert drift.differs(wanted, live) is None
+    del fields[f"f:{field}"]
+    assert drift.differs(wanted, live) == f"spec.{field}"
 
 
 def test_a_share_of_nothing_is_a_share():

@@ -184,6 +184,7 @@ def test_never_started_because_scaled_to_zero_is_ready():
         pytest.param({"build": {"resources": {"limits": {"memory": "9Gi"}}}}, id="the build's resources"),
         pytest.param({"revisionHistoryLimit": 9}, id="the retention"),
         pytest.param({"deletionPolicy": "Delete"}, id="the deletion policy"),
+        pytest.param({"networkPolicy": {"enabled": True, "storage": [{"cidr": "10.0.0.0/8", "port": 443}]}}, id="NetworkPolicies"),
     ],
 )
 def test_what_pods_do_not_see_restarts_none_and_builds_nothing(change):

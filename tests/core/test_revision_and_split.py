@@ -87,6 +87,7 @@ THE_SAME: list[tuple[str, dict[str, Any]]] = [
     ("the build's timeout", {"build": {"timeout": "1m"}}),
     ("verification", {"rollout": {"verify": {"enabled": False}}}),
     ("a restart", {"restartedAt": "now"}),
+    ("NetworkPolicies", {"networkPolicy": {"enabled": True, "storage": [{"cidr": "10.0.0.0/8", "port": 443}]}}),
     ("the model's name said aloud", {"modelName": "helmet"}),
     ("a field of a newer release", {"traffic": {"mode": "Gateway"}}),
 ]

@@ -19,6 +19,9 @@ and `get` tells whether a name is taken by an object that is not ours.
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [gateway.networking.k8s.io]
   resources: [httproutes, grpcroutes] # a right to what the cluster may not have does no harm
   verbs: [get, list, watch, create, patch, delete]

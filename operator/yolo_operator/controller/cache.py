@@ -83,6 +83,7 @@ class Cache:
             jobs=owned(kinds.JOB),
             services=owned(kinds.SERVICE),
             budgets=owned(kinds.BUDGET),
+            network_policies=owned(kinds.NETWORK_POLICY),
             http_routes=owned(kinds.HTTP_ROUTE),
             grpc_routes=owned(kinds.GRPC_ROUTE),
             gateway_api=not self.not_served,

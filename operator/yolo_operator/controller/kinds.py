@@ -39,6 +39,7 @@ JOB = Kind("Job", "batch", "v1", "jobs")
 POD = Kind("Pod", "", "v1", "pods")
 SERVICE = Kind("Service", "", "v1", "services")
 BUDGET = Kind("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets")
+NETWORK_POLICY = Kind("NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies")
 HTTP_ROUTE = Kind("HTTPRoute", "gateway.networking.k8s.io", "v1", "httproutes")
 GRPC_ROUTE = Kind("GRPCRoute", "gateway.networking.k8s.io", "v1", "grpcroutes")
 GATEWAY = Kind("Gateway", "gateway.networking.k8s.io", "v1", "gateways", selector="")
@@ -47,7 +48,7 @@ CRD = Kind("CustomResourceDefinition", "apiextensions.k8s.io", "v1", "customreso
 LEASE = Kind("Lease", "coordination.k8s.io", "v1", "leases")
 EVENT = Kind("Event", "", "v1", "events")
 
-CHILDREN = (DEPLOYMENT, JOB, POD, SERVICE, BUDGET)
+CHILDREN = (DEPLOYMENT, JOB, POD, SERVICE, BUDGET, NETWORK_POLICY)
 WATCHED = (YOLO, *CHILDREN)
 ROUTES = (HTTP_ROUTE, GRPC_ROUTE)
 """Children too, but not Kubernetes' own: their CRDs may be missing, come and go. Watched by route_watch.py."""

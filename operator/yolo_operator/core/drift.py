@@ -23,8 +23,8 @@ MERGE_KEYS: Mapping[str, tuple[str, ...]] = {
     "readinessGates": (),
     "tolerations": (),
 }
-ATOMIC = frozenset({"parentRefs", "hostnames", "rules", "selector"})
-"""Fields of a spec that are a single value to the API server, lists of routes and labels that select: who changes a part takes all of it over."""
+ATOMIC = frozenset({"parentRefs", "hostnames", "rules", "selector", "podSelector", "ingress", "egress"})
+"""Fields of a spec that are a single value to the API server, lists of routes and policies and labels that select: who changes a part takes all of it over."""
 PORT_KEYS = (("containerPort", "protocol"), ("port", "protocol"))
 QUANTITY = re.compile(r"\.resources\.(requests|limits)\.|\.emptyDir\.sizeLimit$")
 """Paths of quantities: elsewhere what looks like one is text, in a label for example."""

@@ -29,6 +29,7 @@ class Observed:
     pods: Sequence[Manifest] = ()
     services: Mapping[str, Manifest] = field(default_factory=dict)
     budgets: Mapping[str, Manifest] = field(default_factory=dict)
+    network_policies: Mapping[str, Manifest] = field(default_factory=dict)
     http_routes: Mapping[str, Manifest] = field(default_factory=dict)
     grpc_routes: Mapping[str, Manifest] = field(default_factory=dict)
     gateway_api: bool = False

@@ -31,7 +31,7 @@ from yolo_operator.core.observed import (
     trouble,
 )
 from yolo_operator.core.prune import deletion, prune_step
-from yolo_operator.core.resources import budget, job, service, triton
+from yolo_operator.core.resources import budget, job, network_policy, service, triton
 from yolo_operator.core.turn import Plan, Turn, due, look_again, report, retry
 
 VERIFIED_KEPT = 5
@@ -44,6 +44,7 @@ def plan(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, now: 
         return deletion(yolo, observed, defaults, now)
     result = Plan(status=yolo.status, finalizer=yolo.spec.deletion_policy == "Delete")
     turn = Turn(yolo=yolo, observed=observed, defaults=defaults, now=now, result=result)
+    network_step(turn)
     progress = [build_step(turn, version) for version in yolo.spec.versions]
     for each in progress:
         verify_step(turn, each)
@@ -65,6 +66,14 @@ def plan(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, now: 
     computed = status.compute(yolo, settled, drained, walk, weights, unrouted, now)
     result.status = computed.model_copy(update={"published": published, "prune_failure": prune_failure})
     return result
+
+
+def network_step(turn: Turn) -> None:
+    """Make sure that the NetworkPolicies are there before the pods that they are for, or that they are gone."""
+    wanted = network_policy.build(turn.yolo)
+    turn.result.apply += wanted
+    kept = {made["metadata"]["name"] for made in wanted}
+    turn.result.delete += [live for name, live in sorted(turn.observed.network_policies.items()) if name not in kept]
 
 
 def build_step(turn: Turn, version: api.Version) -> Progress:

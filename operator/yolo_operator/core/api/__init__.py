@@ -1,13 +1,14 @@
 """The resource: spec and status of a YoloDeployment. The CRD is generated from these models (`make crds`).
 
-    fields ──► rollout ──► spec ──► yolo_deployment
-       └──────────────────► status ──┘
+    fields ──► rollout, network ──► spec ──► yolo_deployment
+       └───────────────────────────► status ──┘
 
 Every field's docstring is its description in `kubectl explain`; every string and list is bounded, or the CEL rules are
 over the API server's budget. The rest of the code imports `api`, not the modules in it.
 """
 
 from yolo_operator.core.api.fields import MAX_VERSION, KeyReference, LocalReference, Model, Resources, duration_text, rules
+from yolo_operator.core.api.network import Destination, NetworkPolicy, Peer
 from yolo_operator.core.api.rollout import Analysis, GatewayTraffic, GrpcTraffic, Mirror, ParentReference, Rollout, SessionPersistence, Step, Traffic, Verify
 from yolo_operator.core.api.spec import Build, DynamicBatching, EngineCache, Export, Gpu, Source, Spec, Storage, TensorRT, Triton, Version
 from yolo_operator.core.api.status import (
@@ -45,6 +46,7 @@ __all__ = [
     "Analysis",
     "Build",
     "Condition",
+    "Destination",
     "Display",
     "DynamicBatching",
     "EngineCache",
@@ -57,7 +59,9 @@ __all__ = [
     "LocalReference",
     "Mirror",
     "Model",
+    "NetworkPolicy",
     "ParentReference",
+    "Peer",
     "Resources",
     "RolledBack",
     "Rollout",

@@ -1,4 +1,4 @@
-"""`spec`: what is wanted. `spec.traffic` and `spec.rollout` are in `rollout.py`."""
+"""`spec`: what is wanted. `spec.traffic` and `spec.rollout` are in `rollout.py`, `spec.networkPolicy` in `network.py`."""
 
 from datetime import timedelta
 from typing import Annotated, Literal
@@ -18,6 +18,7 @@ from yolo_operator.core.api.fields import (
     ShortText,
     rules,
 )
+from yolo_operator.core.api.network import NetworkPolicy
 from yolo_operator.core.api.rollout import Rollout, Traffic
 from yolo_operator.core.contract import Task
 
@@ -277,6 +278,11 @@ class Spec(Model):
                 "spec.traffic.gateway.mirror.version is one of spec.versions with weight 0, and not with replicas 0: "
                 "it gets copies of the requests that others answer",
             ),
+            (
+                "!has(self.networkPolicy) || !self.networkPolicy.enabled || !has(self.traffic) || self.traffic.mode != 'Gateway' "
+                "|| (has(self.networkPolicy.clients) && self.networkPolicy.clients.size() > 0)",
+                "behind a Gateway its Pods are Triton's clients: name them in spec.networkPolicy.clients",
+            ),
         )
     )
 
@@ -334,6 +340,8 @@ class Spec(Model):
     """How requests are shared among the versions."""
     rollout: Rollout = Field(default_factory=Rollout)
     """How a change reaches the pods."""
+    network_policy: NetworkPolicy = Field(default_factory=NetworkPolicy)
+    """Whom the Jobs and the Triton pods may reach, and who may reach Triton."""
     revision_history_limit: int = Field(default=2, ge=0, le=100)
     """Published revisions that are kept in the storage besides those in use."""
     restarted_at: Annotated[str | None, Field(max_length=63)] = None
