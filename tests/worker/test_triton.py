@@ -1,10 +1,16 @@
 """What publish writes, a real Triton loads from a real S3, and verify believes it or not."""
 
+import functools
+
 import numpy as np
 import pytest
 import triton_server
+import tritonclient.grpc
+import urllib3
 import yolo_models
+from tritonclient.utils import InferenceServerException
 
+import manifests
 from yolo_operator.core.errors import InvalidSpec
 from yolo_operator.core.triton.config import ServingOptions
 from yolo_operator.exporter import metrics
@@ -97,3 +103,34 @@ def test_the_metrics_count_what_was_asked_between_two_readings(repository, weed,
     assert (found["requests"], found["error_rate"]) == (8, 0)
     assert 0 < found["queue_milliseconds"] < found["latency_milliseconds"] < 1000
     assert metrics.between(["127.0.0.1"], after, before).left_out == 1
+
+
+RESTRICTED = [
+    ("POST", "/v2/repository/index"),
+    ("POST", "/v2/repository/models/helmet/unload"),
+    ("POST", "/v2/repository/models/helmet/load"),
+    ("GET", "/v2/systemsharedmemory/status"),
+    ("GET", "/v2/trace/setting"),
+]
+
+
+def test_a_client_that_does_not_know_the_pod_reaches_no_repository_no_memory_and_no_trace(repository, weed, tmp_path):
+    published(repository, tmp_path, yolo_models.detector(), {"max_batch_size": 2})
+    (container,) = manifests.deployment_cpu()["spec"]["template"]["spec"]["containers"]
+    flags = [flag.replace("$(POD_UID)", "the-uid") for flag in container["args"] if "restricted" in flag]
+    with triton_server.running(f"s3://{weed}/{repository.root.removeprefix('s3://')}/{REVISION}", tmp_path / "triton.log", *flags) as (http, grpc, _):
+
+        def status(method: str, path: str, **headers: str) -> int:
+            return urllib3.request(method, f"http://127.0.0.1:{http}{path}", headers=headers).status
+
+        assert {path: status(method, path) for method, path in RESTRICTED} == {path: 403 for _, path in RESTRICTED}
+        assert status("GET", "/v2/systemsharedmemory/status", **{"yolo-operator": "another-uid"}) == 403
+        assert status("GET", "/v2/systemsharedmemory/status", **{"yolo-operator": "the-uid"}) == 200
+        assert status("GET", "/v2/models/helmet/config") == 200, "what clients read is open"
+
+        client = tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{grpc}")
+        unload = functools.partial(client.unload_model, "helmet")
+        for ask in (client.get_model_repository_index, unload, client.get_system_shared_memory_status, client.get_trace_settings):
+            with pytest.raises(InferenceServerException, match="restricted"):
+                ask()
+        assert client.is_model_ready("helmet", "3"), "nothing has been unloaded"

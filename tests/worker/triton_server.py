@@ -64,13 +64,13 @@ def install(place: Path) -> None:
 
 
 @contextmanager
-def running(repository: str, log: Path) -> Iterator[tuple[int, int, int]]:
+def running(repository: str, log: Path, *flags: str) -> Iterator[tuple[int, int, int]]:
     """A server on an s3:// repository; its HTTP, gRPC and metrics ports once it has loaded everything."""
     place = installed()
     server = place / "pytriton" / "tritonserver"
     http, grpc, metrics = (seaweed.free_port() for _ in range(3))
     arguments = [str(server / "bin" / "tritonserver"), f"--model-repository={repository}", "--model-control-mode=none"]
-    arguments += ["--disable-auto-complete-config", f"--backend-directory={server / 'backends'}", f"--cache-directory={server / 'caches'}"]
+    arguments += [*flags, "--disable-auto-complete-config", f"--backend-directory={server / 'backends'}", f"--cache-directory={server / 'caches'}"]
     for name, port in (("http", http), ("grpc", grpc), ("metrics", metrics)):
         arguments += [f"--{name}-port={port}", f"--{name}-address=127.0.0.1"]
     environment = {
