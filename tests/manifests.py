@@ -24,6 +24,29 @@ GPU: Manifest = {
     "restartedAt": "2026-11-22",
 }
 CPU: Manifest = {"gpu": {"count": 0}, "triton": {"image": "docker.io/yolo-operator/tritonserver-cpu:24.10", "maxBatchSize": 4}}
+OVERLAY: Manifest = {
+    "metadata": {"labels": {"team": "vision"}, "annotations": {"prometheus.io/port": "8002"}},
+    "spec": {
+        "containers": [
+            {
+                "name": "triton",
+                "env": [{"name": "LD_PRELOAD", "value": "/plugins/liboperators.so"}],
+                "volumeMounts": [{"name": "plugins", "mountPath": "/plugins", "readOnly": True}],
+            },
+            {
+                "name": "log-shipper",
+                "image": "docker.io/example/log-shipper:1.4",
+                "ports": [{"containerPort": 9000}],
+                "env": [{"name": "CORES", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "1000m"}}}],
+                "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"cpu": "1000m"}},
+                "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+            },
+        ],
+        "tolerations": [{"key": "dedicated", "operator": "Equal", "value": "vision", "effect": "NoSchedule"}],
+        "volumes": [{"name": "plugins", "persistentVolumeClaim": {"claimName": "plugins"}}, {"name": "shm", "emptyDir": {"sizeLimit": "8Gi"}}],
+    },
+}
+"""A sidecar, a variable, a volume, and more shared memory."""
 
 
 def deployment(**spec: Any) -> Manifest:
@@ -154,6 +177,7 @@ GOLDENS = {
     "prune_all_job.yaml": prune_job,
     "triton_deployment_gpu.yaml": deployment,
     "triton_deployment_cpu.yaml": deployment_cpu,
+    "triton_deployment_overlay.yaml": lambda: deployment(triton={"podTemplate": OVERLAY}),
     "service.yaml": service_manifest,
     "budget.yaml": budget_manifest,
     "network_policy_of_builds.yaml": lambda: policies()["build"],

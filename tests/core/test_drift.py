@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gen
-from manifests import budget_manifest, deployment, deployment_cpu, policies, routes, service_manifest
+from manifests import OVERLAY, budget_manifest, deployment, deployment_cpu, policies, routes, service_manifest
 from yolo_operator.core import drift, names
 
 
 def defaulted(value: Any, field: str = "") -> Any:
     """A manifest as the API server stores it: with defaults, other people's fields and other spellings of quantities."""
     if isinstance(value, dict):
-        if field in {"requests", "limits"}:
+        if field in {"requests", "limits", "resourceFieldRef"}:
             return {key: {"1000m": "1", "4096Mi": "4Gi"}.get(text, text) for key, text in value.items()}
         result = {key: defaulted(part, key) for key, part in value.items() if part not in ([], None) and (part != {} or key == "emptyDir")}
         return (
@@ -52,9 +52,11 @@ def changed(value: Any) -> Any:
             return f"{value}x"
 
 
+OVERLAID = deployment(triton={"podTemplate": OVERLAY})
 OURS = [
     deployment(),
     deployment_cpu(),
+    OVERLAID,
     service_manifest(),
     budget_manifest(),
     policies()["triton"],

@@ -26,7 +26,7 @@ MERGE_KEYS: Mapping[str, tuple[str, ...]] = {
 ATOMIC = frozenset({"parentRefs", "hostnames", "rules", "selector", "podSelector", "ingress", "egress"})
 """Fields of a spec that are a single value to the API server, lists of routes and policies and labels that select: who changes a part takes all of it over."""
 PORT_KEYS = (("containerPort", "protocol"), ("port", "protocol"))
-QUANTITY = re.compile(r"\.resources\.(requests|limits)\.|\.emptyDir\.sizeLimit$")
+QUANTITY = re.compile(r"\.resources\.(requests|limits)\.|\.(emptyDir\.sizeLimit|resourceFieldRef\.divisor)$")
 """Paths of quantities: elsewhere what looks like one is text, in a label for example."""
 SUFFIXES: Mapping[str, Decimal | int] = {
     "": 1, "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("0.001"), "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18,

@@ -15,6 +15,8 @@ FINALIZER = f"{api.GROUP}/storage"
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 COMPONENT = "app.kubernetes.io/component"
+NAME = "app.kubernetes.io/name"
+INSTANCE = "app.kubernetes.io/instance"
 OWNER = f"{api.GROUP}/deployment"
 """Label: the YoloDeployment an object belongs to."""
 VERSION = f"{api.GROUP}/version"
@@ -35,6 +37,8 @@ VERIFIED_GATE = f"{api.GROUP}/verified"
 """Readiness gate of Triton pods: True once a pod of the same template has given the right answers."""
 
 TRITON, BUILD, VERIFY, PRUNE, ANALYSIS = "triton", "build", "verify", "prune", "analysis"
+SERVER = "triton"
+"""Container of Triton pods that serves."""
 MERGE_CA = "merge-ca"
 """Init container of Triton pods that adds the user's CA to the image's store."""
 MANAGED_SELECTOR = f"{MANAGED_BY}={FIELD_MANAGER}"
@@ -74,8 +78,8 @@ def labels(yolo: api.YoloDeployment, component: str, version: int | None = None)
     """Labels of an object that belongs to the resource."""
     base = {
         MANAGED_BY: FIELD_MANAGER,
-        "app.kubernetes.io/name": "yolo",
-        "app.kubernetes.io/instance": yolo.name,
+        NAME: "yolo",
+        INSTANCE: yolo.name,
         COMPONENT: component,
         OWNER: yolo.name,
     }

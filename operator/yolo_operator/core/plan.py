@@ -31,7 +31,7 @@ from yolo_operator.core.observed import (
     trouble,
 )
 from yolo_operator.core.prune import deletion, prune_step
-from yolo_operator.core.resources import budget, job, network_policy, service, triton
+from yolo_operator.core.resources import budget, job, network_policy, overlay, service, triton
 from yolo_operator.core.turn import Plan, Turn, due, look_again, report, retry
 
 VERIFIED_KEPT = 5
@@ -42,6 +42,7 @@ def plan(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, now: 
     """Decide what should exist next. No I/O and no clock: same inputs, same plan. Raises InvalidSpec."""
     if yolo.deleting:
         return deletion(yolo, observed, defaults, now)
+    overlay.check(yolo.spec.triton.pod_template)
     result = Plan(status=yolo.status, finalizer=yolo.spec.deletion_policy == "Delete")
     turn = Turn(yolo=yolo, observed=observed, defaults=defaults, now=now, result=result)
     network_step(turn)

@@ -10,7 +10,21 @@ over the API server's budget. The rest of the code imports `api`, not the module
 from yolo_operator.core.api.fields import MAX_VERSION, KeyReference, LocalReference, Model, Resources, duration_text, rules
 from yolo_operator.core.api.network import Destination, NetworkPolicy, Peer
 from yolo_operator.core.api.rollout import Analysis, GatewayTraffic, GrpcTraffic, Mirror, ParentReference, Rollout, SessionPersistence, Step, Traffic, Verify
-from yolo_operator.core.api.spec import Build, DynamicBatching, EngineCache, Export, Gpu, Source, Spec, Storage, TensorRT, Triton, Version
+from yolo_operator.core.api.spec import (
+    Build,
+    DynamicBatching,
+    EngineCache,
+    Export,
+    Gpu,
+    PodMetadata,
+    PodTemplate,
+    Source,
+    Spec,
+    Storage,
+    TensorRT,
+    Triton,
+    Version,
+)
 from yolo_operator.core.api.status import (
     Condition,
     Display,
@@ -62,6 +76,8 @@ __all__ = [
     "NetworkPolicy",
     "ParentReference",
     "Peer",
+    "PodMetadata",
+    "PodTemplate",
     "Resources",
     "RolledBack",
     "Rollout",

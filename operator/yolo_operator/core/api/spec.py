@@ -185,6 +185,24 @@ class TensorRT(Model):
     """Keep engines on a volume. Default: an emptyDir, so each new pod builds its engines anew."""
 
 
+class PodMetadata(Model):
+    """Labels and annotations of the Triton pods."""
+
+    labels: Labels = Field(default_factory=dict)
+    """Labels besides ours, which cannot be changed."""
+    annotations: Annotated[dict[str, Annotated[str, Field(max_length=8192)]], Field(max_length=32)] = Field(default_factory=dict)
+    """Annotations besides ours."""
+
+
+class PodTemplate(Model):
+    """A part of a pod template."""
+
+    metadata: PodMetadata = Field(default_factory=PodMetadata)
+    """Labels and annotations."""
+    spec: Freeform = Field(default_factory=dict)
+    """As in a Pod, any part of it. Containers, volumes and environment are merged by name, mounts by path; tolerations are added."""
+
+
 class Triton(Model):
     """The Triton Inference Server and the model's configuration in it."""
 
@@ -215,6 +233,9 @@ class Triton(Model):
     """Run the golden picture through every served batch size before the server is ready."""
     resources: Resources = Field(default_factory=lambda: Resources(requests={"cpu": "500m", "memory": "1Gi"}))
     """Of the Triton container; the GPU is added from spec.gpu."""
+    pod_template: PodTemplate | None = None
+    """Laid over the template of the Triton pods, for what no other field says: a sidecar, a volume, a variable. What the operator relies on
+    and what the restricted Pod Security Standard forbids is refused. A change rolls the pods; nothing is built."""
 
 
 class Gpu(Model):

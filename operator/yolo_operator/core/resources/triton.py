@@ -5,7 +5,7 @@ import re
 from yolo_operator.core import api, contract, names
 from yolo_operator.core.defaults import Defaults, image_of, storage_of
 from yolo_operator.core.names import Manifest
-from yolo_operator.core.resources import pod, service
+from yolo_operator.core.resources import overlay, pod, service
 
 PRE_STOP_SECONDS = 5
 """The pod leaves the endpoints before Triton stops listening: it closes its port as soon as it is told to end."""
@@ -105,7 +105,7 @@ def template_inputs(yolo: api.YoloDeployment, artifact: contract.Artifact, defau
             "uri": artifact.uri,
             "image": image_of(yolo, defaults),
             "storage": storage.model_dump(exclude={"uri"}, exclude_defaults=True),
-            "triton": spec.triton.model_dump(include={"resources", "image_pull_secrets"}, exclude_defaults=True),
+            "triton": spec.triton.model_dump(include={"resources", "image_pull_secrets", "pod_template"}, exclude_defaults=True),
             "engineCache": cache.model_dump(exclude_defaults=True) if cache else None,
             "gpu": spec.gpu.model_dump(exclude_defaults=True),
             "scheduling": spec.model_dump(
@@ -177,7 +177,8 @@ def pod_template(yolo: api.YoloDeployment, version: api.Version, artifact: contr
     metadata: Manifest = {"labels": labels}
     if spec.restarted_at:
         metadata["annotations"] = {f"{api.GROUP}/restarted-at": spec.restarted_at}
-    return {"metadata": metadata, "spec": pod_spec | {key: value for key, value in optional.items() if value}}
+    ours = {"metadata": metadata, "spec": pod_spec | {key: value for key, value in optional.items() if value}}
+    return overlay.laid_over(ours, spec.triton.pod_template)
 
 
 def server(yolo: api.YoloDeployment, version: api.Version, artifact: contract.Artifact, mounts: list[Manifest], defaults: Defaults) -> Manifest:
@@ -188,7 +189,7 @@ def server(yolo: api.YoloDeployment, version: api.Version, artifact: contract.Ar
     gpus = {spec.gpu.resource_name: str(spec.gpu.count)} if spec.gpu.count else {}
     model_ready = f"/v2/models/{yolo.model_name}/versions/{version.version}/ready"
     return {
-        "name": "triton",
+        "name": names.SERVER,
         "image": image_of(yolo, defaults),
         "imagePullPolicy": pod.IMAGE_PULL_POLICY,
         "command": ["tritonserver"],
