@@ -106,6 +106,28 @@ def test_at_rest_nothing_is_written_not_even_by_a_new_process():
     assert stage.passes(3) == []
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        pytest.param({"triton": {"podTemplate": {"spec": {"hostNetwork": True}}}}, id="that cannot be planned"),
+        pytest.param({"replicas": -1}, id="that cannot be read"),
+    ],
+)
+def test_what_serves_goes_on_beside_a_spec(bad):
+    stage = at_rest(replicas=2)
+    stage.world.edit(**bad)
+    assert stage.passes(2) == [("status", "helmet")]
+    assert stage.condition("Stalled")[0] == "True"
+    assert stage.condition("Available") == ("True", "MinimumReplicasAvailable")
+
+    gone, _ = stage.world.pods()
+    del stage.world.objects["Pod"][gone["metadata"]["name"]]
+    stage.world.start_pods()
+    (new,) = [pod for pod in stage.world.pods() if "Ready" not in {c["type"] for c in pod["status"]["conditions"]}]
+    assert stage.passes() == [("gate", new["metadata"]["name"])]
+    assert stage.passes() == []
+
+
 def test_a_pass_that_sees_an_old_state_does_no_harm():
     stage = Stage()
     stage.passes(2, blind=False)

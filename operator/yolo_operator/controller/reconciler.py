@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -17,7 +17,7 @@ from yolo_operator.controller.queue import Queue
 from yolo_operator.core import api, clock, conditions, drift, names, status
 from yolo_operator.core.defaults import Defaults
 from yolo_operator.core.errors import InvalidSpec, NotReady, OperatorError, Unavailable
-from yolo_operator.core.observed import Observed
+from yolo_operator.core.observed import Observed, verified_at_gate
 from yolo_operator.core.plan import plan
 from yolo_operator.core.turn import Plan
 
@@ -79,11 +79,16 @@ class Reconciler:
         computed: api.Status | None = None
         error: OperatorError | None = None
         try:
-            yolo = api.parse(body)
-            listed, fields = await self._gateway_features.read(yolo)
-            # Nothing is waited for between looking and deciding.
-            observed = replace(self._cache.observe(key, yolo.uid), gateway_features=listed, session_fields=fields)
-            decided = self._decide(yolo, observed, now)
+            try:
+                yolo = api.parse(body)
+                listed, fields = await self._gateway_features.read(yolo)
+                # Nothing is waited for between looking and deciding.
+                observed = replace(self._cache.observe(key, yolo.uid), gateway_features=listed, session_fields=fields)
+                decided = self._decide(yolo, observed, now)
+            except InvalidSpec:
+                # What serves goes on: a pod in another's place needs no plan to be let in.
+                await self._let_in(verified_at_gate(yolo.status.versions, self._cache.observe(key, yolo.uid)), now)
+                raise
             body, error = await self._apply(yolo, body, decided, now)
             computed = decided.status
             if decided.again_at is not None:
@@ -131,12 +136,15 @@ class Reconciler:
                 first = first or error
         for live in decided.delete:
             await self._kube.delete(kinds.BY_NAME[live["kind"]], live)
-        for pod in decided.let_in:
+        await self._let_in(decided.let_in, now)
+        return body, first
+
+    async def _let_in(self, pods: Sequence[Manifest], now: datetime) -> None:
+        for pod in pods:
             try:
                 self._cache.put(kinds.POD, await self._kube.open_gate(pod, clock.text(now)))
             except Missing:
                 log.debug("pod is gone", extra={"object": pod["metadata"]["name"]})
-        return body, first
 
     async def _let_go(self, yolo: api.YoloDeployment, body: Manifest, now: datetime) -> tuple[Manifest, OperatorError | None]:
         """In a namespace that is being deleted no Job can run: a resource that waits for one is let go, with a word about what stays."""

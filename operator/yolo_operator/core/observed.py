@@ -1,7 +1,7 @@
 """What is observed of a resource's children, and how far each version has come: values that `plan` and `status` share."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from yolo_operator.core import api, jobs, names, pods
@@ -103,6 +103,16 @@ def triton_pods(observed: Observed, version: int) -> list[Manifest]:
         and names.label(pod, names.VERSION) == str(version)
         and pod.get("status", {}).get("phase") not in {"Succeeded", "Failed"}
         and "deletionTimestamp" not in pod["metadata"]
+    ]
+
+
+def verified_at_gate(recorded: Iterable[api.VersionStatus], observed: Observed) -> list[Manifest]:
+    """Pods of templates that are recorded as verified, which have not been let in yet."""
+    return [
+        pod
+        for version in recorded
+        for pod in triton_pods(observed, version.version)
+        if template_hash(pod) in {entry.pod_template_hash for entry in version.verified} and pods.waits_at_gate(pod)
     ]
 
 

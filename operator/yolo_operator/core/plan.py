@@ -29,6 +29,7 @@ from yolo_operator.core.observed import (
     template_hash,
     triton_pods,
     trouble,
+    verified_at_gate,
 )
 from yolo_operator.core.prune import deletion, prune_step
 from yolo_operator.core.resources import budget, job, network_policy, overlay, service, triton
@@ -226,8 +227,7 @@ def drain_step(turn: Turn, walk: api.RolloutStatus | None, progress: Sequence[Pr
         if kept is not None:
             turn.result.apply += [kept, service.build(turn.yolo, number), budget.build(turn.yolo, number)]
         mine, previous = triton_pods(turn.observed, number), status_of(turn.yolo, number)
-        verified = {entry.pod_template_hash for entry in previous.verified}
-        turn.result.let_in += [pod for pod in mine if template_hash(pod) in verified and pods.waits_at_gate(pod)]
+        turn.result.let_in += verified_at_gate([previous], turn.observed)
         remaining.append(
             previous.model_copy(
                 update={
