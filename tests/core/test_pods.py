@@ -144,6 +144,18 @@ def triton(last: dict[str, Any] | None = None, state: dict[str, Any] | None = No
         ),
         pytest.param(triton(gen.terminated(1, "Couldn't connect to server")), "TritonCrashed", "spec.storage.endpoint cannot be reached", id="no storage"),
         pytest.param(triton(gen.terminated(137, reason="OOMKilled")), "OutOfMemory", "spec.triton.resources.limits.memory", id="out of memory"),
+        pytest.param(
+            gen.pod(containers=[gen.container_status("side", state=gen.waiting("CrashLoopBackOff"), last=gen.terminated(3, "no disk"))]),
+            "ContainerCrashed",
+            "Container side, which is not the operator's (spec.triton.podTemplate, or injected), ended with exit code 3: no disk",
+            id="a sidecar",
+        ),
+        pytest.param(
+            gen.pod(containers=[gen.container_status("side", state=gen.waiting("CrashLoopBackOff"), last=gen.terminated(137, reason="OOMKilled"))]),
+            "ContainerCrashed",
+            "killed for lack of memory",
+            id="a sidecar out of memory",
+        ),
         pytest.param(triton(gen.terminated(1, "what a day")), "TritonCrashed", "what a day", id="its last words"),
         pytest.param(triton(state=gen.terminated(1, "first time")), "TritonCrashed", "first time", id="the first crash"),
         pytest.param(triton(gen.terminated(1, "again"), state=RUNNING), "TritonCrashed", "again", id="trying again"),

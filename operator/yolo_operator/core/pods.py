@@ -160,17 +160,20 @@ def terminated(container: Manifest) -> Problem | None:
 
 
 def crashed(container: Manifest) -> Problem | None:
-    """A Triton container that keeps ending."""
+    """A container of a Triton pod that keeps ending: the server, ours before it, or one of the user's or a mesh's."""
     last = container.get("lastState", {}).get("terminated") or container.get("state", {}).get("terminated")
     if last is None or container.get("ready") or (container.get("state", {}).get("running") and container.get("started")):
         return None
+    name, tail = container["name"], last.get("message", "").strip()[-600:]
+    if name not in (names.SERVER, names.MERGE_CA):
+        why = "was killed for lack of memory" if last.get("reason") == "OOMKilled" else f"ended with exit code {last.get('exitCode')}: {tail}"
+        return Problem("ContainerCrashed", f"Container {name}, which is not the operator's (spec.triton.podTemplate, or injected), {why}")
     if last.get("reason") == "OOMKilled":
         return Problem(
             "OutOfMemory",
             "Triton was killed for lack of memory: raise spec.triton.resources.limits.memory, or lower spec.triton.maxBatchSize or instances",
         )
-    tail = last.get("message", "").strip()[-600:]
-    if container["name"] == names.MERGE_CA:
+    if name == names.MERGE_CA:
         return Problem(
             "CaBundleNotFound",
             f"spec.storage.caBundleRef: that ConfigMap, or the key in it, is not in this namespace: create it, or correct the reference. {tail}",
