@@ -348,6 +348,22 @@ def test_a_metadata_address_as_endpoint(tmp_path, weights, keys):
 # faults of the storage
 
 
+@pytest.mark.parametrize("host", ["169.254.169.254", "2852039166", "0xa9fea9fe", "0251.0376.0251.0376", "[fd00:ec2::254]"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_metadata_address_is_no_storage(host, scheme, keys):
+    error = fault("s3://models/a", storage.StorageOptions(endpoint=f"{scheme}://{host}:80"))
+    assert isinstance(error, InvalidSpec)
+    assert error.reason == "StorageAddressForbidden"
+    assert "spec.storage.endpoint" in error.message
+
+
+def test_a_name_that_leads_to_a_metadata_address_is_no_storage(keys, monkeypatch):
+    place = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", 80))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [place])
+    error = fault("s3://models/a", storage.StorageOptions(endpoint="http://innocent.example:80"))
+    assert error.reason == "StorageAddressForbidden"
+
+
 def fault(root: str, options: storage.StorageOptions) -> OperatorError:
     with pytest.raises(OperatorError) as caught:
         storage.Repository(root, options).read(f"{REVISION}/{MANIFEST}", 10)

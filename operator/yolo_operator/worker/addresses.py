@@ -1,6 +1,6 @@
-"""Which addresses fetch may connect to: any but those a cloud keeps its metadata and credentials at.
+"""Which addresses a worker may connect to: any but those a cloud keeps its metadata and credentials at.
 
-A source's URI is the tenant's, the connection is made from inside the cluster. Loopback and private addresses are allowed
+A source's URI and an S3 endpoint are the tenant's, the connection is made from inside the cluster. Loopback and private addresses are allowed
 (an in-cluster S3 is one). What a name resolves to is checked, and just that address is connected to: no second lookup.
 """
 
@@ -8,6 +8,7 @@ import ipaddress
 import socket
 from typing import Any
 
+from botocore.awsrequest import AWSHTTPConnection, AWSHTTPConnectionPool, AWSHTTPSConnection, AWSHTTPSConnectionPool
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import NameResolutionError, NewConnectionError
@@ -64,6 +65,8 @@ def connected(connection: HTTPConnection) -> socket.socket:
         try:
             if isinstance(connection.timeout, int | float):
                 opened.settimeout(connection.timeout)
+            for option in connection.socket_options or ():
+                opened.setsockopt(*option)
             opened.connect(place)
         except OSError as error:
             failure = error
@@ -99,8 +102,42 @@ class CheckedTlsPool(HTTPSConnectionPool):
     ConnectionCls = CheckedTlsConnection
 
 
+class CheckedAwsConnection(AWSHTTPConnection):
+    """The same as botocore connects."""
+
+    def _new_conn(self) -> socket.socket:
+        return connected(self)
+
+
+class CheckedAwsTlsConnection(AWSHTTPSConnection):
+    """See CheckedAwsConnection."""
+
+    def _new_conn(self) -> socket.socket:
+        return connected(self)
+
+
+class CheckedAwsPool(AWSHTTPConnectionPool):
+    """See CheckedAwsConnection."""
+
+    ConnectionCls = CheckedAwsConnection
+
+
+class CheckedAwsTlsPool(AWSHTTPSConnectionPool):
+    """See CheckedAwsConnection."""
+
+    ConnectionCls = CheckedAwsTlsConnection
+
+
 def pool_manager(ca_bundle: str) -> PoolManager:
     """urllib3 that connects to checked addresses only, through no proxy, and follows no redirect by itself."""
     manager = PoolManager(retries=False, ca_certs=trust.merged(ca_bundle) or None)
     manager.pool_classes_by_scheme = {"http": CheckedPool, "https": CheckedTlsPool}
     return manager
+
+
+def check_connections(client: Any) -> None:
+    """Have a botocore client connect to checked addresses only. What it asks for credentials, which may be the node, is another client.
+
+    botocore has no public way to say how connections are made; a release without these attributes fails here, and nothing goes unchecked.
+    """
+    client._endpoint.http_session._manager.pool_classes_by_scheme = {"http": CheckedAwsPool, "https": CheckedAwsTlsPool}  # noqa: SLF001

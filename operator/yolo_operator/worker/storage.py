@@ -27,7 +27,7 @@ from botocore.exceptions import (
 )
 
 from yolo_operator.core.errors import InvalidSpec, OperatorError, Unavailable
-from yolo_operator.worker import trust
+from yolo_operator.worker import addresses, trust
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -78,7 +78,7 @@ STORAGE = Faults(prefix="Storage", uri="spec.storage.uri", endpoint="spec.storag
 SOURCE = Faults(
     prefix="Source",
     uri="spec.versions[].source.uri",
-    endpoint="spec.storage.endpoint",
+    endpoint="spec.versions[].source.endpoint (by default spec.storage.endpoint)",
     secret="spec.versions[].source.secretRef",  # noqa: S106
     missing_bucket="SourceNotFound",
 )
@@ -115,13 +115,15 @@ def client(options: StorageOptions, *, anonymous: bool = False, attempts: int = 
         response_checksum_validation="when_required",
         signature_version=UNSIGNED if anonymous else None,
     )
-    return boto3.session.Session().client(
+    made = boto3.session.Session().client(
         "s3",
         endpoint_url=options.endpoint or None,
         region_name=options.region or "us-east-1",
         verify=trust.merged(options.ca_bundle) or None,
         config=config,
     )
+    addresses.check_connections(made)
+    return made
 
 
 def has_credentials() -> bool:
@@ -171,6 +173,11 @@ def named_faults(faults: Faults, options: StorageOptions, subject: str) -> Itera
             f"{subject}: {where(options)} accepts connections but did not answer within {READ_TIMEOUT} s",
         ) from error
     except (HTTPClientError, BotoCoreError) as error:
+        if isinstance(error.kwargs.get("error"), InvalidSpec):
+            raise InvalidSpec(
+                f"{faults.prefix}AddressForbidden",
+                f"{subject}: {where(options)} is a link-local or metadata address, which no S3 is at: correct {faults.endpoint}",
+            ) from error
         raise Unavailable(f"{faults.prefix}Unreachable", f"{subject}: {type(error).__name__} from {where(options)}: check {faults.endpoint}") from error
 
 
