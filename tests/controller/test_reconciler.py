@@ -372,6 +372,12 @@ def answer(message: str = "no", *causes: str) -> dict[str, Any]:
         (422, answer(), InvalidSpec, "Rejected"),
         (429, answer(), Unavailable, "TooManyRequests"),
         (500, answer(), Unavailable, "ApiServerError"),
+        (
+            500,
+            answer(message="failed to create typed patch object (a/b; apps/v1, Kind=Deployment): .spec.c: field not declared in schema"),
+            InvalidSpec,
+            "Rejected",
+        ),
         (401, {}, Unavailable, "ApiServerError"),
         (503, {"message": None, "details": None}, Unavailable, "ApiServerError"),
     ],

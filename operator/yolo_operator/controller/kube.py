@@ -29,6 +29,8 @@ REQUEST_TIMEOUT_SECONDS = 30
 APPLY = "application/apply-patch+yaml"
 FINALIZER_MANAGER = f"{names.FIELD_MANAGER}-finalizer"
 GATE_MANAGER = f"{names.FIELD_MANAGER}-gate"
+NOT_OF_THE_SCHEMA = "failed to create typed patch object"
+"""How server-side apply, with a 500, calls a field that does not exist or is of another type: affinity and podTemplate are free in the CRD."""
 
 
 class Missing(OperatorError):
@@ -252,6 +254,8 @@ def error_of(method: str, path: str, code: int, answer: Mapping[str, Any]) -> Op
         case 403 if "NamespaceTerminating" in causes:
             return NamespaceTerminating("NamespaceTerminating", message)
         case 400 | 422:
+            return InvalidSpec("Rejected", f"The API server refuses what the spec leads to: {message}")
+        case 500 if message.startswith(NOT_OF_THE_SCHEMA):
             return InvalidSpec("Rejected", f"The API server refuses what the spec leads to: {message}")
         case 403:
             return Unavailable("Forbidden", message)
