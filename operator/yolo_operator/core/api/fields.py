@@ -47,6 +47,10 @@ Duration = Annotated[
 Quantity = Annotated[str, BeforeValidator(str), WithJsonSchema({"x-kubernetes-int-or-string": True})]
 Freeform = Annotated[dict[str, Any], WithJsonSchema({"type": "object", "x-kubernetes-preserve-unknown-fields": True})]
 ShortText = Annotated[str, Field(max_length=253)]
+ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern="^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+"""Name of an object: it never leads out of its namespace."""
+Region = Annotated[str, Field(max_length=63, pattern="^[0-9A-Za-z-]*$")]
+"""Part of AWS' host names, and an argument of containers, in which Kubernetes puts variables in for $(NAME)."""
 Labels = Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=32)]
 
 
@@ -62,7 +66,7 @@ class Resources(Model):
 class LocalReference(Model):
     """Names an object in the resource's own namespace."""
 
-    name: ShortText = Field(min_length=1)
+    name: ObjectName
     """Name of the object, in the same namespace."""
 
 

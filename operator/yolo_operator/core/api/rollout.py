@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from yolo_operator.core.api.fields import MAX_VERSION, Duration, LocalReference, Model, ShortText, rules
+from yolo_operator.core.api.fields import MAX_VERSION, Duration, LocalReference, Model, ObjectName, rules
 
 PICTURES_RULE = (
     "self.matches('^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[0-9A-Za-z._-]+)*/?$') && !self.contains('..')",
@@ -17,9 +17,9 @@ Hostname = Annotated[str, Field(min_length=1, max_length=253, pattern="^[a-z0-9]
 class ParentReference(Model):
     """Names a Gateway, as in a route of the Gateway API."""
 
-    name: ShortText = Field(min_length=1)
+    name: ObjectName
     """Name of the Gateway."""
-    namespace: Annotated[str | None, Field(min_length=1, max_length=63)] = None
+    namespace: Annotated[str | None, Field(max_length=63, pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")] = None
     """Namespace of the Gateway. Default: the resource's own."""
     section_name: Annotated[str | None, Field(min_length=1, max_length=253)] = None
     """Listener of the Gateway. Default: every listener that admits the route."""

@@ -13,9 +13,10 @@ from yolo_operator.core.api.fields import (
     Labels,
     LocalReference,
     Model,
+    ObjectName,
     Quantity,
+    Region,
     Resources,
-    ShortText,
     rules,
 )
 from yolo_operator.core.api.network import NetworkPolicy
@@ -48,7 +49,7 @@ class Storage(Model):
     """Bucket and prefix, for example s3://models/yolo. What is published goes below PREFIX/NAMESPACE/NAME/."""
     endpoint: Annotated[str | None, Field(max_length=300, json_schema_extra=rules(ENDPOINT_RULE))] = None
     """URL of an S3-compatible server, with its port: http://s3.storage.svc:8333. Leave out for AWS S3."""
-    region: str = Field(default="us-east-1", max_length=63)
+    region: Region = "us-east-1"
     """Region of the bucket."""
     secret_ref: LocalReference | None = None
     """Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN, if temporary). Leave out for workload identity."""
@@ -100,7 +101,7 @@ class Source(Model):
     """Secret with the AWS keys for an s3:// source. Default: that of the storage, where the source is on the same endpoint."""
     endpoint: Annotated[str | None, Field(max_length=300, json_schema_extra=rules(ENDPOINT_RULE))] = None
     """S3 endpoint of an s3:// source. Default: that of the storage."""
-    region: Annotated[str | None, Field(max_length=63)] = None
+    region: Region | None = None
     """Region of an s3:// source. Default: that of the storage."""
 
 
@@ -168,7 +169,7 @@ class DynamicBatching(Model):
 class EngineCache(Model):
     """Where TensorRT keeps its built engines between restarts."""
 
-    persistent_volume_claim: ShortText = Field(min_length=1)
+    persistent_volume_claim: ObjectName
     """Claim that is mounted into the Triton pods, ReadWriteMany where there are several."""
 
 
@@ -326,7 +327,7 @@ class Spec(Model):
     """What the model does: detect, segment, pose, obb or classify. Checked against the weights; required for an .onnx that does not say."""
     storage: Storage | None = None
     """Where the model repository is published. Default: the operator's setting (chart value storage)."""
-    service_account_name: ShortText = Field(default="default", min_length=1)
+    service_account_name: ObjectName = "default"
     """Service account of the Triton pods and the Jobs, for workload identity."""
     replicas: int = Field(default=1, ge=0, le=1000)
     """Triton pods in total, shared among the versions; what `kubectl scale` sets."""
@@ -353,9 +354,9 @@ class Spec(Model):
     """Affinity of the Triton pods, as in a Pod."""
     topology_spread_constraints: list[Freeform] = Field(default_factory=list, max_length=16)
     """Spread of the Triton pods, as in a Pod."""
-    runtime_class_name: ShortText | None = None
+    runtime_class_name: ObjectName | None = None
     """Runtime class of the Triton pods, for example nvidia."""
-    priority_class_name: ShortText | None = None
+    priority_class_name: ObjectName | None = None
     """Priority class of the Triton pods."""
     traffic: Traffic = Field(default_factory=Traffic)
     """How requests are shared among the versions."""

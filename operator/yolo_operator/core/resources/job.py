@@ -193,7 +193,8 @@ def container(name: str, image: str, arguments: list[str], env: list[Manifest], 
         "name": name,
         "image": image,
         "imagePullPolicy": pod.IMAGE_PULL_POLICY,
-        "args": arguments,
+        # Kubernetes puts variables in for $(NAME): a URI would bring a key into an answer, a log, the status.
+        "args": [argument.replace("$", "$$") for argument in arguments],
         "env": env,
         "volumeMounts": [*mounts, {"name": f"tmp-{name}", "mountPath": "/tmp"}],  # noqa: S108  an emptyDir of its own
         "securityContext": dict(pod.CONTAINER_SECURITY),
