@@ -4,6 +4,7 @@ Every text in the spec is tried with every hostile value, so that a new field is
 """
 
 import copy
+import ipaddress
 import re
 from collections.abc import Iterator
 from datetime import timedelta
@@ -16,7 +17,7 @@ import yaml
 import gen
 from yolo_operator.core import api, contract, names, pod_security
 from yolo_operator.core.errors import InvalidSpec
-from yolo_operator.core.resources import analysis, budget, job, route, service, triton
+from yolo_operator.core.resources import analysis, budget, job, network_policy, route, service, triton
 
 Manifest = dict[str, Any]
 
@@ -55,8 +56,12 @@ FULL: Manifest = gen.body(
             "parentRefs": [{"name": "edge", "namespace": "infra", "sectionName": "http"}],
             "hostnames": ["a.example"],
             "grpc": {"hostnames": ["b.example"], "parentRefs": [{"name": "edge", "namespace": "infra", "sectionName": "http"}]},
+            "sessionPersistence": {"sessionName": "camera", "absoluteTimeout": "1h"},
         },
     },
+    networkPolicy={"enabled": True}
+    | {part: [{"cidr": "10.0.0.0/8", "port": 8333}] for part in ("storage", "source", "dns")}
+    | {part: [{"cidr": "10.0.0.0/8"}] for part in ("clients", "prometheus")},
     rollout={
         "strategy": "Canary",
         "steps": [{"weight": 5, "duration": "1m"}],
@@ -120,10 +125,23 @@ def put(spec: Any, path: tuple[str, ...], value: str) -> None:
 
 def holds(rule: str, text: str) -> bool:
     """A CEL rule on one text; those of the CRD use no more than this."""
-    python = re.sub(r"self\.(\w+)\(('[^']*')\)", lambda call: f"{call[1]}(text, r{call[2]})", rule)
+    python = rule.replace("(self)", "(text)")
+    python = re.sub(r"self\.(\w+)\(('[^']*')\)", lambda call: f"{call[1]}(text, r{call[2]})", python)
     python = python.replace("&&", " and ").replace("||", " or ").replace("!", " not ")
-    functions = {"matches": lambda value, pattern: re.search(pattern, value) is not None, "contains": str.__contains__, "startsWith": str.startswith}
+    functions = {
+        "matches": lambda value, pattern: re.search(pattern, value) is not None,
+        "contains": str.__contains__,
+        "startsWith": str.startswith,
+        "isCIDR": is_cidr,
+    }
     return bool(eval(python, {"__builtins__": {}}, functions | {"text": text}))
+
+
+def is_cidr(text: str) -> bool:
+    try:
+        return "/" in text and bool(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        return False
 
 
 def refuses(schema: Manifest, text: str) -> bool:
@@ -154,7 +172,8 @@ def objects(spec: Manifest) -> list[Manifest]:
         triton.build(resource, version, artifact, 1, None, defaults),
         service.build(resource, 1),
         budget.build(resource, 1),
-        *route.build(resource, {1: 100}, [1]),
+        *network_policy.build(resource),
+        *route.build(resource, {1: 100}, [1], session=resource.spec.traffic.gateway.session_persistence if resource.spec.traffic.gateway else None),
     ]
 
 

@@ -61,16 +61,18 @@ def walk(here: Place, places: Callable[[], Place], row: list[Change]) -> tuple[i
     spec, refused = first, 0
     for change in row:
         wanted = apply(spec, change)
+        refusal = None
         try:
             here.replace(wanted)
         except ApiError as error:
-            # What is refused is told by its field.
-            assert error.code in {400, 422}, (str(change), error)
-            assert "spec" in str(error), (str(change), error)
+            refusal = error
+        if refusal is None:
+            here.until(lambda: observed(here), SECONDS)
+            spec = wanted
+        else:
             refused += 1
-            continue
-        here.until(lambda: observed(here), SECONDS)
-        spec = wanted
+            assert refusal.code in {400, 422}, (str(change), refusal)
+            assert "spec" in str(refusal), (str(change), refusal)
     here.rest()
     if here.is_ready() and spec.get("rollout", {}).get("strategy") != "Canary":
         fresh = places()
