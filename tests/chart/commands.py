@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 Manifest = dict[str, Any]
 Render = Callable[..., list[Manifest]]
+Right = tuple[str, str, str]
+"""API group, resource with its subresource, verb."""
 
 REPOSITORY = Path(__file__).parents[2]
 CHART = REPOSITORY / "helm" / "yolo-operator"
@@ -46,3 +49,16 @@ class Program:
 def settings_of(values: Manifest) -> list[str]:
     """Values as arguments of helm."""
     return [argument for key, value in values.items() for argument in ("--set-json", f"{key}={json.dumps(value)}")]
+
+
+def rendered(values: Manifest | None = None, *, namespace: str = "yolo-system", release: str = "yolo-operator") -> list[Manifest]:
+    """The objects that an installation makes."""
+    text = Program("helm")("template", release, CHART, "--namespace", namespace, *settings_of(values or {}))
+    return [manifest for manifest in yaml.safe_load_all(text) if manifest]
+
+
+def rights(objects: list[Manifest]) -> set[Right]:
+    """All that the rules allow which are bound to the operator's account."""
+    bound = {(each["roleRef"]["kind"], each["roleRef"]["name"]) for each in objects if each["kind"] in ("ClusterRoleBinding", "RoleBinding")}
+    rules = [rule for each in objects if (each["kind"], each["metadata"]["name"]) in bound for rule in each["rules"]]
+    return {(group, resource, verb) for rule in rules for group in rule["apiGroups"] for resource in rule["resources"] for verb in rule["verbs"]}

@@ -1,9 +1,8 @@
 """The chart through helm and kubectl."""
 
 import pytest
-import yaml
 
-from chart.commands import CHART, Manifest, Program, Render, settings_of
+from chart.commands import Program, Render, rendered
 
 
 @pytest.fixture(scope="session")
@@ -17,11 +16,6 @@ def kubectl() -> Program:
 
 
 @pytest.fixture(scope="session")
-def render(helm: Program) -> Render:
+def render() -> Render:
     """`render({"s3.enabled": True}, namespace=…)` returns the objects that an installation makes."""
-
-    def rendered(values: Manifest | None = None, *, namespace: str = "yolo-system") -> list[Manifest]:
-        text = helm("template", "yolo-operator", CHART, "--namespace", namespace, *settings_of(values or {}))
-        return [manifest for manifest in yaml.safe_load_all(text) if manifest]
-
     return rendered

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from e2e import account
 from e2e import storage as s3
 from e2e.cluster import CACHE, WEIGHTS, Cluster, Manifest
 from e2e.operator_process import OperatorProcess
@@ -68,8 +69,9 @@ def alone(cluster: Cluster) -> Iterator[None]:
 
 @pytest.fixture(scope="package")
 def operator(cluster: Cluster, alone: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
-    """The operator, running for the whole session; a test that stops it starts it again."""
-    process = OperatorProcess(tmp_path_factory.mktemp("operator") / "operator.log", ASSETS_URL=f"{s3.ENDPOINT}/{s3.PUBLIC}")
+    """The operator, running for the whole session with the rights that the chart gives; a test that stops it starts it again."""
+    folder = tmp_path_factory.mktemp("operator")
+    process = OperatorProcess(folder / "operator.log", account.kubeconfig(cluster, folder), ASSETS_URL=f"{s3.ENDPOINT}/{s3.PUBLIC}")
     process.start()
     yield process
     process.stop()

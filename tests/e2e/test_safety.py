@@ -9,7 +9,7 @@ import pytest
 from onnx import numpy_helper
 
 from e2e import storage as s3
-from e2e.cluster import Cluster, Manifest, Refused, pod_ready
+from e2e.cluster import TRITON, Cluster, Manifest, Refused, pod_ready
 from e2e.conftest import make_namespace, remove_namespace
 from e2e.operator_process import OperatorProcess
 from e2e.storage import Storage
@@ -148,6 +148,25 @@ def test_a_name_that_is_taken_is_left_alone_and_said(cluster: Cluster, namespace
     assert (cluster.get("service", namespace, "model") or {})["spec"]["selector"] == {"app": "mine"}
     cluster.kubectl("delete", "service", "-n", namespace, "model")
     cluster.wait("our own service", lambda: (cluster.get("service", namespace, "model") or {}).get("metadata", {}).get("labels"), 60)
+
+
+def test_a_jobs_name_that_is_taken_is_left_alone_and_said(cluster: Cluster, namespace: str, yolo: Callable[..., Manifest]) -> None:
+    model = yolo(namespace, build={"nodeSelector": {GATE: "nowhere"}})
+    cluster.apply(model)
+    (ours,) = cluster.wait("the build Job", lambda: cluster.list("jobs", namespace))
+    name = ours["metadata"]["name"]
+    cluster.kubectl("delete", "yolodeployment", "-n", namespace, "model")
+    cluster.wait("its children to go", lambda: not cluster.list("jobs,services", namespace), 60)
+    container = {"name": "mine", "image": TRITON, "command": ["true"]}
+    template = {"spec": {"restartPolicy": "Never", "containers": [container]}}
+    metadata = {"name": name, "namespace": namespace}
+    cluster.apply({"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": {"suspend": True, "template": template}}, model)
+
+    found = cluster.wait_condition(namespace, "model", "Ready", "False", "NameConflict")
+
+    assert f"Job '{name}'" in next(c["message"] for c in found["status"]["conditions"] if c["type"] == "Ready")
+    cluster.kubectl("delete", "job", "-n", namespace, name)
+    cluster.wait("our own Job", lambda: (cluster.get("job", namespace, name) or {}).get("metadata", {}).get("ownerReferences"), 60)
 
 
 def test_an_unknown_field_is_refused_by_its_name(cluster: Cluster, namespace: str, yolo: Callable[..., Manifest]) -> None:
