@@ -1,18 +1,31 @@
 """The main job: other people's weights, applied, exported, published, served, verified, and asked by the unmodified client."""
 
+import ast
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from google.protobuf import json_format
+from hypothesis import HealthCheck, example, given, settings
 
+from core.triton import hostile
+from core.triton.yolo_values import description, serving
 from e2e.cluster import WEIGHTS, Cluster, Manifest
 from e2e.conftest import make_namespace, remove_namespace
 from e2e.operator_process import OperatorProcess
 from e2e.storage import Storage
+from yolo_operator.core.triton import metadata
+from yolo_operator.core.triton.config import configure
+from yolo_operator.core.triton.description import Description
+from yolo_operator.worker import pbtxt
 
 CLIENT_IMAGE = "docker.io/yolo-operator/client:dev"
 CLIENT_SCRIPT = Path(__file__).with_name("client.py")
+HOSTILE_SCRIPT = Path(__file__).with_name("hostile_client.py")
+HOSTILE = 100
+"""Hostile exports that the client is shown."""
 PICTURES = ("bus.jpg", "zidane.jpg")
 TASKS = ("detect", "segment", "pose", "obb", "classify")
 WITH_WEIGHTS = ("detect", "obb")
@@ -119,3 +132,40 @@ def architectures(cluster: Cluster, client: Callable[..., Manifest]) -> dict[str
     folder = cluster.exec(client.namespace, "client", "python3", "-c", code).strip().splitlines()[-1]
     suffixes = {"detect": "", "segment": "-seg", "pose": "-pose", "obb": "-obb", "classify": "-cls"}
     return {task: cluster.exec(client.namespace, "client", "cat", f"{folder}/yolo11{suffix}.yaml").encode() for task, suffix in suffixes.items()}
+
+
+def test_metadata_of_a_hostile_export_stays_text_in_the_client(cluster: Cluster, client: Callable[..., Manifest], tmp_path: Path) -> None:
+    descriptions = hostile_descriptions()
+    configs = [json_format.MessageToDict(pbtxt.message(configure(each, serving())), preserving_proto_field_name=True) for each in descriptions]
+    # The last shows that an escape would be seen.
+    escaped = configs[-1] | {"parameters": {"metadata": {"string_value": hostile.SCRIPT}}}
+    lines = tmp_path / "configs"
+    lines.write_text("\n".join(map(json.dumps, [*configs, escaped])))
+    for path in (HOSTILE_SCRIPT, lines):
+        cluster.kubectl("cp", "-n", client.namespace, str(path), f"client:/tmp/{path.name}")
+
+    printed = cluster.exec(client.namespace, "client", "python3", "/tmp/hostile_client.py", "/tmp/configs")
+
+    ours, older = json.loads(printed.strip().splitlines()[-1])
+    wanted = [metadata.metadata(each) | {"dynamic": True} for each in descriptions]
+    for found in (ours, older):
+        assert [ast.literal_eval(text) for text in found["made"][:-1]] == wanted
+    assert (ours["commands"], ours["made"][-1]) == ([], "ValueError")
+    assert len(older["commands"]) == 1
+    assert hostile.MARK in older["commands"][0]
+
+
+def hostile_descriptions() -> list[Description]:
+    """The same each time."""
+    found = []
+
+    @settings(max_examples=HOSTILE, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(hostile.NAMES, hostile.METADATA)
+    @example(["bus"], dict.fromkeys(hostile.EVALUATED, hostile.SCRIPT))
+    def collect(names: list[str], said: dict[str, Any]) -> None:
+        # Ultralytics takes such a first name for one of ImageNet's codes, local weights' as well.
+        if not names[0].startswith("n0"):
+            found.append(description(names=names, metadata=said))
+
+    collect()
+    return found

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yolo_models
+from hypothesis import given
 from tritonclient.grpc import model_config_pb2 as pb
 
 from yolo_operator.core.triton import metadata
@@ -15,6 +16,7 @@ from yolo_operator.worker import pbtxt
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 sys.path.append(str(Path(__file__).parent.parent / "core" / "triton"))
+import hostile  # noqa: E402
 from yolo_values import description, serving  # noqa: E402
 
 TENSORRT = TensorRT(precision="FP16", max_workspace_bytes=3 << 30, cache_directory="/var/cache/tensorrt")
@@ -42,6 +44,16 @@ def test_config_matches_its_golden_and_triton_s_schema(name):
     parsed = pbtxt.parse(text)
     assert parsed == pbtxt.message(configure(model, options))
     assert ast.literal_eval(parsed.parameters["metadata"].string_value) == metadata.metadata(model)
+
+
+@given(hostile.NAMES, hostile.METADATA)
+def test_whatever_an_export_says_stays_inside_the_metadata(names, said):
+    model = description(names=names, metadata=said)
+    plain = pbtxt.parse(pbtxt.render(configure(description(), serving())))
+    parsed = pbtxt.parse(pbtxt.render(configure(model, serving())))
+    assert ast.literal_eval(parsed.parameters["metadata"].string_value) == metadata.metadata(model)
+    parsed.parameters["metadata"].CopyFrom(plain.parameters["metadata"])
+    assert parsed == plain
 
 
 @pytest.mark.parametrize("size", [0, 1, 8])

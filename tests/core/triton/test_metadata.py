@@ -2,24 +2,17 @@ import ast
 from dataclasses import dataclass
 from typing import Any
 
+import hostile
 import pytest
 import yolo_values
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import example, given
 
 from yolo_operator.core.triton import metadata
 
-NASTY = st.text(alphabet=st.one_of(st.sampled_from("'\"\\\n\r\t{}()[]#%$`;:中文é\x00\u2028"), st.characters(exclude_categories=["Cs"])), max_size=30)
-PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | NASTY,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NASTY, inner, max_size=3),
-    max_leaves=10,
-)
 
-
-@given(st.lists(NASTY, min_size=1, max_size=5), st.dictionaries(NASTY, PLAIN, max_size=4))
-def test_any_class_name_comes_back_from_the_client(names, other):
-    wanted = metadata.metadata(yolo_values.description(names=names, metadata=other))
+@given(hostile.NAMES, hostile.METADATA)
+def test_any_class_name_comes_back_from_the_client(names, said):
+    wanted = metadata.metadata(yolo_values.description(names=names, metadata=said))
     text = metadata.literal(wanted)
     assert text.isascii()
     assert "\n" not in text
@@ -29,6 +22,25 @@ def test_any_class_name_comes_back_from_the_client(names, other):
     assert wanted["names"] == dict(enumerate(names))
 
 
+@given(hostile.METADATA)
+@example(dict.fromkeys(hostile.EVALUATED, hostile.SCRIPT))
+def test_nothing_that_clients_evaluate_once_more_is_text(said):
+    found = metadata.metadata(yolo_values.description(metadata=said))
+    assert [key for key in hostile.EVALUATED if isinstance(found.get(key), str)] == []
+    for index, listed in found.get("kpt_names", {}).items():
+        assert isinstance(index, int)
+        assert all(isinstance(name, str) for name in listed)
+
+
+@given(hostile.METADATA)
+def test_clients_get_no_attribute_that_is_not_known(said):
+    found = metadata.metadata(yolo_values.description(metadata=said))
+    relied_on = {"channels", "task", "names", "stride", "batch", "imgsz", "end2end", "args", "kpt_names"}
+    assert relied_on - {"kpt_names"} <= set(found) <= relied_on | set(metadata.TEXTS)
+    assert all(isinstance(found[key], str) for key in metadata.TEXTS if key in found)
+    assert found["channels"] == 3
+
+
 @pytest.mark.parametrize("name", ["it's", 'a "quoted" one', "two\nlines", "{braces}", "中文", "\\", "'+__import__('os').system('true')+'"])
 def test_class_names_that_broke_configurations(name):
     text = metadata.literal(metadata.metadata(yolo_values.description(names=[name])))
@@ -36,8 +48,13 @@ def test_class_names_that_broke_configurations(name):
 
 
 def test_lone_surrogates_become_escapes():
-    found = metadata.metadata(yolo_values.description(metadata={"a\ud800": ["\udfff"]}))
-    assert found["a\\ud800"] == ["\\udfff"]
+    found = metadata.metadata(yolo_values.description(metadata={"args": {"a\ud800": ["\udfff"]}}))
+    assert found["args"]["a\\ud800"] == ["\\udfff"]
+
+
+@pytest.mark.parametrize("said", [{"0": hostile.SCRIPT}, {"all": ["nose"]}, {"0": [["nose"]]}, [["nose"]], hostile.SCRIPT])
+def test_names_of_keypoints_in_another_form_are_left_out(said):
+    assert "kpt_names" not in metadata.metadata(yolo_values.description("pose", metadata={"kpt_names": said}))
 
 
 @dataclass

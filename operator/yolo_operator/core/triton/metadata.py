@@ -2,6 +2,9 @@
 
 Older clients call eval() on it, newer ones ast.literal_eval(); whoever writes this text runs code in the former. So it is
 nothing but a literal in ASCII: Python's own escapes keep quotes, newlines, braces and any script inside their strings.
+
+Then both make every key an attribute of theirs, and evaluate what is text under some keys (kpt_shape, args, names and others)
+once more. So nothing is passed on but what is known here, in the form that it has to have.
 """
 
 import ast
@@ -10,19 +13,17 @@ from typing import Any
 from yolo_operator.core.triton.description import Description
 
 MAX_BYTES = 1024 * 1024
-INTEGER_KEYS = ("names", "kpt_names")
-"""Dicts that Ultralytics keys by class index; JSON made the keys strings."""
+TEXTS = ("description", "author", "date", "version", "license", "docs", "head")
+"""What an export says of itself, as text that no client evaluates."""
 
 
 def metadata(description: Description) -> dict[str, Any]:
-    """What the client gets: Ultralytics' metadata, with the fields it relies on taken from the checked description."""
-    report = description.report
-    found = dict(report.metadata)
-    for key in INTEGER_KEYS:
-        if isinstance(found.get(key), dict):
-            found[key] = integer_keyed(found[key])
-    args = found.get("args")
+    """What the client gets: the fields it relies on from the checked description, and what the export says of itself. Raises ValueError."""
+    report, said = description.report, description.report.metadata
+    channels, args = description.onnx.inputs[0].shape[1], said.get("args")
+    found: dict[str, Any] = {key: value for key, value in said.items() if key in TEXTS and isinstance(value, str)}
     found |= {
+        "channels": channels if channels > 0 else 3,
         "task": report.task.value,
         "names": dict(enumerate(report.names)),
         "stride": report.stride,
@@ -33,7 +34,16 @@ def metadata(description: Description) -> dict[str, Any]:
     }
     if report.kpt_shape:
         found["kpt_shape"] = list(report.kpt_shape)
+    if keypoints := keypoint_names(said.get("kpt_names")):
+        found["kpt_names"] = keypoints
     return found
+
+
+def keypoint_names(said: Any) -> dict[int, list[str]]:
+    """Names of the keypoints by class index, which JSON made text; none where they are in another form."""
+    found = integer_keyed(said) if isinstance(said, dict) else {}
+    listed = all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in found.values())
+    return found if listed and all(isinstance(index, int) for index in found) else {}
 
 
 def integer_keyed(mapping: dict[Any, Any]) -> dict[Any, Any]:
