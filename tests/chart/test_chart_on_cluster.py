@@ -4,6 +4,7 @@ The operator serves one of them only, so that it does not meet another one on th
 it is left as it was found.
 """
 
+import base64
 import json
 import time
 import uuid
@@ -110,6 +111,11 @@ class Release:
         data: dict[str, str] = self.get("secret s3-credentials", namespace)["data"]
         return data
 
+    def metrics(self) -> str:
+        """Of all its Pods."""
+        pods = [f"/api/v1/namespaces/{self.namespace}/pods/{pod['metadata']['name']}:8080/proxy/metrics" for pod in self.operators()]
+        return "".join(self.kubectl("get", "--raw", path) for path in pods)
+
 
 @pytest.fixture(scope="module")
 def release(helm: Program, kubectl: Program, namespace: Callable[[], str], crd_as_found: None) -> Iterator[Release]:
@@ -187,7 +193,7 @@ def test_the_example_in_the_notes_is_accepted(release: Release) -> None:
 
 
 def test_its_rights_are_enough_for_a_resource(release: Release) -> None:
-    """As far as weights that are not there: Jobs run, with the default storage and the copied keys, and what they say is reported."""
+    """As far as weights that are not there: Jobs run, with the default storage and the copied keys, and what they say is reported, the keys left out."""
     yolo = {
         "apiVersion": "yolo-operator.io/v1alpha1",
         "kind": "YoloDeployment",
@@ -207,10 +213,16 @@ def test_its_rights_are_enough_for_a_resource(release: Release) -> None:
         return str(ready["reason"])
 
     eventually(reason, 120)
+    told = json.dumps(release.get("yolodeployments,jobs,pods,events", release.models)) + release.metrics()
+    told += release.kubectl("-n", release.models, "logs", "-l", "yolo-operator.io/deployment=absent", "--all-containers", "--tail=-1", "--ignore-errors")
     release.kubectl("-n", release.models, "delete", "yolodeployment", "absent", "--timeout=90s")
     logs = release.kubectl("-n", release.namespace, "logs", "-l", "app.kubernetes.io/component=operator", "--tail=-1")
     assert "orbidden" not in logs
     assert '"level": "ERROR"' not in logs
+    assert 'yolo_operator_reconciles_total{result="ok"}' in told, "no metrics were read"
+    secret = release.keys(release.models)["AWS_SECRET_ACCESS_KEY"]
+    for text in (secret, base64.b64decode(secret).decode()):
+        assert text not in told + logs
 
 
 def test_an_upgrade_that_changes_nothing_restarts_nothing(release: Release) -> None:

@@ -260,7 +260,7 @@ HEALING = [
     pytest.param(
         Row(
             name="keys",
-            given=lambda world: [world.secret("wrong-keys", ("nobody", "nothing"))],
+            given=lambda world: [world.secret("wrong-keys", ("nobody", f"{s3.SECRET}-nobody"))],
             spec=lambda world: storage(secretRef={"name": "wrong-keys"}),
             reason="StorageAccessDenied",
             words=["check the keys of spec.storage.secretRef"],

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e import account
+from e2e import account, secrecy
 from e2e import storage as s3
 from e2e.cluster import CACHE, WEIGHTS, Cluster, Manifest
 from e2e.operator_process import OperatorProcess
@@ -75,6 +75,7 @@ def operator(cluster: Cluster, alone: None, tmp_path_factory: pytest.TempPathFac
     process.start()
     yield process
     process.stop()
+    secrecy.check("the operator's log", process.log.read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -96,8 +97,11 @@ def make_namespace(cluster: Cluster, name: str, keys: tuple[str, str] = s3.ADMIN
 
 
 def remove_namespace(cluster: Cluster, name: str) -> None:
-    """Delete it and do not wait: the next test has another."""
-    cluster.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
+    """Delete it and do not wait: the next test has another. What it shows until then must tell no secret."""
+    try:
+        secrecy.check_namespace(cluster, name)
+    finally:
+        cluster.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
 
 
 @pytest.fixture(scope="package")

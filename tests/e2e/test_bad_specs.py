@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from e2e import bad_weights
+from e2e import bad_weights, secrecy
 from e2e import storage as s3
 from e2e.bad_specs import CLIENT_IMAGE, HEALING, NO_SUCH_IMAGE, SERVED, SERVING, STALLED, batch, source, storage
 from e2e.cluster import TRITON, WEIGHTS, Cluster, Manifest, condition, pod_ready
@@ -45,6 +45,7 @@ def started(world: World, request: pytest.FixtureRequest) -> Iterator[World]:
     for following in table[table.index(row) : table.index(row) + 1 + AHEAD]:
         world.apply(following)
     yield world
+    secrecy.check_namespace(world.cluster, world.namespace)
     world.cluster.kubectl("delete", "yolodeployment", row.name, "-n", world.namespace, "--wait=false", "--ignore-not-found")
 
 
