@@ -28,6 +28,7 @@ def served(cluster: Cluster, storage: Storage, operator: OperatorProcess) -> Ite
         "build": {"resources": {"requests": {"cpu": "50m"}, "limits": {"memory": "3Gi"}}},
         "gpu": {"count": 0},
         "revisionHistoryLimit": 0,
+        "networkPolicy": {"enabled": True, "storage": [{"namespaceSelector": {}, "port": 8333}]},
     }
     manifest = {"apiVersion": "yolo-operator.io/v1alpha1", "kind": "YoloDeployment", "metadata": {"name": "model", "namespace": namespace}, "spec": spec}
     cluster.apply(manifest)
@@ -148,6 +149,7 @@ def test_another_triton_image_is_verified_anew_before_a_pod_of_it_serves(cluster
         pytest.param("service", "model", {"spec": {"selector": {"app.kubernetes.io/component": "other"}}}, ("spec", "selector"), id="a service's selector"),
         pytest.param("deployment", "model-v1", {"spec": {"replicas": 3}}, ("spec", "replicas"), id="a deployment's replicas"),
         pytest.param("poddisruptionbudget", "model-v1", {"spec": {"maxUnavailable": 5}}, ("spec", "maxUnavailable"), id="a budget"),
+        pytest.param("networkpolicy", "model-triton", {"spec": {"ingress": [{}]}}, ("spec", "ingress"), id="a policy that lets all in"),
     ],
 )
 def test_drift_made_by_hand_is_put_back(cluster: Cluster, served: tuple[str, Manifest], kind: str, name: str, patch: Manifest, path: tuple[str, ...]) -> None:
@@ -164,7 +166,9 @@ def test_drift_made_by_hand_is_put_back(cluster: Cluster, served: tuple[str, Man
     cluster.wait(f"{kind} {name} as before", lambda: value() == before, 30, lambda: json.dumps(value()))
 
 
-@pytest.mark.parametrize(("kind", "name"), [("service", "model"), ("service", "model-v1"), ("poddisruptionbudget", "model-v1")])
+@pytest.mark.parametrize(
+    ("kind", "name"), [("service", "model"), ("service", "model-v1"), ("poddisruptionbudget", "model-v1"), ("networkpolicy", "model-jobs")]
+)
 def test_a_deleted_child_comes_back(cluster: Cluster, served: tuple[str, Manifest], kind: str, name: str) -> None:
     namespace, _ = served
     old = (cluster.get(kind, namespace, name) or {})["metadata"]["uid"]
@@ -195,6 +199,15 @@ def test_drift_in_a_pod_template_is_put_back_and_no_pod_of_it_serves(cluster: Cl
     cluster.wait("the old template, and no pod of the other", put_back, 60)
 
 
+def test_policies_that_are_switched_off_go_and_no_pod_is_touched(cluster: Cluster, served: tuple[str, Manifest]) -> None:
+    namespace, _ = served
+    before = pods(cluster, namespace)
+    assert len(cluster.list("networkpolicies", namespace)) == 3
+    cluster.patch("yolodeployment", namespace, "model", {"spec": {"networkPolicy": {"enabled": False}}})
+    cluster.wait("no policies", lambda: not cluster.list("networkpolicies", namespace), 30)
+    assert pods(cluster, namespace).keys() == before.keys()
+
+
 def test_deletion_removes_what_was_published_if_so_wanted(cluster: Cluster, served: tuple[str, Manifest], storage: Storage) -> None:
     namespace, _ = served
     neighbour = storage.put("models", f"yolo/{namespace}/model-2/0123456789/manifest.json", b"{}")
@@ -206,5 +219,7 @@ def test_deletion_removes_what_was_published_if_so_wanted(cluster: Cluster, serv
     assert storage.keys("models", f"yolo/{namespace}/model/") == []
     assert neighbour.removeprefix("s3://models/") in storage.keys("models", f"yolo/{namespace}/")
     cluster.wait(
-        "no child left", lambda: not cluster.list("deployments,services,jobs,poddisruptionbudgets", namespace, "app.kubernetes.io/managed-by=yolo-operator"), 60
+        "no child left",
+        lambda: not cluster.list("deployments,services,jobs,poddisruptionbudgets,networkpolicies", namespace, "app.kubernetes.io/managed-by=yolo-operator"),
+        60,
     )

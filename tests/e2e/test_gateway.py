@@ -252,7 +252,6 @@ def test_what_a_gateway_refuses_is_said_with_its_words(cluster: Cluster, namespa
     cluster.wait_ready(namespace, "model", timeout=60)
 
 
-@pytest.mark.matrix
 def test_copies_that_the_gateways_class_does_not_list_are_left_out_and_the_requests_go_on(cluster: Cluster, namespace: str, gateway: Gateway) -> None:
     """Traefik answers every request of a rule with RequestMirror with 500: the route must go without."""
     before = cluster.yolo(namespace, "model")["spec"]["versions"]
