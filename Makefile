@@ -13,7 +13,7 @@ export YOLO_AUTOINSTALL := false
 
 include tests/cluster/cluster.mk
 
-.PHONY: help demo test test-unit test-all parts bench lint format crds golden verify venv lock
+.PHONY: help demo test test-unit test-all parts bench lint format crds golden verify venv lock sbom licences
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-20s %s\n", $$1, $$2}' | sed 's/: .*  /  /'
@@ -79,3 +79,18 @@ LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-ha
 lock: venv ## Lock the operator's and the developers' packages with hashes
 	@UV_PYTHON_DOWNLOADS=never $(LOCK) requirements/operator.in -o requirements/operator.txt
 	@UV_PYTHON_DOWNLOADS=never $(LOCK) requirements/dev.in -o requirements/dev.txt
+	@UV_PYTHON_DOWNLOADS=never $(LOCK) requirements/sbom.in -o requirements/sbom.txt
+
+SBOM := $(CACHE)/sbom
+BILL := $(SBOM)/made-for-$(shell sha256sum < requirements/sbom.txt | cut -c1-12)
+
+$(BILL): | $(MADE)
+	@$(BIN)/uv venv -q --clear --python $(BIN)/python $(SBOM)/venv
+	@$(BIN)/uv pip install -q --python $(SBOM)/venv/bin/python --require-hashes -r requirements/sbom.txt
+	@rm -f $(SBOM)/made-for-* && touch $@
+
+sbom: $(BILL) ## A bill of materials of each image's Python packages, in CycloneDX
+	@$(SBOM)/venv/bin/python requirements/bill.py sbom $(SBOM)
+
+licences: $(BILL) ## Write docs/licences.md from what the locked packages state
+	@$(SBOM)/venv/bin/python requirements/bill.py licences docs/licences.md

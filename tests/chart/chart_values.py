@@ -9,11 +9,11 @@ EVERYTHING: dict[str, Any] = {
     "clusterName": "plant-3",
     "images": {
         "operator": "registry.example:5000/yolo/operator@sha256:" + "0" * 64,
-        "exporter": "registry.example:5000/yolo/exporter:1",
+        "exporter": "registry.example:5000/yolo/exporter:1@sha256:" + "1" * 64,
         "pullPolicy": "Always",
         "pullSecrets": [{"name": "registry"}],
     },
-    "triton.image": "registry.example:5000/tritonserver:25.08-py3",
+    "triton.image": "registry.example:5000/tritonserver:25.08-py3@sha256:" + "2" * 64,
     "storage": {
         "uri": "s3://models/yolo",
         "endpoint": "https://s3.example:443",
