@@ -24,8 +24,8 @@ demo: parts ## From a fresh machine to a Ready YoloDeployment and detections on 
 test: parts gateway lint kind-config-check ## The suite: a row of every mechanism, on the real parts
 	@$(BIN)/pytest -m "not matrix"
 
-test-all: parts gateway lint kind-config-check ## The suite with every long matrix whole; writes docs/bad-specs.md
-	@$(BIN)/pytest --table=docs/bad-specs.md
+test-all: parts gateway lint kind-config-check ## The suite with every long matrix whole; writes docs/bad-specs.md and docs/reliability.md
+	@$(BIN)/pytest --table=docs/bad-specs.md --faults-table=docs/reliability.md
 
 test-unit: venv ## The quick tests that need no cluster
 	@$(BIN)/pytest -m "not cluster and not matrix" tests/core tests/controller

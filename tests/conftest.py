@@ -1,28 +1,65 @@
 """Options of the whole suite: here, and not beside the tests that use them, so that pytest knows them wherever it is started."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-TABLE = ["Given", "Ends in", "Reason", "Message", "Seconds"]
-TABLE_TITLE = """# What becomes of bad specs
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A document of what tests have seen: a line for each that passed and has recorded the columns."""
+
+    option: str
+    help: str
+    columns: Sequence[str]
+    head: str
+
+    def text(self, rows: Sequence[dict[str, str]]) -> str:
+        """The document, as Markdown."""
+        lines = [[row[column].replace("|", "\\|") for column in self.columns] for row in rows if self.columns[0] in row]
+        table = "\n".join(f"| {' | '.join(line)} |" for line in [self.columns, ["---"] * len(self.columns), *lines])
+        return f"{self.head}\n\n{table}\n"
+
+
+TABLES = (
+    Table(
+        "table",
+        "write what became of each bad spec (test_bad_specs.py) as Markdown",
+        ["Given", "Ends in", "Reason", "Message", "Seconds"],
+        """# What becomes of bad specs
 
 Each line was seen on a real cluster, by `tests/e2e/test_bad_specs.py`. *Stalled* needs an edit of the spec or other weights; what *heals* goes on by
 itself, without an edit, once the world is put right. Seconds are counted from `kubectl apply` to the reason in the status. Not one of them started a Pod
-with a GPU."""
+with a GPU.""",
+    ),
+    Table(
+        "faults_table",
+        "write what became of each fault between operator and API server (tests/faults) as Markdown",
+        ["Fault", "Tried", "Ended well", "Seconds to recover"],
+        """# Reliability
+
+Each line was seen on a real API server with Kubernetes' controllers, by `tests/faults`; what becomes of Pods is simulated there. *Ended well*: the same
+objects, status and storage as without the fault, nothing left over, no revision built twice. Seconds, of the slowest, are counted from the next start of
+the operator, or from when the fault was taken back or, where it stayed, began; 5 of them are the time that Kubernetes waits before it takes a Ready pod for available.""",
+    ),
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """--table."""
-    parser.addoption("--table", type=Path, metavar="FILE", help="write what became of each bad spec (test_bad_specs.py) as Markdown")
+    """An option for each table."""
+    for table in TABLES:
+        parser.addoption(f"--{table.option.replace('_', '-')}", type=Path, metavar="FILE", help=table.help)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Write the table that --table asks for: a line for each row that ended as it should. Tests that are only collected end in nothing."""
-    if config.getoption("table") is None or config.getoption("collectonly"):
+    """Write the tables that are asked for. Tests that are only collected end in nothing."""
+    if config.getoption("collectonly"):
         return
     rows = [dict(report.user_properties) for report in terminalreporter.stats.get("passed", []) if report.when == "call"]
-    lines = [[row[column].replace("|", "\\|") for column in TABLE] for row in rows if TABLE[0] in row]
-    text = "\n".join(f"| {' | '.join(line)} |" for line in [TABLE, ["---"] * len(TABLE), *lines])
-    config.getoption("table").write_text(f"{TABLE_TITLE}\n\n{text}\n", encoding="utf-8")
+    for table in TABLES:
+        path = config.getoption(table.option)
+        if path is not None:
+            path.write_text(table.text(rows), encoding="utf-8")
