@@ -180,6 +180,17 @@ def test_who_changes_it_again_and_again_is_named_and_left_alone():
     assert stage.world.objects["Deployment"], "the rest is looked after"
 
 
+def test_a_write_that_is_refused_again_and_again_is_no_fight():
+    stage = at_rest()
+    stage.world.objects["Service"]["helmet"]["spec"]["selector"] = {"somebody": "else"}
+    stage.kube.faults["apply", "helmet"] = Unavailable("ApiServerError", "500")
+    for _ in range(2 * reconciler.DRIFT_FIGHT_TIMES):
+        assert ("apply", "helmet") in stage.passes()
+    stage.kube.faults.clear()
+    assert ("apply", "helmet") in stage.passes()
+    assert stage.condition("Ready") == ("True", "Serving")
+
+
 def test_another_change_of_the_spec_is_no_fight():
     stage = at_rest()
     for replicas in (2, 3, 4, 5, 6, 7):

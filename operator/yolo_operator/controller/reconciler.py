@@ -160,13 +160,15 @@ class Reconciler:
         path = drift.differs(manifest, live) if live is not None else ""
         if path is None:
             return
-        self._refuse_fight(owner, kind, manifest, path)
+        put_back = self._refuse_fight(owner, kind, manifest, path)
         if path:
             log.info("apply", extra={"kind": kind.name, "object": manifest["metadata"]["name"], "differs": path})
         self._cache.put(kind, await self._kube.apply(kind, manifest, live))
+        # Only now: what the API server has refused was not put back, and nobody has changed it again.
+        self._put_back[owner, kind.name, manifest["metadata"]["name"]] = put_back
 
-    def _refuse_fight(self, owner: Key, kind: Kind, manifest: Manifest, path: str) -> None:
-        """Count what is put back to what it was to be already; after some times in a row another writer is named instead."""
+    def _refuse_fight(self, owner: Key, kind: Kind, manifest: Manifest, path: str) -> tuple[str, list[float]]:
+        """What is to be remembered once this is applied; what was put back some times in a row is not, and another writer is named instead."""
         name, fingerprint, now = manifest["metadata"]["name"], names.digest(manifest), time.monotonic()
         before, times = self._put_back.get((owner, kind.name, name), (fingerprint, []))
         # What we want otherwise ourselves, or make anew, nobody has changed.
@@ -177,7 +179,7 @@ class Reconciler:
                 "DriftFight",
                 f"{kind.name} {name!r}: {path} was put back {len(times)} times and changed again; find who else writes it (kubectl get --show-managed-fields)",
             )
-        self._put_back[owner, kind.name, name] = (fingerprint, [*times, now] if put_back else [])
+        return fingerprint, [*times, now] if put_back else []
 
     async def _report(self, yolo: api.YoloDeployment, body: Manifest, computed: api.Status) -> None:
         """Write the status where it differs, and an Event for each condition that has turned."""
