@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -273,6 +274,18 @@ def test_a_watch_that_missed_something_in_two_rounds_in_a_row_is_dead(play):
         stage.put(kinds.YOLO, gen.body(), 30)
         await stage.rounds()
         assert stage.resync.trouble() == "", "a round in which nothing was missed"
+
+    play(scenario)
+
+
+def test_a_watch_that_misses_what_changes_all_the_time_is_dead(play):
+    async def scenario(stage: Stage) -> None:
+        for version in (20, 30):
+            stage.put(kinds.POD, gen.pod(), version)
+            stage.meanwhile = functools.partial(stage.put, kinds.POD, gen.pod(), version + 1)
+            await stage.rounds()
+            assert stage.known(kinds.POD, POD) == str(version + 1)
+        assert stage.resync.trouble() == "the watch of Pod shows nothing any more"
 
     play(scenario)
 

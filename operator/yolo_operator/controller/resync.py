@@ -57,12 +57,11 @@ class Resync:
         if not absent and not any(self._is_newer(kind, body) for body in first):
             self._missed[kind.name] = 0
             return
-        newest = max(map(resource_version, first), default=0)
         await asyncio.sleep(GRACE_SECONDS)
-        second = await self._listed(kind)
-        absent -= uids(second)
-        # What changed only since the first list is no fault of the watch, nor is one made anew under the name of one that is gone.
-        late = [body for body in second if self._is_newer(kind, body) and resource_version(body) <= newest]
+        second = {body["metadata"]["uid"]: body for body in await self._listed(kind)}
+        absent -= second.keys()
+        # What changed only since the first list is no fault of the watch. What changes all the time is measured by that list too.
+        late = [second[uid] for body in first if self._is_newer(kind, body) and (uid := body["metadata"]["uid"]) in second]
         gone = [body for body in self._cache.all(kind) if body["metadata"]["uid"] in absent]
         for body in late:
             self._cache.put(kind, body)
