@@ -4,9 +4,13 @@ Indexes are handlers that kopf runs for everything it lists before it runs any o
 children. They store nothing of their own.
 """
 
+import asyncio
 import functools
+import math
+from dataclasses import dataclass, field
 from typing import Any
 
+import aiohttp
 import kopf
 
 from yolo_operator.controller import bell, kinds
@@ -16,6 +20,9 @@ from yolo_operator.controller.queue import Queue
 
 WATCH_SERVER_SECONDS, WATCH_CLIENT_SECONDS, INACTIVITY_SECONDS = 300, 330, 120
 """A watch is ended by the server after the first, by us after the second; one that shows not even a bookmark after the third is dead."""
+
+WATCH_PAUSE_SECONDS = 1.0
+"""From one opening of a watch to the next."""
 
 
 def registry(cache: Cache, queue: Queue[Key]) -> kopf.OperatorRegistry:
@@ -39,9 +46,49 @@ async def changed(kind: Kind, cache: Cache, queue: Queue[Key], *, body: kopf.Bod
     bell.shown(kind, event.get("type"), body, cache, queue)
 
 
-def login(**kwargs: Any) -> Any:
-    """By the Pod's service account or the user's kubeconfig."""
-    return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+@dataclass(frozen=True, kw_only=True)
+class Session(kopf.AiohttpSession):
+    """A session of ours; two are the same to kopf if they log in by the same means, so that it does not try again with what was refused."""
+
+    info: kopf.ConnectionInfo
+    aiohttp_session: aiohttp.ClientSession = field(compare=False)
+
+
+async def login(**kwargs: Any) -> Session | None:
+    """By the Pod's service account or the user's kubeconfig, in a session that pauses before it opens a watch anew."""
+    info = kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+    if info is None:
+        return None
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
+        headers=info.as_http_headers(),
+        proxy=info.proxy_url,
+        trust_env=info.trust_env,
+        trace_configs=[pauses()],
+    )
+    return Session(
+        server=info.server,
+        default_namespace=info.default_namespace,
+        priority=info.priority,
+        expiration=info.expiration,
+        info=info,
+        aiohttp_session=session,
+    )
+
+
+def pauses() -> aiohttp.TraceConfig:
+    """Keeps kopf from asking without end where watches break as soon as they are open: it opens the next one at once."""
+    opened: dict[str, float] = {}
+
+    async def pause(_: object, __: object, request: aiohttp.TraceRequestStartParams) -> None:
+        if "watch" in request.url.query:
+            clock, path = asyncio.get_running_loop().time, request.url.path
+            await asyncio.sleep(opened.get(path, -math.inf) + WATCH_PAUSE_SECONDS - clock())
+            opened[path] = clock()
+
+    config = aiohttp.TraceConfig()
+    config.on_request_start.append(pause)
+    return config
 
 
 def settings() -> kopf.OperatorSettings:
