@@ -1,15 +1,23 @@
 """Given: a bare control plane, a simulated kubelet, and an operator in a namespace of the test's own."""
 
+import functools
 import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import control_plane
 import pytest
 from control_plane import ControlPlane
 from kubelet import Kubelet
+from mortal import Mortal
 from place import Place
+from proxy import Proxy
+from stories import STORIES, Story, Undisturbed, undisturbed
+
+NewPlace = Callable[..., Place]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,15 +42,48 @@ def kubelet(plane: ControlPlane) -> Iterator[Kubelet]:
         yield found
 
 
+@pytest.fixture
+def proxy(plane: ControlPlane, tmp_path: Path) -> Iterator[Proxy]:
+    """Does nothing wrong, until it is told to."""
+    with Proxy(plane, tmp_path) as found:
+        yield found
+
+
 @pytest.fixture(scope="session")
-def places(plane: ControlPlane, kubelet: Kubelet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Place]]:
-    """Makes places: each a namespace of its own. Their operators end with the session."""
-    folder, made, numbers = tmp_path_factory.mktemp("operators"), [], itertools.count()
+def new_place(plane: ControlPlane, kubelet: Kubelet, tmp_path_factory: pytest.TempPathFactory) -> NewPlace:
+    """Makes a place: a namespace of its own, and an operator before the API server or a proxy, which is not started."""
+    numbers, folder = itertools.count(), tmp_path_factory.mktemp("operators")
 
-    def make() -> Place:
-        made.append(Place(plane, kubelet, f"place-{next(numbers)}", folder))
-        return made[-1]
+    def make(before: ControlPlane | Proxy = plane, constants: Mapping[str, float] | None = None, **settings: str) -> Place:
+        namespace = f"place-{next(numbers)}"
+        return Place(plane, kubelet, namespace, Mortal(before.kubeconfig, folder, namespace, constants, **settings))
 
-    yield make
-    for place in made:
-        place.operator.kill()
+    return make
+
+
+@pytest.fixture
+def places(new_place: NewPlace) -> Iterator[NewPlace]:
+    """Makes places whose operators end with the test."""
+    with ExitStack() as stack:
+
+        def make(*arguments: Any, **more: Any) -> Place:
+            place = new_place(*arguments, **more)
+            stack.callback(place.operator.kill)
+            return place
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def without_fault(new_place: NewPlace) -> Callable[[Story], Undisturbed]:
+    """How each story goes, told once."""
+
+    @functools.cache
+    def tell(name: str) -> Undisturbed:
+        here = new_place()
+        try:
+            return undisturbed(next(story for story in STORIES if story.name == name), here)
+        finally:
+            here.operator.kill()
+
+    return lambda story: tell(story.name)

@@ -116,9 +116,10 @@ def controller_manager_arguments(kubeconfig: Path) -> list[str]:
 
 @contextmanager
 def process(name: str, arguments: Sequence[str], folder: Path) -> Iterator[None]:
-    """A program in the background, with its log in the folder; it gives way to others that want the processor."""
+    """A program in the background, with its log in the folder. It gives way to others that want the processor, and ends with this one however that ends."""
+    command = ["setpriv", "--pdeathsig", "KILL", "nice", "-n", "10", str(program(name)), *arguments]
     with (folder / f"{name}.log").open("wb") as log:
-        started = subprocess.Popen(["nice", "-n", "10", str(program(name)), *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder)
+        started = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder)
     try:
         yield
     finally:

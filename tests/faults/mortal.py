@@ -4,11 +4,14 @@ Processes are forked from a server that has the operator's modules in memory, so
 `yolo-operator run` as it is; only the class that writes is wrapped, in the process.
 """
 
+import importlib
 import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Mapping
+from multiprocessing.connection import wait
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Any, Literal
@@ -22,54 +25,68 @@ from yolo_operator.controller.settings import Settings
 When = Literal["before", "after"]
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["__main__", "kopf", "yolo_operator.controller.operator"])
-SETTINGS = {"RETRY_MIN_SECONDS": "1", "RETRY_MAX_SECONDS": "2", "PORT": "0", "LOG_FORMAT": "text", "WORKERS": "1"}
+LOCK = threading.Lock()
+"""A start asks for the ends of all processes, and an end can be asked for by one thread at a time."""
+SECONDS = 10
+SETTINGS = {"RETRY_MIN_SECONDS": "1", "RETRY_MAX_SECONDS": "2", "PORT": "0", "WORKERS": "1"}
 
 
 class Mortal:
-    """An operator over some namespaces, one life after the other."""
+    """An operator over one namespace, one life after the other. `constants` of its modules are set before it runs, so that a test need not wait.
 
-    def __init__(self, kubeconfig: Path, log: Path, **settings: str) -> None:
-        self.log = log
-        self._arguments = (str(kubeconfig), {f"YOLO_OPERATOR_{name}": value for name, value in (SETTINGS | settings).items()}, str(log))
+    Where it is `restarted` it may end by itself, with an error, and begins again as Kubernetes would have it.
+    """
+
+    def __init__(self, kubeconfig: Path, folder: Path, namespace: str, constants: Mapping[str, float] | None = None, **settings: str) -> None:
+        self.log = folder / f"{namespace}.log"
+        environment = {f"YOLO_OPERATOR_{name}": value for name, value in (SETTINGS | {"NAMESPACES": namespace} | settings).items()}
+        self._arguments = (str(kubeconfig), environment, dict(constants or {}), str(self.log))
         self._countdown: Synchronized[int] = PROCESSES.Value("i", 0)
         self._process: Any = None
         self._born = 0
+        self.restarted = False
+        self.restarts = 0
 
-    def start(self, when: When = "after") -> None:
-        """Begin a life; it lasts until `die_at` has been said and so many writes are done."""
-        self._countdown.value = 0
+    def start(self, when: When = "after", at: int = 0) -> None:
+        """Begin a life. It ends right before or after the write of this number, counted from 1; with 0 it lasts."""
+        self._countdown.value = at
         self._born = self.log.stat().st_size if self.log.exists() else 0
         self._process = PROCESSES.Process(target=live, args=(*self._arguments, when, self._countdown), daemon=True)
-        self._process.start()
-
-    def die_at(self, write: int) -> None:
-        """Die at the write of this number from now on; 0 is never."""
-        self._countdown.value = write
+        with LOCK:
+            self._process.start()
 
     @property
     def writes(self) -> int:
-        """Begun since the last `die_at(0)`, or since the start."""
+        """Begun in a life that lasts."""
         return -self._countdown.value
 
     def lines(self) -> list[str]:
         """What it has logged in this life, an empty line where that is nothing."""
         return self.log.read_bytes()[self._born :].decode().splitlines() or [""]
 
-    @property
-    def dead(self) -> bool:
-        """Whether it died as it was told; any other end is an error."""
-        code = self._process.exitcode if self._process is not None else None
-        assert code in {None, -signal.SIGKILL}, f"the operator ended with {code}: {self.log.read_text(encoding='utf-8')[-4000:]}"
-        return code is not None
+    def has_died(self, seconds: float) -> bool:
+        """Whether it dies as it was told within so many seconds; an end of any other kind is an error, or a restart."""
+        if not wait([self._process.sentinel], seconds):
+            return False
+        with LOCK:
+            code = self._process.exitcode
+        if code == 1 and self.restarted:
+            self.restarts += 1
+            self.start()
+            return False
+        assert code == -signal.SIGKILL, f"the operator ended with {code}: {self.log.read_text(encoding='utf-8')[-4000:]}"
+        return True
 
     def kill(self) -> None:
-        """kill -9."""
+        """kill -9, where it lives."""
+        self.restarted = False
         if self._process is not None:
-            self._process.kill()
-            self._process.join()
+            with LOCK:
+                self._process.kill()
+            self.has_died(SECONDS)
 
 
-def live(kubeconfig: str, environment: Mapping[str, str], log: str, when: When, countdown: "Synchronized[int]") -> None:
+def live(kubeconfig: str, environment: Mapping[str, str], constants: Mapping[str, float], log: str, when: When, countdown: "Synchronized[int]") -> None:
     """In the forked process: run the operator."""
 
     class MortalKube(Kube):
@@ -80,16 +97,32 @@ def live(kubeconfig: str, environment: Mapping[str, str], log: str, when: When, 
                 countdown.value -= 1
                 last = countdown.value == 0
             if last and when == "before":
-                os.kill(os.getpid(), signal.SIGKILL)
+                die()
             try:
                 return await super()._request(method, path, body, **more)
             finally:
                 if last:
-                    os.kill(os.getpid(), signal.SIGKILL)
+                    die()
 
+    threading.Thread(target=die_with_parent, daemon=True).start()
     # The client has read the variable when it was imported, kopf reads it now.
     kube_config.KUBE_CONFIG_DEFAULT_LOCATION = os.environ["KUBECONFIG"] = kubeconfig
     with Path(log).open("ab") as file:
         os.dup2(file.fileno(), 2)
     operator.Kube = MortalKube
+    for name, value in constants.items():
+        module, _, constant = name.rpartition(".")
+        setattr(importlib.import_module(f"yolo_operator.controller.{module}"), constant, value)
     sys.exit(operator.main(Settings.from_env(environment)))
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_with_parent() -> None:
+    """However the tests end, no operator is left."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    die()

@@ -3,10 +3,10 @@
 Two runs of the same story are alike if their `state` is the same: uids, times and the names that follow from them or from the namespace are left out.
 """
 
+import difflib
 import json
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from api_client import NAMESPACE, REPLICA_SET
@@ -32,16 +32,17 @@ NOT_ALIKE = {"uid", "resourceVersion", "creationTimestamp", "managedFields", "ge
     "lastUpdateTime",
 }
 """Fields that differ between two runs of the same story."""
+SHOWN = (*kinds.WATCHED, REPLICA_SET)
 REVISION_OF_TEMPLATE = "deployment.kubernetes.io/revision"
 
 
 class Place:
     """Everything that a story needs."""
 
-    def __init__(self, plane: ControlPlane, kubelet: Kubelet, namespace: str, folder: Path) -> None:
+    def __init__(self, plane: ControlPlane, kubelet: Kubelet, namespace: str, operator: Mortal) -> None:
         self.namespace = namespace
         self.kubelet = kubelet
-        self.operator = Mortal(plane.kubeconfig, folder / f"{namespace}.log", NAMESPACES=namespace)
+        self.operator = operator
         self._client = plane.client()
         self._client.create(NAMESPACE, {"metadata": {"name": namespace}})
 
@@ -59,6 +60,10 @@ class Place:
     def edit(self, **spec: Any) -> None:
         """Change the spec; None takes a field away."""
         self._client.patch(YOLO, self.namespace, NAME, {"spec": spec})
+
+    def annotate(self) -> Manifest:
+        """Change something that the operator has nothing to do for."""
+        return self._client.patch(YOLO, self.namespace, NAME, {"metadata": {"annotations": {"example.com/seen": str(time.monotonic())}}})
 
     def delete(self) -> None:
         self._client.delete(YOLO, self.namespace, NAME)
@@ -91,38 +96,46 @@ class Place:
         return self.condition("Ready")[0] == "True"
 
     def until(self, reached: Callable[[], object], seconds: float = SECONDS) -> float:
-        """Wait for something to come true; returns how long it took."""
+        """Wait for something to come true; returns how long it took. An operator that ends as it was not told to is an error."""
         began = time.monotonic()
         while not reached():
-            assert not self.operator.dead, f"{self.namespace}: the operator is dead"
+            self.operator.has_died(0)
             assert self.kubelet.alive, "the simulated kubelet has ended"
-            assert time.monotonic() < began + seconds, f"{self.namespace}: not reached in {seconds} s\n{self.told()}"
+            assert time.monotonic() < began + seconds, f"{self.namespace}: not reached in {seconds} s\n{self.told_last()}"
             time.sleep(0.2)
         return time.monotonic() - began
 
-    def told(self) -> str:
+    def rest(self, seconds: float = 1.5) -> None:
+        """Wait until nothing has changed for so long."""
+        seen, since = "", time.monotonic()
+        while time.monotonic() < since + seconds:
+            versions = names.canonical({kind.name: [each["metadata"]["resourceVersion"] for each in self._client.list(kind, self.namespace)] for kind in SHOWN})
+            if versions != seen:
+                seen, since = versions, time.monotonic()
+            time.sleep(0.3)
+
+    def told_last(self) -> str:
         """What the operator has said last, and how things are: for a test that fails."""
         said = "\n".join(self.operator.lines()[-40:])
         return f"{said}\n{json.dumps(self.state(), indent=1)}"
 
     def state(self) -> Manifest:
         """How all objects are, and the storage."""
-        found = {kind.name: self._client.list(kind, self.namespace) for kind in (*kinds.WATCHED, REPLICA_SET)}
-        found["Pod"] = [pod for pod in found["Pod"] if names.label(pod, names.JOB_NAME) == ""]
+        found = {kind.name: self._client.list(kind, self.namespace) for kind in SHOWN}
         seen = {
             "YoloDeployment": [{**body, "finalizers": body["metadata"].get("finalizers", [])} for body in found["YoloDeployment"]],
             "Deployment": [without_reports(live) for live in found["Deployment"]],
             "Service": found["Service"],
             "PodDisruptionBudget": [live | {"status": {}} for live in found["PodDisruptionBudget"]],
             "ReplicaSet": [[live["metadata"]["labels"], live["spec"]["replicas"]] for live in found["ReplicaSet"]],
-            "Pod": [[pod["metadata"]["labels"], pods.gate_is_open(pod), pods.is_ready(pod)] for pod in found["Pod"]],
+            "Pod": [[pod["metadata"]["labels"], pods.gate_is_open(pod), pods.is_ready(pod)] for pod in found["Pod"] if not names.label(pod, names.JOB_NAME)],
             "Job": [[live["metadata"]["labels"], finished(live)] for live in found["Job"]],
         }
-        text = json.dumps({kind: sorted(map(alike, objects), key=names.canonical) for kind, objects in seen.items()} | {"published": self.published})
+        text = json.dumps(alike(seen))
         for drawn, word in self._words(found["ReplicaSet"]).items():
             text = text.replace(drawn, word)
-        state: Manifest = json.loads(text)
-        return state
+        state = {kind: sorted(objects, key=names.canonical) for kind, objects in json.loads(text).items()}
+        return state | {"published": self.published, "builds": self.builds()}
 
     def _words(self, replica_sets: list[Manifest]) -> dict[str, str]:
         """What stands for the namespace and the hashes that it goes into."""
@@ -132,6 +145,12 @@ class Place:
             words[names.label(live, names.POD_TEMPLATE_HASH)] = f"HASH-{which}"
             words[names.label(live, names.TEMPLATE)] = f"TEMPLATE-{which}"
         return words
+
+
+def difference(wanted: Manifest, found: Manifest) -> str:
+    """Lines of one state that the other has not; empty where they are the same."""
+    lines = [json.dumps(state, indent=1, sort_keys=True).splitlines() for state in (wanted, found)]
+    return "\n".join(difflib.unified_diff(*lines, "undisturbed", "found", n=4, lineterm=""))
 
 
 def alike(value: Any) -> Any:

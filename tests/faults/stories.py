@@ -1,0 +1,109 @@
+"""What users do with a resource, from a state that is given to one that it ends in: what every fault is put to."""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from kubelet import finds, refuses
+from place import Place
+
+import gen
+from yolo_operator.controller.kinds import Manifest
+from yolo_operator.core import names
+
+AT_ONCE = 4
+"""Places that are worked on side by side: each of them mostly waits."""
+CANARY = {"strategy": "Canary", "steps": [{"weight": 50, "duration": "1s"}]}
+BOTH = [gen.version(1), gen.version(2)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """One change."""
+
+    name: str
+    change: Callable[[Place], None]
+    ends: Callable[[Place], bool]
+    """Whether it may have come to its end: the state says whether all has."""
+    given: Mapping[str, Any] | None = field(default_factory=dict)
+    """Fields of the spec that is served before; None where nothing is there."""
+
+
+def wrong_answers(here: Place) -> None:
+    here.kubelet.told[here.namespace, names.VERIFY] = refuses("WrongAnswers", "the boxes are elsewhere")
+    here.edit(triton={"image": "example.com/triton:wrong"})
+
+
+def worse_canary(here: Place) -> None:
+    here.kubelet.told[here.namespace, names.ANALYSIS] = finds(verdict="Fail", message="too slow")
+    here.edit(versions=BOTH, rollout=CANARY)
+
+
+def walk(here: Place) -> tuple[str, int]:
+    """Phase of the canary's walk, and the stable version."""
+    found = here.body.get("status", {}).get("rollout", {})
+    return found.get("phase", ""), found.get("stable", 0)
+
+
+def gives_up(here: Place) -> bool:
+    return here.condition("Stalled") == ("True", "WrongAnswers") and here.condition("Available")[0] == "True"
+
+
+STORIES = (
+    Story(name="a resource is made", given=None, change=lambda here: here.create(), ends=Place.is_ready),
+    Story(
+        name="the weights change",
+        given={"revisionHistoryLimit": 0},
+        change=lambda here: here.edit(versions=[gen.version(source={"uri": "s3://weights/helmet-new.pt"})]),
+        ends=lambda here: here.is_ready() and len(here.published) == 1,
+    ),
+    Story(name="the batch size changes", change=lambda here: here.edit(triton={"maxBatchSize": 4}), ends=Place.is_ready),
+    Story(name="more replicas", change=lambda here: here.edit(replicas=3), ends=Place.is_ready),
+    Story(name="another Triton image", change=lambda here: here.edit(triton={"image": "example.com/triton:25.10"}), ends=Place.is_ready),
+    Story(
+        name="a canary that passes",
+        given={"replicas": 2},
+        change=lambda here: here.edit(versions=BOTH, rollout=CANARY),
+        ends=lambda here: here.is_ready() and walk(here) == ("Healthy", 2),
+    ),
+    Story(name="a canary that fails", given={"replicas": 2}, change=worse_canary, ends=lambda here: walk(here) == ("Degraded", 1)),
+    Story(name="an image with wrong answers, and back", change=wrong_answers, ends=gives_up),
+    Story(name="it is deleted, with what it published", given={"deletionPolicy": "Delete"}, change=Place.delete, ends=lambda here: not here.body),
+)
+
+
+def given(story: Story, places: Sequence[Place]) -> None:
+    """Bring places to the state that a story begins with; no operator is left in them."""
+    if story.given is None:
+        return
+    for here in places:
+        here.create(**story.given)
+
+    def serve(here: Place) -> None:
+        here.operator.start()
+        here.until(here.is_ready)
+        here.rest()
+        here.operator.kill()
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(serve, places))
+
+
+class Undisturbed(NamedTuple):
+    """How a story goes without a fault."""
+
+    state: Manifest
+    writes: int
+    seconds: float
+
+
+def undisturbed(story: Story, here: Place) -> Undisturbed:
+    """Let it go from its beginning to its end."""
+    given(story, [here])
+    here.operator.start()
+    story.change(here)
+    seconds = here.until(lambda: story.ends(here))
+    here.rest()
+    here.operator.kill()
+    return Undisturbed(here.state(), here.operator.writes, seconds)
