@@ -111,6 +111,16 @@ def test_a_resources_beginning_change_and_end_ring_for_itself(watching, api):
     watching(scenario)
 
 
+def test_watches_that_end_as_soon_as_they_are_open_are_opened_again_after_a_pause(watching, api):
+    async def scenario(it: Watching) -> None:
+        api.ended.set()
+        before = len(api.watches())
+        await asyncio.sleep(2.5 * handlers.WATCH_PAUSE_SECONDS)
+        assert len(kinds.WATCHED) <= len(api.watches()) - before <= 3 * len(kinds.WATCHED)
+
+    watching(scenario)
+
+
 def test_who_belongs_to_nobody_rings_for_nobody(watching, api):
     async def scenario(it: Watching) -> None:
         api.put(kinds.SERVICE, child(kinds.SERVICE, **{names.OWNER: ""}))
