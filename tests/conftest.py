@@ -19,7 +19,7 @@ class Table:
 
     def text(self, rows: Sequence[dict[str, str]]) -> str:
         """The document, as Markdown."""
-        lines = [[row[column].replace("|", "\\|") for column in self.columns] for row in rows if self.columns[0] in row]
+        lines = [[row.get(column, "").replace("|", "\\|") for column in self.columns] for row in rows if self.columns[0] in row]
         table = "\n".join(f"| {' | '.join(line)} |" for line in [self.columns, ["---"] * len(self.columns), *lines])
         return f"{self.head}\n\n{table}\n"
 
@@ -37,13 +37,14 @@ with a GPU.""",
     ),
     Table(
         "faults_table",
-        "write what became of each fault between operator and API server (tests/faults) as Markdown",
-        ["Fault", "Tried", "Ended well", "Seconds to recover"],
+        "write what became of each fault (tests/faults, and those of tests/e2e under load) as Markdown",
+        ["Fault", "On", "Tried", "Ended well", "Seconds to recover", "Requests lost"],
         """# Reliability
 
-Each line was seen on a real API server with Kubernetes' controllers, by `tests/faults`; what becomes of Pods is simulated there. *Ended well*: the same
-objects, status and storage as without the fault, nothing left over, no revision built twice. Seconds, of the slowest, are counted from the next start of
-the operator, or from when the fault was taken back or, where it stayed, began; 5 of them are the time that Kubernetes waits before it takes a Ready pod for available.""",
+Each line was seen. *The whole cluster*: everything real, a model served by two pods under steady load, by `tests/e2e`. Otherwise: a real API server with
+Kubernetes' controllers, where what becomes of Pods is simulated, by `tests/faults`. *Ended well*: healed by itself; and there the same objects, status and
+storage as without the fault, nothing left over, no revision built twice. Seconds, of the slowest, are counted from the next start of the operator, or from
+when the fault was taken back or, where it stayed, began; 5 of them are the time that Kubernetes waits before it takes a Ready pod for available.""",
     ),
 )
 

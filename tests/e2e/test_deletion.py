@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from e2e import bad_weights
 from e2e import storage as s3
 from e2e.cluster import Cluster, Manifest, condition
 from e2e.conftest import make_namespace, remove_namespace, yolo_deployment
@@ -48,14 +49,17 @@ class Place:
 def place(cluster: Cluster, storage: Storage, operator: OperatorProcess) -> Iterator[Place]:
     operator.start()
     made = Place(cluster, storage, make_namespace(cluster, "deletion"))
+    small = storage.put("weights", "deletion/small.onnx", bad_weights.detector())
     for name in NAMES:
         step = {"strategy": "Canary", "steps": [{"weight": 50, "duration": "1h"}], "analysis": {"enabled": False}}
-        cluster.apply(yolo_deployment(made.namespace, name, deletionPolicy="Delete", traffic={"allowIncompatible": True}, rollout=step))
-    for name in NAMES:
-        cluster.wait_ready(made.namespace, name)
-    yield made
-    operator.start()
-    remove_namespace(cluster, made.namespace)
+        cluster.apply(yolo_deployment(made.namespace, name, small, deletionPolicy="Delete", traffic={"allowIncompatible": True}, rollout=step))
+    try:
+        for name in NAMES:
+            cluster.wait_ready(made.namespace, name, timeout=400)
+        yield made
+    finally:
+        operator.start()
+        remove_namespace(cluster, made.namespace)
 
 
 def test_exactly_its_own_goes_and_no_look_alike(place: Place) -> None:

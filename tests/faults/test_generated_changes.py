@@ -4,7 +4,6 @@ After each that is accepted the status tells of that generation; after all of th
 the last one that was served has led to is what a new resource of that spec gets.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,7 +16,7 @@ from spec_changes import Change, apply, changes
 
 from yolo_operator.controller.kinds import Manifest
 
-SIDE_BY_SIDE, IN_A_ROW = 4, 6
+SIDE_BY_SIDE, IN_A_ROW = 4, 12
 SECONDS = 20
 """For the status to tell of a generation, on a machine that is busy."""
 
@@ -93,7 +92,7 @@ def walk(here: Place, places: Callable[[], Place], row: list[Change]) -> tuple[i
     return len(row) - refused, refused
 
 
-@pytest.mark.parametrize("rounds", [pytest.param(4, id="100 changes"), pytest.param(42, id="1000 changes", marks=pytest.mark.matrix)])
+@pytest.mark.parametrize("rounds", [pytest.param(2, id="100 changes"), pytest.param(21, id="1000 changes", marks=pytest.mark.matrix)])
 def test_any_change_is_refused_or_followed_and_leaves_no_trace(
     rounds: int, places: Callable[[], Place], workers: ThreadPoolExecutor, record_property: Callable[[str, str], None]
 ) -> None:
@@ -109,6 +108,10 @@ def test_any_change_is_refused_or_followed_and_leaves_no_trace(
             counted[1] += refused
 
     run()
-    print(json.dumps({"followed": counted[0], "refused at apply": counted[1]}))
     assert counted[0] > rounds * SIDE_BY_SIDE
-    record_property("changes", f"{sum(counted)} generated changes: {counted[0]} followed, {counted[1]} refused at apply")
+    for column, text in {
+        "Fault": "a change of the spec, generated from its schema",
+        "Tried": str(sum(counted)),
+        "Ended well": f"{sum(counted)}: {counted[0]} followed, {counted[1]} refused at apply",
+    }.items():
+        record_property(column, text)
