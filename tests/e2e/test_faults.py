@@ -122,17 +122,22 @@ def api_server_frozen(served: Served, operator: OperatorProcess) -> None:
 def no_operator_and_a_pod_is_lost(served: Served, operator: OperatorProcess) -> None:
     """The Deployment's new pod waits at its gate until there is an operator again."""
     operator.kill()
-    gone = pods(served)[0]["metadata"]["name"]
-    served.cluster.kubectl("delete", "pod", "-n", served.namespace, gone, "--wait=false")
+    try:
+        gone = pods(served)[0]["metadata"]["name"]
+        served.cluster.kubectl("delete", "pod", "-n", served.namespace, gone, "--wait=false")
 
-    def waits() -> bool:
-        states = [{c["type"]: c["status"] for c in pod["status"].get("conditions", ())} for pod in pods(served)]
-        return sorted((state.get("ContainersReady"), state.get("Ready")) for state in states) == [("True", "False"), ("True", "True")]
+        def states() -> list[tuple[str, str]]:
+            found = [{c["type"]: c["status"] for c in pod["status"].get("conditions", ())} for pod in pods(served)]
+            return sorted((each.get("ContainersReady", ""), each.get("Ready", "")) for each in found)
 
-    served.cluster.wait("a pod at its gate", waits, 60)
-    time.sleep(10)
-    assert waits()
-    operator.start()
+        def waits() -> bool:
+            return states() == [("True", "False"), ("True", "True")]
+
+        served.cluster.wait("a pod at its gate", waits, 150, lambda: str(states()))
+        time.sleep(10)
+        assert waits(), "it waits for as long as there is no operator"
+    finally:
+        operator.start()
 
 
 def build_job_deleted(served: Served, operator: OperatorProcess) -> None:
@@ -214,7 +219,7 @@ def test_what_serves_goes_on_and_all_heals(fault: str, served: Served, operator:
         there = [pod for pod in pods(served) if all(status.get("ready") for status in pod["status"].get("containerStatuses", [{}]))]
         return ready["status"] == "True" and ready["observedGeneration"] == found["metadata"]["generation"] and len(there) == len(pods(served)) == 2
 
-    served.cluster.wait("everything as it should be", settled, 240, lambda: str(condition(served.cluster.yolo(served.namespace, "model"), "Ready")))
+    served.cluster.wait("everything as it should be", settled, 300, lambda: str(condition(served.cluster.yolo(served.namespace, "model"), "Ready")))
     seconds = time.monotonic() - healed
     tally = served.load.so_far().since(asked)
     assert tally.answers.total() > 50
