@@ -284,6 +284,7 @@ class FakeKube:
     def __init__(self, world: World) -> None:
         self.world = world
         self.writes: list[tuple[str, str]] = []
+        self.statuses: list[Manifest] = []
         self.events: list[tuple[str, str]] = []
         self.faults: dict[tuple[str, str], OperatorError] = {}
         self.foreign: set[tuple[str, str]] = set()
@@ -321,6 +322,7 @@ class FakeKube:
 
     async def write_status(self, yolo: Mapping[str, Any], status: Manifest) -> Manifest:
         self._write("status", yolo["metadata"]["name"], YOLO)
+        self.statuses.append(copied(status))
         self.world.body["status"] = copied(status)
         self.world.body["metadata"]["resourceVersion"] = str(int(self.world.body["metadata"]["resourceVersion"]) + 1)
         return copied(self.world.body)

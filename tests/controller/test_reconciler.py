@@ -56,6 +56,7 @@ class Stage:
     def passes(self, count: int = 1, *, blind: bool = False) -> list[tuple[str, str]]:
         """Some passes; what they wrote."""
         self.kube.writes.clear()
+        self.kube.statuses.clear()
 
         async def main() -> None:
             for _ in range(count):
@@ -86,7 +87,7 @@ def at_rest(**spec: Any) -> Stage:
 def test_the_first_pass_writes_the_service_the_job_and_the_status():
     stage = Stage()
     writes = stage.passes()
-    assert [verb for verb, _ in writes] == ["apply", "create", "status"]
+    assert [verb for verb, _ in writes] == ["status", "apply", "create", "status"]
     assert stage.condition("Ready") == ("False", "Building")
     assert stage.went_well
 
@@ -149,6 +150,21 @@ def test_from_nothing_to_serving():
     stage.passes()
     assert stage.condition("Ready") == ("True", "Serving")
     assert "Serving" in [reason for reason, _ in stage.kube.events]
+
+
+def test_what_is_decided_is_recorded_before_it_is_acted_on():
+    stage = at_rest()
+    stage.world.edit(triton={"image": "example.com/triton:wrong"})
+    stage.passes()
+    stage.world.start_pods()
+    stage.passes()
+    stage.world.end_job("verify", gen.outcome(reason="WrongAnswers"), code=42)
+    writes = stage.passes()
+    assert writes[:2] == [("status", "helmet"), ("apply", "helmet-v1")], "it goes back to the pods verified last"
+    recorded = stage.kube.statuses[0]
+    assert recorded["versions"][0]["rolledBack"]["reason"] == "WrongAnswers"
+    assert ("Stalled", "False") in {(condition["type"], condition["status"]) for condition in recorded["conditions"]}, "those tell how the pass has gone"
+    assert stage.condition("Stalled") == ("True", "WrongAnswers")
 
 
 def test_drift_made_by_hand_is_put_back():
@@ -228,7 +244,7 @@ def test_the_status_is_written_on_failure(error, stalled, well):
     stage = Stage()
     stage.kube.faults["create", "Job"] = error
     writes = stage.passes()
-    assert [verb for verb, _ in writes] == ["apply", "create", "status"]
+    assert [verb for verb, _ in writes] == ["status", "apply", "create", "status"]
     assert stage.condition("Ready") == ("False", error.reason)
     assert stage.condition("Stalled")[0] == str(stalled)
     assert stage.went_well is well

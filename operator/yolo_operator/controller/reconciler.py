@@ -1,4 +1,4 @@
-"""One pass over one resource: gather, plan, apply, status. The status is written on success and on failure."""
+"""One pass over one resource: gather, plan, record, apply, status. The status is written on success and on failure."""
 
 import logging
 import time
@@ -89,6 +89,7 @@ class Reconciler:
                 # What serves goes on: a pod in another's place needs no plan to be let in.
                 await self._let_in(verified_at_gate(yolo.status.versions, self._cache.observe(key, yolo.uid)), now)
                 raise
+            body = await self._record(yolo, body, decided.status)
             body, error = await self._apply(yolo, body, decided, now)
             computed = decided.status
             if decided.again_at is not None:
@@ -110,6 +111,16 @@ class Reconciler:
 
     def _decide(self, yolo: api.YoloDeployment, observed: Observed, now: datetime) -> Plan:
         return plan(yolo, observed, self._defaults, now)
+
+    async def _record(self, yolo: api.YoloDeployment, body: Manifest, computed: api.Status) -> Manifest:
+        """Write down what was decided before it is acted on. What it follows from goes with that: who came after a crash would decide it otherwise."""
+        if status.decisions(computed) == status.decisions(yolo.status):
+            return body
+        # The conditions are for the end of the pass: they tell how it went.
+        recorded = computed.model_copy(update={"conditions": yolo.status.conditions, "observed_generation": yolo.status.observed_generation})
+        written = await self._kube.write_status(body, dumped(recorded))
+        self._cache.put(kinds.YOLO, written)
+        return written
 
     async def _apply(self, yolo: api.YoloDeployment, body: Manifest, decided: Plan, now: datetime) -> tuple[Manifest, OperatorError | None]:
         """Write what the plan wants and differs. One object that is refused does not hold up the others; the first refusal is reported."""
@@ -183,7 +194,7 @@ class Reconciler:
 
     async def _report(self, yolo: api.YoloDeployment, body: Manifest, computed: api.Status) -> None:
         """Write the status where it differs, and an Event for each condition that has turned."""
-        wanted = computed.model_dump(mode="json", by_alias=True, exclude_none=True)
+        wanted = dumped(computed)
         if wanted == body.get("status"):
             return
         try:
@@ -198,3 +209,8 @@ class Reconciler:
             if turned and (condition.type == conditions.READY or condition.status == "True") and condition.type != conditions.RECONCILING:
                 stalled = conditions.is_true(computed.conditions, conditions.STALLED)
                 await self._kube.event(body, reason=condition.reason, message=f"{condition.type}: {condition.message or condition.status}", warning=stalled)
+
+
+def dumped(computed: api.Status) -> Manifest:
+    """A status as it is written."""
+    return computed.model_dump(mode="json", by_alias=True, exclude_none=True)

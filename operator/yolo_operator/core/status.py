@@ -157,6 +157,12 @@ def compute(
     )
 
 
+def decisions(of: api.Status) -> tuple[object, ...]:
+    """What a status remembers that no later look at the children could tell again."""
+    failures = [(each.version, each.build_failure, each.verify_failure, each.rolled_back) for each in of.versions]
+    return of.published, of.rollout, [each for each in failures if any(each[1:])]
+
+
 def is_available(settled: Sequence[Settled], drained: Sequence[api.VersionStatus], walk: api.RolloutStatus | None) -> bool:
     """Whether every version has its pods; beside a canary it is the stable version that counts."""
     if walk is None:
