@@ -204,10 +204,10 @@ HARMLESS: dict[str, Fault] = {
 }
 FELT: dict[str, Fault] = {"Triton is killed in one of two pods": triton_killed, "Triton hangs in one of two pods": triton_hangs}
 """A request that such a pod has, or gets before it leaves the endpoints, is lost: clients must try again."""
-FIRST = "there is no operator while a pod is replaced"
 
 
-@pytest.mark.parametrize("fault", [pytest.param(name, marks=() if name == FIRST else MATRIX) for name in (*HARMLESS, *FELT)])
+@MATRIX
+@pytest.mark.parametrize("fault", [*HARMLESS, *FELT])
 def test_what_serves_goes_on_and_all_heals(fault: str, served: Served, operator: OperatorProcess, record_property: Callable[[str, str], None]) -> None:
     asked = served.load.so_far()
     (HARMLESS | FELT)[fault](served, operator)

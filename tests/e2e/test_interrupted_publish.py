@@ -84,7 +84,8 @@ def publisher(namespace: str) -> int:
     raise AssertionError("no publish container runs")
 
 
-@pytest.mark.parametrize("upload", [pytest.param(name, marks=() if name == "manifest.json" else pytest.mark.matrix) for name in UPLOADS])
+@pytest.mark.matrix
+@pytest.mark.parametrize("upload", UPLOADS)
 def test_publish_is_killed_before_an_upload(
     upload: str, cluster: Cluster, namespace: str, yolo: Callable[..., Manifest], storage: Storage, turnstile: Callable[[str], Turnstile]
 ) -> None:
