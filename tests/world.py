@@ -204,7 +204,7 @@ class World:
                 types = {condition["type"] for condition in found}
                 if "ContainersReady" in types and "Ready" not in types and (not gated or names.VERIFIED_GATE in types):
                     found.append({"type": "Ready", "status": "True"})
-            if all(_ready(pod) for pod in mine):
+            if all(_ready(pod) for pod in mine[:wanted]):
                 keep = {pod["metadata"]["name"] for pod in mine[:wanted]}
                 for pod in self.pods(number):
                     if pod["metadata"]["name"] not in keep:

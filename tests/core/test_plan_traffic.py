@@ -167,9 +167,11 @@ def test_a_step_that_pods_cannot_show_waits_and_says_what_to_do() -> None:
 def test_wrong_answers_give_the_canary_no_share_and_are_told() -> None:
     world = canary(versions=[ONE])
     world.edit(versions=[ONE, TWO])
-    for _ in range(8):
+    seen = []
+    for _ in range(16):
         world.turn()
         world.start_pods()
+        seen.append(world.replicas().get("helmet-v2", 0))
         for name in world.jobs():
             if not world.objects["Job"][name].get("status"):
                 build = "-build-" in name
@@ -181,6 +183,10 @@ def test_wrong_answers_give_the_canary_no_share_and_are_told() -> None:
     assert world.condition("Stalled") == ("True", "WrongAnswers")
     assert world.replicas() == {"helmet-v1": 9, "helmet-v2": 0}
     assert shares(world) == "1:100 2:0"
+    assert seen[-8:] == [0] * 8, "its pods do not come back"
+    world.edit(rollout={"verify": {"minIoU": 0.5}})
+    world.turn()
+    assert world.replicas()["helmet-v2"] == 1, "with other limits they are asked again"
 
 
 def test_abort_promote_and_a_revert() -> None:

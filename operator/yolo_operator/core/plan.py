@@ -134,6 +134,10 @@ def verify_step(turn: Turn, progress: Progress) -> None:
             verify_template(turn, progress, artifact, mine, current=pod_hash in current_hashes)
         if pod_hash in {entry.pod_template_hash for entry in progress.status.verified}:
             turn.result.let_in += filter(pods.waits_at_gate, mine)
+    failure = progress.status.verify_failure
+    if not current_hashes and failure is not None and failure.permanent and is_about(failure, turn.yolo, progress.inputs):
+        # Its pods are gone, as those of a canary are that was degraded for it; that does not make the answers right.
+        report(failure, progress)
     hashes = {entry.pod_template_hash for entry in progress.status.verified}
     progress.verified = bool(current_hashes & hashes) or not turn.yolo.spec.rollout.verify.enabled
     kept = [entry for entry in progress.status.verified if entry.pod_template_hash in {template_hash(pod) for pod in live}]
@@ -146,7 +150,7 @@ def verify_template(turn: Turn, progress: Progress, artifact: Artifact, candidat
     if not turn.yolo.spec.rollout.verify.enabled:
         return
     pod_hash = template_hash(candidates[0])
-    key = f"{pod_hash}-{names.digest(turn.yolo.spec.rollout.verify.model_dump())}"
+    key = f"{names.label(candidates[0], names.TEMPLATE)}-{pod_hash}-{surge.limits(turn.yolo)}"
     failure = progress.status.verify_failure
     if failure is not None and failure.key == key and failure.permanent:
         if current:
@@ -175,6 +179,11 @@ def verify_template(turn: Turn, progress: Progress, artifact: Artifact, candidat
         case jobs.Absent():
             if failure is None or failure.key != key or due(turn, failure, progress):
                 turn.result.create.append(wanted_job)
+
+
+def is_about(failure: api.Failure, yolo: api.YoloDeployment, inputs: str) -> bool:
+    """Whether a verification failed for pods that were rendered from these inputs, with the limits of now."""
+    return failure.key.startswith(f"{inputs}-") and failure.key.endswith(f"-{surge.limits(yolo)}")
 
 
 def serve_step(turn: Turn, progress: Progress, replicas: int) -> None:

@@ -80,8 +80,7 @@ def given_up(yolo: api.YoloDeployment, progress: Progress, live: Manifest | None
     verified = triton.noted_template(live, names.VERIFIED_TEMPLATE)
     if live is None or verified is None or not progress.inputs or verified["metadata"]["labels"].get(names.TEMPLATE) == progress.inputs:
         return None
-    # Other limits may find the same answers right.
-    tried = f"{progress.inputs}-{names.digest(yolo.spec.rollout.verify.model_dump())}"
+    tried = f"{progress.inputs}-{limits(yolo)}"
     if recorded is not None and recorded.template == tried:
         return recorded
     if names.label(live["spec"]["template"], names.TEMPLATE) != progress.inputs:
@@ -94,6 +93,11 @@ def given_up(yolo: api.YoloDeployment, progress: Progress, live: Manifest | None
         return None
     message = f"{problem.message} (the pods are those verified last; a change of the spec that makes other pods tries again)"
     return api.RolledBack(template=tried, time=clock.text(now), reason=problem.reason, message=message[:4096])
+
+
+def limits(yolo: api.YoloDeployment) -> str:
+    """Hash of what answers are measured by: other limits may find the same answers right."""
+    return names.digest(yolo.spec.rollout.verify.model_dump())
 
 
 def failed_in_place(new: Sequence[Manifest], live: Manifest) -> pods.Problem | None:
