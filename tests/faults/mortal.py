@@ -32,13 +32,14 @@ SETTINGS = {"RETRY_MIN_SECONDS": "1", "RETRY_MAX_SECONDS": "2", "PORT": "0", "WO
 
 
 class Mortal:
-    """An operator over one namespace, one life after the other. `constants` of its modules are set before it runs, so that a test need not wait.
+    """An operator over one namespace or, without a name, all; one life after the other. `constants` of its modules are set before it runs, so that a test need not wait.
 
     Where it is `restarted` it may end by itself, with an error, and begins again as Kubernetes would have it.
     """
 
     def __init__(self, kubeconfig: Path, folder: Path, namespace: str, constants: Mapping[str, float] | None = None, **settings: str) -> None:
-        self.log = folder / f"{namespace}.log"
+        self.log = folder / f"{namespace or 'everywhere'}.log"
+        self._folder, self._kubeconfig = folder, kubeconfig
         environment = {f"YOLO_OPERATOR_{name}": value for name, value in (SETTINGS | {"NAMESPACES": namespace} | settings).items()}
         self._arguments = (str(kubeconfig), environment, dict(constants or {}), str(self.log))
         self._countdown: Synchronized[int] = PROCESSES.Value("i", 0)
@@ -46,6 +47,10 @@ class Mortal:
         self._born = 0
         self.restarted = False
         self.restarts = 0
+
+    def everywhere(self) -> "Mortal":
+        """Another one, over all namespaces."""
+        return Mortal(self._kubeconfig, self._folder, "", WORKERS="8")
 
     def start(self, when: When = "after", at: int = 0) -> None:
         """Begin a life. It ends right before or after the write of this number, counted from 1; with 0 it lasts."""
@@ -66,7 +71,7 @@ class Mortal:
 
     def has_died(self, seconds: float) -> bool:
         """Whether it dies as it was told within so many seconds; an end of any other kind is an error, or a restart."""
-        if not wait([self._process.sentinel], seconds):
+        if self._process is None or not wait([self._process.sentinel], seconds):
             return False
         with LOCK:
             code = self._process.exitcode

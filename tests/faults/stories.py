@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from kubelet import finds, refuses
-from place import Place
+from place import SECONDS, Place, difference
 
 import gen
 from yolo_operator.controller.kinds import Manifest
@@ -33,6 +33,11 @@ class Story:
 def wrong_answers(here: Place) -> None:
     here.kubelet.told[here.namespace, names.VERIFY] = refuses("WrongAnswers", "the boxes are elsewhere")
     here.edit(triton={"image": "example.com/triton:wrong"})
+
+
+def wrong_canary(here: Place) -> None:
+    here.kubelet.told[here.namespace, names.VERIFY] = refuses("WrongAnswers", "the boxes are elsewhere")
+    here.edit(versions=BOTH, rollout=CANARY)
 
 
 def worse_canary(here: Place) -> None:
@@ -68,26 +73,30 @@ STORIES = (
         ends=lambda here: here.is_ready() and walk(here) == ("Healthy", 2),
     ),
     Story(name="a canary that fails", given={"replicas": 2}, change=worse_canary, ends=lambda here: walk(here) == ("Degraded", 1)),
+    Story(name="a canary with wrong answers", given={"replicas": 2}, change=wrong_canary, ends=lambda here: walk(here) == ("Degraded", 1)),
     Story(name="an image with wrong answers, and back", change=wrong_answers, ends=gives_up),
     Story(name="it is deleted, with what it published", given={"deletionPolicy": "Delete"}, change=Place.delete, ends=lambda here: not here.body),
 )
 
 
 def given(story: Story, places: Sequence[Place]) -> None:
-    """Bring places to the state that a story begins with; no operator is left in them."""
+    """Bring places to the state that a story begins with, all by one operator, which is gone then."""
     if story.given is None:
         return
     for here in places:
         here.create(**story.given)
+    everywhere = places[0].operator.everywhere()
+    everywhere.start()
 
     def serve(here: Place) -> None:
-        here.operator.start()
-        here.until(here.is_ready)
+        here.until(here.is_ready, SECONDS + len(places))
         here.rest()
-        here.operator.kill()
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(serve, places))
+    try:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(serve, places))
+    finally:
+        everywhere.kill()
 
 
 class Undisturbed(NamedTuple):
@@ -99,11 +108,18 @@ class Undisturbed(NamedTuple):
 
 
 def undisturbed(story: Story, here: Place) -> Undisturbed:
-    """Let it go from its beginning to its end."""
+    """Let it go from its beginning to its end, where a new operator finds nothing to do."""
     given(story, [here])
     here.operator.start()
     story.change(here)
     seconds = here.until(lambda: story.ends(here))
     here.rest()
     here.operator.kill()
-    return Undisturbed(here.state(), here.operator.writes, seconds)
+    found = Undisturbed(here.state(), here.operator.writes, seconds)
+    here.operator.start()
+    here.until(lambda: not found.state["YoloDeployment"] or "reconciled" in here.operator.lines()[-1])
+    here.rest()
+    here.operator.kill()
+    assert here.operator.writes == 0
+    assert difference(found.state, here.state()) == ""
+    return found

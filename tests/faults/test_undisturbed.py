@@ -1,22 +1,12 @@
-"""What the faults are measured by: without any a resource is served, and a new operator finds nothing to do."""
+"""What the faults are measured by: how a resource that is made comes to be served."""
 
-import time
 from collections.abc import Callable
 
-from place import Place
+from stories import STORIES, Story, Undisturbed
 
 
-def test_a_resource_is_served_by_one_build_and_a_new_operator_writes_nothing(places: Callable[[], Place]) -> None:
-    here = places()
-    here.operator.start()
-    here.create()
-    here.until(here.is_ready)
-    assert list(here.builds().values()) == [1]
-    assert list(here.builds()) == here.published
-    before = here.state()
-    here.operator.kill()
-    here.operator.start()
-    here.until(lambda: "reconciled" in here.operator.lines()[-1])
-    time.sleep(1)
-    assert here.operator.writes == 0
-    assert here.state() == before
+def test_a_resource_is_served_by_one_build_and_a_new_operator_writes_nothing(without_fault: Callable[[Story], Undisturbed]) -> None:
+    state = without_fault(STORIES[0]).state
+    assert list(state["builds"].values()) == [1]
+    assert list(state["builds"]) == state["published"]
+    assert [ready for _, _, ready in state["Pod"]] == [True]
