@@ -97,7 +97,7 @@ def given_up(yolo: api.YoloDeployment, progress: Progress, live: Manifest | None
 
 def limits(yolo: api.YoloDeployment) -> str:
     """Hash of what answers are measured by: other limits may find the same answers right."""
-    return names.digest(yolo.spec.rollout.verify.model_dump())
+    return names.digest(yolo.spec.rollout.verify.model_dump(exclude_defaults=True))
 
 
 def failed_in_place(new: Sequence[Manifest], live: Manifest) -> pods.Problem | None:
