@@ -28,12 +28,12 @@ NEEDS_OTHER_CRD = {"ServiceMonitor"}
 
 
 def eventually(check: Callable[[], Any], seconds: float = 120) -> Any:
-    """The check's answer, once it has one; an AssertionError is an answer that is still to come."""
+    """The check's answer, once it has one; what is not there yet, or not as it should be, is still to come."""
     deadline = time.monotonic() + seconds
     while True:
         try:
             return check()
-        except (AssertionError, KeyError):
+        except (AssertionError, KeyError, ValueError):
             if time.monotonic() > deadline:
                 raise
             time.sleep(1)

@@ -1,15 +1,19 @@
 """One pass: what is written, what is not, and what is said where writing fails."""
 
 import asyncio
+import json
 import logging
 from typing import Any
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
 import gen
 from world import FakeKube, World
-from yolo_operator.controller import gateway_features, kinds, reconciler
+from yolo_operator.controller import gateway_features, kinds, kube, reconciler
 from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.kube import Conflict, Missing, NamespaceTerminating, error_of
 from yolo_operator.controller.queue import Queue
@@ -413,3 +417,10 @@ def test_what_an_error_of_the_api_server_means(code, body, kind, reason):
     error: OperatorError = error_of("PATCH", "/api/v1", code, body)
     assert type(error) is kind
     assert error.reason == reason
+
+
+@given(st.text())
+def test_what_is_applied_is_json_and_yaml_alike(text):
+    written = kube.as_yaml({"message": text})
+    assert json.loads(written) == {"message": text}
+    assert yaml.safe_load(written) == {"message": text}

@@ -7,6 +7,7 @@ import asyncio
 import datetime
 import json
 import logging
+import re
 import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
@@ -26,7 +27,10 @@ from yolo_operator.core.errors import InvalidSpec, OperatorError, Unavailable
 log = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT_SECONDS = 30
-APPLY = "application/apply-patch+yaml"
+APPLY = "application/apply-patch+yaml; charset=utf-8"
+"""With its charset, since the client writes the body of the plain type itself: in ASCII, of which the API server's YAML cannot read surrogate pairs."""
+UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+"""What JSON may hold as it is and YAML only escaped."""
 FINALIZER_MANAGER = f"{names.FIELD_MANAGER}-finalizer"
 GATE_MANAGER = f"{names.FIELD_MANAGER}-gate"
 NOT_OF_THE_SCHEMA = "failed to create typed patch object"
@@ -214,7 +218,7 @@ class Kube:
             path,
             query_params=list(query.items()),
             header_params={"Content-Type": content_type, "Accept": "application/json", "User-Agent": self._client.user_agent},
-            body=body,
+            body=as_yaml(body) if content_type == APPLY else body,
             auth_settings=["BearerToken"],
         )
         return await self._client.call_api(*serialized, _request_timeout=seconds)
@@ -240,6 +244,11 @@ class Kube:
             raise error_of(method, path, response.status, answer)
         result: Manifest = answer
         return result
+
+
+def as_yaml(body: Any) -> str:
+    """An object as JSON that is YAML too."""
+    return UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(body, ensure_ascii=False))
 
 
 def error_of(method: str, path: str, code: int, answer: Mapping[str, Any]) -> OperatorError:
