@@ -142,6 +142,17 @@ def test_the_same_revision_is_removed_a_second_time_though_the_first_job_is_stil
     assert asked == [[first]]
 
 
+def test_a_job_whose_end_is_recorded_goes_though_the_operator_died_before_it_removed_it():
+    world, revisions = at_surplus(limit=1)
+    world.turn()
+    world.end_job("prune", gen.outcome(result={"removed": 1}))
+    recorded = world.decide().status
+    world.body["status"] = recorded.model_dump(mode="json", by_alias=True, exclude_none=True)
+    assert len(recorded.published) < len(revisions)
+    world.turn()
+    assert world.jobs("prune") == []
+
+
 # Deletion.
 
 

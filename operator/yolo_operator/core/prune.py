@@ -5,6 +5,7 @@ from datetime import datetime
 
 from yolo_operator.core import api, jobs, names, pods, revision, status
 from yolo_operator.core.defaults import Defaults
+from yolo_operator.core.names import Manifest
 from yolo_operator.core.observed import Observed, Progress, finished, is_serving
 from yolo_operator.core.resources import job
 from yolo_operator.core.turn import Plan, Turn, due, retry
@@ -27,6 +28,10 @@ def prune_step(turn: Turn, progress: Sequence[Progress]) -> tuple[list[str], api
     in_use |= {names.label(live["spec"]["template"], names.REVISION) for live in turn.observed.deployments.values()}
     unused = [entry for entry in published if entry not in in_use]
     surplus = unused[: max(0, len(unused) - turn.yolo.spec.revision_history_limit)]
+    wanted_job = job.prune(turn.yolo, surplus, turn.defaults)
+    name, failure = wanted_job["metadata"]["name"], turn.yolo.status.prune_failure
+    # One that went well and is recorded goes too: the same revisions may have to be removed once more.
+    turn.result.delete += [live for live in turn.observed.jobs.values() if live["metadata"]["name"] != name and pruned(live)]
     if not surplus or not all(is_serving(turn.yolo, each, turn.observed) for each in progress):
         return published, None
     # What these Jobs said will not be true any more, should their revision be wanted again: they go first.
@@ -34,11 +39,8 @@ def prune_step(turn: Turn, progress: Sequence[Progress]) -> tuple[list[str], api
     if outdated:
         turn.result.delete += outdated
         return published, turn.yolo.status.prune_failure
-    wanted_job = job.prune(turn.yolo, surplus, turn.defaults)
-    name, failure = wanted_job["metadata"]["name"], turn.yolo.status.prune_failure
     match jobs.read(turn.observed.jobs.get(name), turn.observed.pods, ("prune",), turn.now):
         case jobs.Succeeded():
-            # It goes too: the same revisions may have to be removed once more.
             turn.result.delete.append(turn.observed.jobs[name])
             return [entry for entry in published if entry not in surplus], None
         case jobs.Failed() as failed:
@@ -50,6 +52,12 @@ def prune_step(turn: Turn, progress: Sequence[Progress]) -> tuple[list[str], api
             if failure is None or failure.key != name or due(turn, failure, None):
                 turn.result.create.append(wanted_job)
     return published, failure
+
+
+def pruned(live: Manifest) -> bool:
+    """Whether a Job has removed what it was to remove, and is still there."""
+    done = {c["type"] for c in live.get("status", {}).get("conditions", ()) if c["status"] == "True"} & jobs.SUCCESS
+    return names.label(live, names.COMPONENT) == names.PRUNE and bool(done) and "deletionTimestamp" not in live["metadata"]
 
 
 def deletion(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, now: datetime) -> Plan:
