@@ -47,13 +47,18 @@ class Failed:
 State = Absent | Running | Succeeded | Failed
 
 
+def conditions(job: Manifest) -> dict[str, Manifest]:
+    """The conditions that are True, by their type."""
+    return {c["type"]: c for c in job.get("status", {}).get("conditions", ()) if c["status"] == "True"}
+
+
 def read(job: Manifest | None, all_pods: Sequence[Manifest], answering: Sequence[str], now: datetime) -> State:
     """The state of a Job; `answering` names the containers whose result counts, the most important first."""
     if job is None or "deletionTimestamp" in job["metadata"]:
         return Absent() if job is None else Running()
     own = [pod for pod in all_pods if names.label(pod, names.JOB_NAME) == job["metadata"]["name"] and names.is_owned(pod, job["metadata"]["uid"])]
-    conditions = {c["type"]: c for c in job.get("status", {}).get("conditions", ()) if c["status"] == "True"}
-    if conditions.keys() & SUCCESS:
+    true = conditions(job)
+    if true.keys() & SUCCESS:
         answer = pods.outcome(own, answering)
         ended = job["status"].get("completionTime")
         if answer is None and (ended is None or now - clock.parse(ended) < ANSWER_GRACE):
@@ -61,7 +66,7 @@ def read(job: Manifest | None, all_pods: Sequence[Manifest], answering: Sequence
             return Running()
         return Succeeded((answer.result if answer else None) or {})
     problem = pods.latest_problem(own, job=True)
-    failed = conditions.get("Failed")
+    failed = true.get("Failed")
     if failed is not None:
         return Failed(job["metadata"]["uid"], problem or Problem("JobFailed", f"{failed.get('reason', '')}: {failed.get('message', '')}"))
     if problem is not None and problem.permanent:

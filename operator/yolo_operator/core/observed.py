@@ -86,7 +86,7 @@ def has_its_share(yolo: api.YoloDeployment, progress: Progress, observed: Observ
 
 def finished(live: Manifest) -> bool:
     """Whether a Job has ended, well or not."""
-    return any(c["type"] in jobs.SUCCESS | {"Failed"} and c["status"] == "True" for c in live.get("status", {}).get("conditions", ()))
+    return bool(jobs.conditions(live).keys() & (jobs.SUCCESS | {"Failed"}))
 
 
 def pruning(observed: Observed) -> bool:

@@ -28,17 +28,20 @@ def prune_step(turn: Turn, progress: Sequence[Progress]) -> tuple[list[str], api
     in_use |= {names.label(live["spec"]["template"], names.REVISION) for live in turn.observed.deployments.values()}
     unused = [entry for entry in published if entry not in in_use]
     surplus = unused[: max(0, len(unused) - turn.yolo.spec.revision_history_limit)]
-    wanted_job = job.prune(turn.yolo, surplus, turn.defaults)
-    name, failure = wanted_job["metadata"]["name"], turn.yolo.status.prune_failure
-    # One that went well and is recorded goes too: the same revisions may have to be removed once more.
-    turn.result.delete += [live for live in turn.observed.jobs.values() if live["metadata"]["name"] != name and pruned(live)]
-    if not surplus or not all(is_serving(turn.yolo, each, turn.observed) for each in progress):
+    if not surplus:
+        # One that went well and is recorded goes too: the same revisions may have to be removed once more.
+        turn.result.delete += filter(pruned, turn.observed.jobs.values())
+        return published, None
+    if not all(is_serving(turn.yolo, each, turn.observed) for each in progress):
         return published, None
     # What these Jobs said will not be true any more, should their revision be wanted again: they go first.
     outdated = [live for live in turn.observed.jobs.values() if names.label(live, names.REVISION) in surplus and finished(live)]
     if outdated:
         turn.result.delete += outdated
         return published, turn.yolo.status.prune_failure
+    wanted_job = job.prune(turn.yolo, surplus, turn.defaults)
+    name, failure = wanted_job["metadata"]["name"], turn.yolo.status.prune_failure
+    turn.result.delete += [live for live in turn.observed.jobs.values() if live["metadata"]["name"] != name and pruned(live)]
     match jobs.read(turn.observed.jobs.get(name), turn.observed.pods, ("prune",), turn.now):
         case jobs.Succeeded():
             turn.result.delete.append(turn.observed.jobs[name])
@@ -56,8 +59,8 @@ def prune_step(turn: Turn, progress: Sequence[Progress]) -> tuple[list[str], api
 
 def pruned(live: Manifest) -> bool:
     """Whether a Job has removed what it was to remove, and is still there."""
-    done = {c["type"] for c in live.get("status", {}).get("conditions", ()) if c["status"] == "True"} & jobs.SUCCESS
-    return names.label(live, names.COMPONENT) == names.PRUNE and bool(done) and "deletionTimestamp" not in live["metadata"]
+    gone = "deletionTimestamp" in live["metadata"]
+    return names.label(live, names.COMPONENT) == names.PRUNE and bool(jobs.conditions(live).keys() & jobs.SUCCESS) and not gone
 
 
 def deletion(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, now: datetime) -> Plan:
