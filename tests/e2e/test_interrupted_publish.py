@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -12,52 +11,35 @@ import pytest
 
 from e2e.cluster import Cluster, Manifest
 from e2e.storage import Storage
+from e2e.wire import Wire
 
 HOST = "10.99.0.1"
 """The machine as the cluster's pods reach it: HOST_ADDRESS of tests/cluster/settings.py."""
 UPLOADS = ("config.pbtxt", "model.onnx", "golden.npz", "manifest.json")
 
 
-class Turnstile:
-    """A TCP proxy before the S3 server that holds the first upload of a file until it is told to let go."""
+class Turnstile(Wire):
+    """A wire to the S3 server that holds the first upload of a file until it is told to let go."""
 
     def __init__(self, server: str, port: int, stop_at: str) -> None:
-        self._target, self._stop_at = (server, port), f"{stop_at} HTTP".encode()
-        self._listener = socket.create_server((HOST, 0))
+        self._stop_at = f"{stop_at} HTTP".encode()
         self.reached, self._open = threading.Event(), threading.Event()
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__((server, port), HOST)
 
     @property
     def endpoint(self) -> str:
-        """URL of the proxy."""
-        return f"http://{HOST}:{self._listener.getsockname()[1]}"
+        """Its URL."""
+        return f"http://{self.address}"
 
     def let_go(self) -> None:
         """Hold nothing any more."""
         self._open.set()
 
-    def close(self) -> None:
-        """Take no more connections."""
-        self.let_go()
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with suppress(OSError):  # the listener is closed
-            while True:
-                client, _ = self._listener.accept()
-                server = socket.create_connection(self._target)
-                threading.Thread(target=self._forward, args=(client, server, True), daemon=True).start()
-                threading.Thread(target=self._forward, args=(server, client, False), daemon=True).start()
-
-    def _forward(self, source: socket.socket, target: socket.socket, watched: bool) -> None:
-        with suppress(OSError):  # either end may go at any time
-            while data := source.recv(1 << 16):
-                if watched and data.startswith(b"PUT ") and self._stop_at in data.partition(b"\r\n")[0] and not self._open.is_set():
-                    self.reached.set()
-                    self._open.wait()
-                target.sendall(data)
-        with suppress(OSError):
-            target.shutdown(socket.SHUT_WR)
+    def hold(self, data: bytes, from_client: bool) -> None:
+        """A PUT of that file."""
+        if from_client and data.startswith(b"PUT ") and self._stop_at in data.partition(b"\r\n")[0] and not self._open.is_set():
+            self.reached.set()
+            self._open.wait()
 
 
 @pytest.fixture
@@ -71,6 +53,7 @@ def turnstile(cluster: Cluster, storage: Storage) -> Iterator[Callable[[str], Tu
 
     yield make
     for each in made:
+        each.let_go()
         each.close()
 
 

@@ -17,10 +17,12 @@ import yaml
 from e2e.cluster import AUDIT_LOG, KUBECONFIG, Cluster, Manifest, audited
 from e2e.conftest import make_namespace, remove_namespace, yolo_deployment
 from e2e.operator_process import OperatorProcess
-from e2e.wire import Wire
+from e2e.wire import Cuttable
 from yolo_operator.controller.leader import DEADLINE_SECONDS
 
 LEASE = "yolo-operator"
+REVIVED_SECONDS = 3
+"""For one that goes on after its Lease to write what it must not."""
 RELAXED = 0.5
 """Seconds a request may be under way before the API server's log has it."""
 
@@ -31,7 +33,7 @@ class Replica:
 
     name: str
     process: OperatorProcess
-    wire: Wire
+    wire: Cuttable
 
 
 @dataclass(slots=True)
@@ -83,7 +85,7 @@ def moment(event: Manifest) -> datetime:
     return datetime.fromisoformat(event["requestReceivedTimestamp"])
 
 
-def kubeconfig(cluster: Cluster, namespace: str, name: str, wire: Wire, folder: Path) -> Path:
+def kubeconfig(cluster: Cluster, namespace: str, name: str, wire: Cuttable, folder: Path) -> Path:
     """For a service account that may do all, through a wire."""
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}}
     binding = {
@@ -112,7 +114,7 @@ def pair(cluster: Cluster, operator: OperatorProcess, tmp_path_factory: pytest.T
     assert address.port
     replicas, stop, since = [], threading.Event(), AUDIT_LOG.stat().st_size
     for name in ("first", "second"):
-        wire = Wire((address.hostname, address.port))
+        wire = Cuttable((address.hostname, address.port))
         config = kubeconfig(cluster, namespace, name, wire, folder)
         process = OperatorProcess(
             folder / f"{name}.log", config, NAMESPACES=namespace, LEASE_NAMESPACE=namespace, LEASE_NAME=LEASE, IDENTITY=name, RESYNC_SECONDS="300"
@@ -137,7 +139,7 @@ def pair(cluster: Cluster, operator: OperatorProcess, tmp_path_factory: pytest.T
     for each in replicas:
         each.process.start()
         each.process.kill()
-        each.wire.__exit__(None, None, None)
+        each.wire.close()
     remove_namespace(cluster, namespace)
     operator.start()
 
@@ -185,7 +187,7 @@ def test_when_the_leader_is(
     if fault is stopped:
         os.kill(leader.process.pid, signal.SIGCONT)
     leader.wire.mend()
-    time.sleep(3)
+    time.sleep(REVIVED_SECONDS)
     leader.process.start()
     assert seconds < limit
     assert pair.holder() == other.name

@@ -1,42 +1,32 @@
-"""A wire between a client and a server that can be cut: TCP on loopback, passed on as it is."""
+"""Wires between clients and a server: TCP, passed on as it is, that can be held up or cut."""
 
 import contextlib
 import socket
 import threading
-from types import TracebackType
 
 
 class Wire:
-    """Listens on `address` and passes everything on to a server. Cut, it takes connections and moves no byte, as a network that drops all packets."""
+    """Listens on a free port of `host` and passes everything on to a server."""
 
-    def __init__(self, server: tuple[str, int]) -> None:
+    def __init__(self, server: tuple[str, int], host: str = "127.0.0.1") -> None:
         self._server = server
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._whole = threading.Event()
-        self._whole.set()
+        self._listener = socket.create_server((host, 0))
         self._lock, self._ends = threading.Lock(), set[socket.socket]()
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self._listener.getsockname()[1]}"
+        """HOST:PORT where it listens."""
+        host, port = self._listener.getsockname()
+        return f"{host}:{port}"
 
-    def cut(self) -> None:
-        self._whole.clear()
-
-    def mend(self) -> None:
-        """Move bytes again, of new connections: what was under way when it was cut is lost."""
-        self._drop()
-        self._whole.set()
-
-    def __enter__(self) -> "Wire":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def close(self) -> None:
+        """Take no more connections, and end those there are."""
         self._listener.close()
-        self._drop()
+        self.drop()
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
+        """End all connections; what is under way is lost."""
         with self._lock:
             for end in self._ends:
                 with contextlib.suppress(OSError):
@@ -44,26 +34,45 @@ class Wire:
                 end.close()
             self._ends.clear()
 
+    def hold(self, data: bytes, from_client: bool) -> None:
+        """Called with what is about to be passed on: may wait."""
+
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):  # closed
+        with contextlib.suppress(OSError):  # the listener is closed
             while True:
                 client, _ = self._listener.accept()
+                server = socket.create_connection(self._server)
                 with self._lock:
-                    self._ends.add(client)
-                threading.Thread(target=self._serve, args=[client], daemon=True).start()
+                    self._ends |= {client, server}
+                threading.Thread(target=self._pass, args=(client, server, True), daemon=True).start()
+                threading.Thread(target=self._pass, args=(server, client, False), daemon=True).start()
 
-    def _serve(self, client: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            self._whole.wait()
-            server = socket.create_connection(self._server)
-            with self._lock:
-                self._ends.add(server)
-            threading.Thread(target=self._pass, args=[server, client], daemon=True).start()
-            self._pass(client, server)
-
-    def _pass(self, source: socket.socket, target: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                self._whole.wait()
+    def _pass(self, source: socket.socket, target: socket.socket, from_client: bool) -> None:
+        with contextlib.suppress(OSError):  # either end may go at any time
+            while data := source.recv(1 << 16):
+                self.hold(data, from_client)
                 target.sendall(data)
+        with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_WR)
+
+
+class Cuttable(Wire):
+    """Cut, it takes connections and moves no byte, as a network that drops all packets."""
+
+    def __init__(self, server: tuple[str, int]) -> None:
+        self._whole = threading.Event()
+        self._whole.set()
+        super().__init__(server)
+
+    def cut(self) -> None:
+        """Move no more bytes."""
+        self._whole.clear()
+
+    def mend(self) -> None:
+        """Move bytes again, of new connections: what was under way when it was cut is lost."""
+        self.drop()
+        self._whole.set()
+
+    def hold(self, data: bytes, from_client: bool) -> None:
+        """For as long as it is cut."""
+        self._whole.wait()
