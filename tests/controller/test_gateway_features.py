@@ -42,11 +42,11 @@ def kube(*names: str, session: tuple[str, ...] = ()) -> FakeKube:
 
 
 def listed(it: FakeKube, resource: api.YoloDeployment) -> Mapping[str, Support]:
-    return asyncio.run(GatewayFeatures(it).read(resource))[0]  # type: ignore[arg-type]
+    return asyncio.run(GatewayFeatures(it).read(resource))[0]
 
 
 def fields(it: FakeKube, resource: api.YoloDeployment) -> Support:
-    return asyncio.run(GatewayFeatures(it).read(resource))[1]  # type: ignore[arg-type]
+    return asyncio.run(GatewayFeatures(it).read(resource))[1]
 
 
 def test_nothing_is_read_for_a_resource_that_asks_for_nothing():
@@ -114,7 +114,7 @@ def test_an_api_server_that_does_not_answer_ends_the_pass():
 def test_an_answer_is_used_again_for_a_while(monkeypatch):
     it, now = kube(features.MIRROR), 1000.0
     monkeypatch.setattr(gateway_features.time, "monotonic", lambda: now)
-    reader = GatewayFeatures(it)  # type: ignore[arg-type]
+    reader = GatewayFeatures(it)
 
     def look() -> Support:
         return asyncio.run(reader.read(gen.yolo(**spec(**MIRROR))))[0]["infra/edge"]

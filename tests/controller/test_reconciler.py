@@ -1,25 +1,21 @@
 """One pass: what is written, what is not, and what is said where writing fails."""
 
 import asyncio
-import json
 import logging
 from typing import Any
 
 import pytest
-import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
 import gen
 from world import FakeKube, World
-from yolo_operator.controller import gateway_features, kinds, kube, reconciler
+from yolo_operator.controller import gateway_features, kinds, reconciler
 from yolo_operator.controller.cache import Cache, Key
-from yolo_operator.controller.kube import Conflict, Missing, NamespaceTerminating, error_of
+from yolo_operator.controller.kube import Missing, NamespaceTerminating
 from yolo_operator.controller.queue import Queue
 from yolo_operator.controller.reconciler import Reconciler
 from yolo_operator.core import features, names
-from yolo_operator.core.errors import InvalidSpec, NotReady, OperatorError, Unavailable
+from yolo_operator.core.errors import InvalidSpec, NotReady, Unavailable
 from yolo_operator.core.observed import Support
 
 KEY = Key("factory", "helmet")
@@ -386,41 +382,3 @@ def test_a_pass_over_a_resource_that_is_gone_is_not_counted():
     before = REGISTRY.get_sample_value("yolo_operator_reconcile_seconds_count")
     asyncio.run(Stage().reconciler.reconcile(KEY))
     assert REGISTRY.get_sample_value("yolo_operator_reconcile_seconds_count") == before
-
-
-def answer(message: str = "no", *causes: str) -> dict[str, Any]:
-    return {"message": message, "details": {"causes": [{"reason": cause} for cause in causes]}}
-
-
-@pytest.mark.parametrize(
-    ("code", "body", "kind", "reason"),
-    [
-        (404, answer(), Missing, "NotFound"),
-        (409, answer(), Conflict, "Conflict"),
-        (403, answer("being terminated", "NamespaceTerminating"), NamespaceTerminating, "NamespaceTerminating"),
-        (403, answer(), Unavailable, "Forbidden"),
-        (400, answer(), InvalidSpec, "Rejected"),
-        (422, answer(), InvalidSpec, "Rejected"),
-        (429, answer(), Unavailable, "TooManyRequests"),
-        (500, answer(), Unavailable, "ApiServerError"),
-        (
-            500,
-            answer(message="failed to create typed patch object (a/b; apps/v1, Kind=Deployment): .spec.c: field not declared in schema"),
-            InvalidSpec,
-            "Rejected",
-        ),
-        (401, {}, Unavailable, "ApiServerError"),
-        (503, {"message": None, "details": None}, Unavailable, "ApiServerError"),
-    ],
-)
-def test_what_an_error_of_the_api_server_means(code, body, kind, reason):
-    error: OperatorError = error_of("PATCH", "/api/v1", code, body)
-    assert type(error) is kind
-    assert error.reason == reason
-
-
-@given(st.text())
-def test_what_is_applied_is_json_and_yaml_alike(text):
-    written = kube.as_yaml({"message": text})
-    assert json.loads(written) == {"message": text}
-    assert yaml.safe_load(written) == {"message": text}

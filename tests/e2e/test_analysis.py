@@ -16,6 +16,8 @@ from e2e.storage import Storage
 MATRIX = pytest.mark.matrix
 STABLE: Manifest = {"version": 1, "source": {"uri": "s3://weights/goldmine-detect.pt"}}
 STEPS = [{"weight": 50, "duration": "15s"}]
+WATCHED_SECONDS = 20
+"""Longer than the step: by then it would have had its traffic."""
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +86,7 @@ def test_a_version_that_cannot_serve_never_has_traffic(what: str, cluster: Clust
     asked = load.so_far()
     begin(cluster, storage, namespace, number, alter(model))
     status = cluster.wait_condition(namespace, "model", "Ready", "False", reason)["status"]
-    time.sleep(20)
+    time.sleep(WATCHED_SECONDS)
     assert (status["rollout"]["stable"], status["rollout"]["routed"], status["rollout"]["step"]) == (1, 0, 0)
     assert not any(map(pod_ready, pods(cluster, namespace, number)))
     assert {pod["metadata"]["uid"] for pod in pods(cluster, namespace, 1)} == {pod["metadata"]["uid"] for pod in before}

@@ -10,8 +10,7 @@ import pytest
 from google.protobuf import json_format
 from hypothesis import HealthCheck, example, given, settings
 
-from core.triton import hostile
-from core.triton.yolo_values import description, serving
+import hostile
 from e2e.cluster import WEIGHTS, Cluster, Manifest
 from e2e.conftest import make_namespace, remove_namespace
 from e2e.operator_process import OperatorProcess
@@ -20,6 +19,7 @@ from yolo_operator.core.triton import metadata
 from yolo_operator.core.triton.config import configure
 from yolo_operator.core.triton.description import Description
 from yolo_operator.worker import pbtxt
+from yolo_values import description, serving
 
 CLIENT_IMAGE = "docker.io/yolo-operator/client:dev"
 CLIENT_SCRIPT = Path(__file__).with_name("client.py")

@@ -181,7 +181,7 @@ def replace_without_annotations(served: Served) -> int:
     step = found["status"]["rollout"]["step"]
     bare = {key: found["metadata"][key] for key in ("name", "namespace")}
     served.cluster.kubectl("replace", "-f", "-", text=json.dumps({**found, "metadata": bare, "status": {}}))
-    time.sleep(5)
+    time.sleep(5)  # for passes that would change something
     after = served.cluster.yolo(served.namespace, "model")
     assert "annotations" not in after["metadata"]
     assert (after["status"]["rollout"]["step"], after["status"]["rollout"]["weight"]) == (step, 50)

@@ -8,14 +8,14 @@ import json
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 from api_client import ApiError, Client
+from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 from urllib3.exceptions import HTTPError
 
 from yolo_operator.controller.kinds import YOLO, Kind
@@ -64,9 +64,9 @@ def running(folder: Path) -> Iterator[ControlPlane]:
         stack.enter_context(process("etcd", etcd_arguments(folder, etcd, peer), folder))
         stack.enter_context(process("kube-apiserver", api_server_arguments(folder, etcd, port), folder))
         client = plane.client()
-        wait_until_ready(client, folder)
+        wait_until(lambda: client.text("/readyz"), lambda: (folder / "kube-apiserver.log").read_text(encoding="utf-8")[-4000:])
         client.create(CRD, yaml.safe_load(CRDS.read_text(encoding="utf-8")))
-        wait_until_served(client)
+        wait_until(lambda: client.list(YOLO), lambda: "the CRD is not served")
         # After the CRD: the garbage collector looks for new kinds twice a minute only.
         stack.enter_context(process("kube-controller-manager", controller_manager_arguments(plane.kubeconfig), folder))
         yield plane
@@ -128,29 +128,14 @@ def process(name: str, arguments: Sequence[str], folder: Path) -> Iterator[None]
         started.wait()
 
 
-def wait_until_ready(client: Client, folder: Path) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            # The API server writes its certificate itself, at its start.
-            if (folder / "apiserver.crt").exists() and client.text("/readyz") == "ok":
-                return
-        except (ApiError, HTTPError):
-            pass
-        assert time.monotonic() < deadline, (folder / "kube-apiserver.log").read_text(encoding="utf-8")[-4000:]
-        time.sleep(0.1)
-
-
-def wait_until_served(client: Client) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            client.list(YOLO)
-        except ApiError:
-            assert time.monotonic() < deadline, "the CRD is not served"
-            time.sleep(0.1)
-        else:
-            return
+def wait_until(answers: Callable[[], object], describe: Callable[[], str]) -> None:
+    """Wait for the API server to answer a request well."""
+    # It writes its certificate itself, at its start: before, there is no such file.
+    again = retry_if_exception_type((ApiError, HTTPError, OSError))
+    try:
+        Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.1), retry=again)(answers)
+    except RetryError as error:
+        raise AssertionError(describe()) from error
 
 
 def write_kubeconfig(path: Path, url: str, ca: Path | None = None) -> None:

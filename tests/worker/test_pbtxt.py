@@ -2,7 +2,6 @@
 
 import ast
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,15 +9,13 @@ import yolo_models
 from hypothesis import given
 from tritonclient.grpc import model_config_pb2 as pb
 
+import hostile
 from yolo_operator.core.triton import metadata
 from yolo_operator.core.triton.config import ServingOptions, TensorRT, configure
 from yolo_operator.worker import pbtxt
+from yolo_values import description, serving
 
 GOLDEN = Path(__file__).parent.parent / "golden"
-sys.path.append(str(Path(__file__).parent.parent / "core" / "triton"))
-import hostile  # noqa: E402
-from yolo_values import description, serving  # noqa: E402
-
 TENSORRT = TensorRT(precision="FP16", max_workspace_bytes=3 << 30, cache_directory="/var/cache/tensorrt")
 ROWS = {
     "detect_cpu_b8": (description(), serving(preferred_batch_sizes=(4, 8), max_queue_delay_microseconds=100)),
