@@ -1,10 +1,10 @@
 import pytest
-import yolo_values
-from yolo_values import description, serving
 
+import yolo_values
 from yolo_operator.core.contract import Tensor
 from yolo_operator.core.errors import InvalidSpec
 from yolo_operator.core.triton.config import TensorRT, configure
+from yolo_values import description, serving
 
 TENSORRT = TensorRT(precision="FP16", max_workspace_bytes=3 << 30, cache_directory="/cache/")
 

@@ -2,11 +2,11 @@ import ast
 from dataclasses import dataclass
 from typing import Any
 
-import hostile
 import pytest
-import yolo_values
 from hypothesis import example, given
 
+import hostile
+import yolo_values
 from yolo_operator.core.triton import metadata
 
 

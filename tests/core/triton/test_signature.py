@@ -1,9 +1,9 @@
 import pytest
-from yolo_values import OUTPUTS, description
 
 from yolo_operator.core.contract import Tensor
 from yolo_operator.core.errors import InvalidSpec
 from yolo_operator.core.triton import signature
+from yolo_values import OUTPUTS, description
 
 
 @pytest.mark.parametrize("task", list(OUTPUTS))
