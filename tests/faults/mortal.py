@@ -4,17 +4,21 @@ Processes are forked from a server that has the operator's modules in memory, so
 `yolo-operator run` as it is; only the class that writes is wrapped, in the process.
 """
 
+import asyncio
+import gc
 import importlib
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import threading
 from collections.abc import Mapping
 from multiprocessing.connection import wait
+from multiprocessing.queues import SimpleQueue
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from kubernetes.aio.config import kube_config
 
@@ -28,7 +32,21 @@ PROCESSES.set_forkserver_preload(["__main__", "kopf", "yolo_operator.controller.
 LOCK = threading.Lock()
 """A start asks for the ends of all processes, and an end can be asked for by one thread at a time."""
 SECONDS = 10
+HELD = signal.SIGUSR1
 SETTINGS = {"RETRY_MIN_SECONDS": "1", "RETRY_MAX_SECONDS": "2", "PORT": "0", "WORKERS": "1"}
+
+
+class Held(NamedTuple):
+    """What a process holds."""
+
+    tasks: int
+    """Of its event loop."""
+    files: int
+    """Open, sockets among them."""
+    objects: int
+    """That Python's garbage collector knows, after a collection."""
+    kilobytes: int
+    """Of memory."""
 
 
 class Mortal:
@@ -43,6 +61,7 @@ class Mortal:
         environment = {f"YOLO_OPERATOR_{name}": value for name, value in (SETTINGS | {"NAMESPACES": namespace} | settings).items()}
         self._arguments = (str(kubeconfig), environment, dict(constants or {}), str(self.log))
         self._countdown: Synchronized[int] = PROCESSES.Value("i", 0)
+        self._held: SimpleQueue[Held] = PROCESSES.SimpleQueue()
         self._process: Any = None
         self._born = 0
         self.restarted = False
@@ -56,7 +75,7 @@ class Mortal:
         """Begin a life. It ends right before or after the write of this number, counted from 1; with 0 it lasts."""
         self._countdown.value = at
         self._born = self.log.stat().st_size if self.log.exists() else 0
-        self._process = PROCESSES.Process(target=live, args=(*self._arguments, when, self._countdown), daemon=True)
+        self._process = PROCESSES.Process(target=live, args=(*self._arguments, when, self._countdown, self._held), daemon=True)
         with LOCK:
             self._process.start()
 
@@ -64,6 +83,12 @@ class Mortal:
     def writes(self) -> int:
         """Begun in a life that lasts."""
         return -self._countdown.value
+
+    @property
+    def held(self) -> Held:
+        """What its process holds now."""
+        os.kill(self._process.pid, HELD)
+        return self._held.get()
 
     def lines(self) -> list[str]:
         """What it has logged in this life, an empty line where that is nothing."""
@@ -91,7 +116,15 @@ class Mortal:
             self.has_died(SECONDS)
 
 
-def live(kubeconfig: str, environment: Mapping[str, str], constants: Mapping[str, float], log: str, when: When, countdown: "Synchronized[int]") -> None:
+def live(
+    kubeconfig: str,
+    environment: Mapping[str, str],
+    constants: Mapping[str, float],
+    log: str,
+    when: When,
+    countdown: "Synchronized[int]",
+    told: "SimpleQueue[Held]",
+) -> None:
     """In the forked process: run the operator."""
 
     class MortalKube(Kube):
@@ -110,6 +143,7 @@ def live(kubeconfig: str, environment: Mapping[str, str], constants: Mapping[str
                     die()
 
     threading.Thread(target=die_with_parent, daemon=True).start()
+    signal.signal(HELD, lambda *_: told.put(held()))
     # The client has read the variable when it was imported, kopf reads it now.
     kube_config.KUBE_CONFIG_DEFAULT_LOCATION = os.environ["KUBECONFIG"] = kubeconfig
     with Path(log).open("ab") as file:
@@ -119,6 +153,13 @@ def live(kubeconfig: str, environment: Mapping[str, str], constants: Mapping[str
         module, _, constant = name.rpartition(".")
         setattr(importlib.import_module(f"yolo_operator.controller.{module}"), constant, value)
     sys.exit(operator.main(Settings.from_env(environment)))
+
+
+def held() -> Held:
+    """What this process holds, while its event loop runs."""
+    gc.collect()
+    memory = re.findall(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return Held(len(asyncio.all_tasks()), sum(1 for _ in Path("/proc/self/fd").iterdir()), len(gc.get_objects()), int(memory[0]))
 
 
 def die() -> None:

@@ -6,9 +6,12 @@ import json
 import socket
 import threading
 
+import boto3
+import old_s3
 import pytest
 import seaweed
 import yolo_models
+from botocore.exceptions import ClientError
 
 from yolo_operator.core.contract import MANIFEST, Verdict
 from yolo_operator.core.errors import InvalidSpec, OperatorError, Unavailable
@@ -208,6 +211,21 @@ def test_only_the_storage_is_connected_to(repository, tmp_path, monkeypatch, wee
     published(fresh, tmp_path)
     prune.run(fresh, "c1")
     assert connected == {weed}
+
+
+def test_a_storage_that_refuses_checksums(repository, tmp_path, weed):
+    with old_s3.before(weed) as strict:
+        plain = boto3.client("s3", endpoint_url=strict.endpoint, region_name="us-east-1")
+        with pytest.raises(ClientError, match="NotImplemented"):
+            plain.put_object(Bucket="models", Key="as-boto3-does-by-itself", Body=b"")
+        strict.refused.clear()
+        there = storage.Repository(repository.root, storage.StorageOptions(endpoint=strict.endpoint))
+        assert checked(there, tmp_path) == (None, Verdict(state="missing"))
+        artifact = published(there, tmp_path)
+        assert checked(there, tmp_path) == (artifact, Verdict(state="published"))
+        prune.run(there, "c1")
+        assert checked(there, tmp_path) == (None, Verdict(state="missing"))
+        assert strict.refused == []
 
 
 # prune

@@ -1,0 +1,74 @@
+"""A long life in fast forward: resources are made, changed and deleted, round after round, and nothing of them stays in the process."""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+from mortal import Held
+from place import Place
+
+import gen
+
+POOLED = 3
+"""Connections more that the client may keep open for a while."""
+SPARE, KEPT = 500, 5
+"""Objects that come and go all the time, and those more that each resource may have left: a body of one is a hundred."""
+GROWTH = 1.05
+"""Of memory: what malloc gives back differs from round to round."""
+EACH = 10
+"""Seconds for one resource, where all wait for their turn."""
+
+
+def one_round(places: Sequence[Place]) -> None:
+    """The life of many resources, side by side."""
+
+    def all_are(reached: Callable[[Place], object]) -> None:
+        for here in places:
+            here.until(lambda here=here: reached(here), EACH * len(places))  # type: ignore[misc]
+
+    for here in places:
+        here.create(deletionPolicy="Delete")
+    all_are(Place.is_ready)
+    for here in places:
+        here.edit(replicas=2)
+    all_are(Place.is_ready)
+    for here in places:
+        here.edit(versions=[gen.version(source={"uri": "s3://weights/helmet-new.pt"})])
+    all_are(Place.is_ready)
+    for here in places:
+        here.delete()
+    all_are(lambda here: not here.body and not here.published)
+
+
+def rested(first: Place) -> Held:
+    """What the operator holds once it has nothing to do: connections that nobody uses are closed after a while."""
+    found = [first.operator.held]
+
+    def is_still() -> bool:
+        found.append(first.operator.held)
+        return len(found) > 10 and len({(each.tasks, each.files) for each in found[-10:]}) == 1
+
+    first.rest(5)
+    first.until(is_still)
+    return found[-1]
+
+
+@pytest.mark.parametrize(("many", "rounds"), [pytest.param(2, 2, id="4"), pytest.param(50, 5, id="250", marks=pytest.mark.matrix)])
+def test_nothing_of_what_is_gone_is_kept(many: int, rounds: int, places: Callable[..., Place], record_property: Callable[[str, str], None]) -> None:
+    here = [places() for _ in range(many)]
+    first = here[0]
+    first.operator = first.operator.everywhere()
+    first.operator.start()
+    one_round(here)
+    before = rested(first)
+    for _ in range(rounds - 1):
+        one_round(here)
+    after, lived = rested(first), many * (rounds - 1)
+    assert after.tasks == before.tasks
+    assert after.files <= before.files + POOLED
+    assert after.objects < before.objects + SPARE + KEPT * lived
+    assert after.kilobytes < before.kilobytes * GROWTH
+    if many > 2:
+        record_property("Fault", "Resources are made, changed and deleted, for what they leave in the operator")
+        record_property("Tried", str(lived))
+        figures = f"tasks {before.tasks} → {after.tasks}, open files {before.files} → {after.files}, MB {before.kilobytes // 1024} → {after.kilobytes // 1024}"
+        record_property("Ended well", f"{lived}: {figures}")
