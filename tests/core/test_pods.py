@@ -163,6 +163,12 @@ def triton(last: dict[str, Any] | None = None, state: dict[str, Any] | None = No
         pytest.param(
             triton(state=gen.waiting("CreateContainerConfigError", 'secret "s3-readonly" not found')), "SecretNotFound", "'s3-readonly'", id="no Secret"
         ),
+        pytest.param(
+            gen.pod(conditions={"ContainersReady": "True", "Ready": "False"}) | {"spec": {"nodeName": "gpu-7"}},
+            "NodeNotReady",
+            "Node 'gpu-7' has stopped reporting",
+            id="a silent node",
+        ),
     ],
 )
 def test_a_triton_pod_in_trouble(pod, reason, says):
@@ -170,6 +176,12 @@ def test_a_triton_pod_in_trouble(pod, reason, says):
     assert problem is not None
     assert problem.reason == reason
     assert says in problem.message
+
+
+def test_a_pod_at_its_gate_has_no_problem():
+    at_gate = gen.pod(conditions={"ContainersReady": "True", "Ready": "False"})
+    at_gate["status"]["conditions"][1]["reason"] = "ReadinessGatesNotReady"
+    assert pods.diagnose(at_gate, job=False) is None
 
 
 @pytest.mark.parametrize(

@@ -166,11 +166,48 @@ def keys_wrong_for_a_while(served: Served, operator: OperatorProcess) -> None:
     served.cluster.apply(s3.secret(served.namespace))
 
 
+def build_pod_evicted(served: Served, operator: OperatorProcess) -> None:
+    """As by a drain of its node."""
+    before = {pod["metadata"]["name"] for pod in builders(served)}
+    update(served)
+    name = served.cluster.wait("the build Pod", lambda: {pod["metadata"]["name"] for pod in builders(served)} - before, 30).pop()
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": served.namespace}}
+    served.cluster.kubectl("create", "--raw", f"/api/v1/namespaces/{served.namespace}/pods/{name}/eviction", "-f", "-", text=json.dumps(eviction))
+
+
+def builders(served: Served) -> list[Manifest]:
+    return served.cluster.list("pods", served.namespace, "app.kubernetes.io/component=build")
+
+
+def image_gone(served: Served, operator: OperatorProcess) -> None:
+    served.edit(triton={"image": "docker.io/yolo-operator/no-such:1"})
+    served.waits("ImagePullFailed")
+    served.edit(triton={"image": None})
+
+
 def triton_killed(served: Served, operator: OperatorProcess) -> None:
     """As by the kernel when memory runs out."""
     for pid in processes_of(pods(served)[0]):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def triton_crash_loops(served: Served, operator: OperatorProcess) -> None:
+    """Killed until the kubelet waits before it starts it once more."""
+    victim = pods(served)[0]
+    for _ in range(3):
+        for pid in served.cluster.wait("Triton's process", lambda: processes_of(victim), 60):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        served.cluster.wait("its end", lambda: not processes_of(victim), 20)
+    served.waits("TritonCrashed")
+
+
+def node_silent(served: Served, operator: OperatorProcess) -> None:
+    """The kubelet of the only node stops reporting: no Service has an endpoint then."""
+    with stopped(component("kubelet")):
+        served.waits("NodeNotReady")
+        time.sleep(10)
 
 
 def triton_hangs(served: Served, operator: OperatorProcess) -> None:
@@ -199,10 +236,17 @@ HARMLESS: dict[str, Fault] = {
     "the API server answers nothing for 60 s, during an update": api_server_frozen,
     "there is no operator while a pod is replaced": no_operator_and_a_pod_is_lost,
     "the build Job is deleted by hand": build_job_deleted,
+    "the build Job's Pod is evicted": build_pod_evicted,
     "all finished Jobs are removed": finished_jobs_removed,
     "the storage's keys are wrong for a while": keys_wrong_for_a_while,
+    "an update's image is not there": image_gone,
 }
-FELT: dict[str, Fault] = {"Triton is killed in one of two pods": triton_killed, "Triton hangs in one of two pods": triton_hangs}
+FELT: dict[str, Fault] = {
+    "Triton is killed in one of two pods": triton_killed,
+    "Triton is killed in one of two pods, again and again": triton_crash_loops,
+    "Triton hangs in one of two pods": triton_hangs,
+    "the only node is silent": node_silent,
+}
 """A request that such a pod has, or gets before it leaves the endpoints, is lost: clients must try again."""
 
 

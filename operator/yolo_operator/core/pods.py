@@ -37,7 +37,7 @@ def diagnose(pod: Manifest, *, job: bool) -> Problem | None:
     for condition in status.get("conditions", ()):
         if condition["type"] == "PodScheduled" and condition["status"] == "False" and condition.get("reason") == "Unschedulable":
             return unschedulable(condition.get("message", ""))
-    return None
+    return None if job else node_not_ready(pod)
 
 
 def latest_problem(pods: Iterable[Manifest], *, job: bool) -> Problem | None:
@@ -103,6 +103,17 @@ def evicted(message: str) -> Problem:
     if "EmptyDir" in message or "emptyDir" in message:
         return Problem("DiskFull", f"The scratch volume is full: raise spec.build.storageSize. {message}", permanent=True)
     return Problem("Evicted", f"The node put the Pod out: {message}")
+
+
+def node_not_ready(pod: Manifest) -> Problem | None:
+    """A Pod whose node is silent: a controller takes Ready back, and gives no reason as the kubelet would."""
+    given = {c["type"]: (c["status"], c.get("reason", "")) for c in pod.get("status", {}).get("conditions", ())}
+    if given.get("ContainersReady", ("", ""))[0] != "True" or given.get("Ready") != ("False", ""):
+        return None
+    node = pod.get("spec", {}).get("nodeName", "")
+    return Problem(
+        "NodeNotReady", f"Node {node!r} has stopped reporting: see kubectl describe node {node}. Kubernetes moves its Pods to other nodes after some minutes."
+    )
 
 
 def waiting(container: Manifest) -> Problem | None:
