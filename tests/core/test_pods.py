@@ -143,6 +143,9 @@ def triton(last: dict[str, Any] | None = None, state: dict[str, Any] | None = No
             id="no CA",
         ),
         pytest.param(triton(gen.terminated(1, "Couldn't connect to server")), "TritonCrashed", "spec.storage.endpoint cannot be reached", id="no storage"),
+        pytest.param(
+            triton(gen.terminated(1, "error: creating server: Internal - failed to load all models")), "TritonCrashed", "kubectl logs --previous", id="no model"
+        ),
         pytest.param(triton(gen.terminated(137, reason="OOMKilled")), "OutOfMemory", "spec.triton.resources.limits.memory", id="out of memory"),
         pytest.param(
             gen.pod(containers=[gen.container_status("side", state=gen.waiting("CrashLoopBackOff"), last=gen.terminated(3, "no disk"))]),

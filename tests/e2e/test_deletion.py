@@ -96,7 +96,13 @@ def test_in_the_middle_of_a_canary(place: Place) -> None:
     place.delete("canary")
     place.gone("canary")
     assert place.published("canary") == []
-    assert not place.cluster.list("deployments,services,jobs,poddisruptionbudgets,pods", place.namespace, "yolo-operator.io/deployment=canary")
+
+    def left() -> list[str]:
+        found = place.cluster.list("deployments,services,jobs,poddisruptionbudgets,pods", place.namespace, "yolo-operator.io/deployment=canary")
+        return [f"{each['kind']} {each['metadata']['name']}" for each in found]
+
+    # Pods have their grace.
+    place.cluster.wait("the end of all that it owned", lambda: not left(), 60, lambda: str(left()))
 
 
 def jobs(place: Place, name: str) -> list[Manifest]:

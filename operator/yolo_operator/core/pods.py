@@ -200,6 +200,9 @@ def hint(tail: str) -> str:
         return " because the storage refused it (check spec.storage.endpoint, the bucket and the keys of readSecretRef or secretRef)"
     if "Couldn't connect to server" in tail:
         return " because spec.storage.endpoint cannot be reached"
+    if "failed to load all models" in tail:
+        # What it prints between the cause and its end is longer than what the kubelet keeps.
+        return " because the model does not load or does not answer its warm-up (kubectl logs --previous of the pod has the cause)"
     return ""
 
 
