@@ -149,6 +149,12 @@ def build_job_deleted(served: Served, operator: OperatorProcess) -> None:
 
 def finished_jobs_removed(served: Served, operator: OperatorProcess) -> None:
     """As at the end of their time to live: nothing is done again."""
+
+    def all_finished() -> bool:
+        return all(any(c["type"] == "Complete" for c in job["status"].get("conditions", ())) for job in jobs(served))
+
+    served.cluster.wait("the end of all Jobs", all_finished, 60)
+    time.sleep(5)  # one that only tidies up is removed by itself
     served.cluster.kubectl("delete", "jobs", "-n", served.namespace, "--all")
     time.sleep(10)
     assert jobs(served) == []
@@ -187,7 +193,14 @@ def image_gone(served: Served, operator: OperatorProcess) -> None:
 
 def triton_killed(served: Served, operator: OperatorProcess) -> None:
     """As by the kernel when memory runs out."""
-    for pid in processes_of(pods(served)[0]):
+    victim = pods(served)[0]
+    kill(victim)
+    served.cluster.wait("the kubelet's restart of the container", lambda: has_restarted(served, victim), 60)
+
+
+def kill(pod: Manifest) -> None:
+    """End what runs in a Pod."""
+    for pid in processes_of(pod):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
@@ -196,9 +209,8 @@ def triton_crash_loops(served: Served, operator: OperatorProcess) -> None:
     """Killed until the kubelet waits before it starts it once more."""
     victim = pods(served)[0]
     for _ in range(3):
-        for pid in served.cluster.wait("Triton's process", lambda: processes_of(victim), 60):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        served.cluster.wait("Triton's process", lambda: processes_of(victim), 60)
+        kill(victim)
         served.cluster.wait("its end", lambda: not processes_of(victim), 20)
     served.waits("TritonCrashed")
 
@@ -213,14 +225,14 @@ def node_silent(served: Served, operator: OperatorProcess) -> None:
 def triton_hangs(served: Served, operator: OperatorProcess) -> None:
     """It holds its port and its connections and answers nothing, until the kubelet ends it."""
     victim = pods(served)[0]
-    name, before = victim["metadata"]["name"], restarts(victim)
     with stopped(processes_of(victim)):
+        served.cluster.wait("the kubelet's restart of the container", lambda: has_restarted(served, victim), 180)
 
-        def again() -> bool:
-            found = served.cluster.get("pod", served.namespace, name)
-            return found is None or restarts(found) > before
 
-        served.cluster.wait("the kubelet's restart of the container", again, 180)
+def has_restarted(served: Served, pod: Manifest) -> bool:
+    """Whether a container of the Pod has been started anew since, or the Pod is gone."""
+    found = served.cluster.get("pod", served.namespace, pod["metadata"]["name"])
+    return found is None or restarts(found) > restarts(pod)
 
 
 def restarts(pod: Manifest) -> int:
