@@ -96,7 +96,7 @@ def test_a_version_that_cannot_serve_never_has_traffic(what: str, cluster: Clust
     # What replaces it needs no other cure.
     cluster.patch("yolodeployment", namespace, "model", {"spec": {"versions": [STABLE]}})
     cluster.wait_ready(namespace, "model")
-    assert not pods(cluster, namespace, number)
+    cluster.wait("no pod of the wrong version", lambda: not pods(cluster, namespace, number), 60)
 
 
 @MATRIX
