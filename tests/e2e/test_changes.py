@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from e2e.cluster import AUDIT_LOG, TRITON_B, Cluster, Manifest, pod_ready, writes
+from e2e.cluster import AUDIT_LOG, TRITON_B, Cluster, Manifest, condition, pod_ready, writes
 from e2e.conftest import make_namespace, remove_namespace
 from e2e.operator_process import OperatorProcess
 from e2e.storage import Storage
@@ -197,6 +197,40 @@ def test_drift_in_a_pod_template_is_put_back_and_no_pod_of_it_serves(cluster: Cl
         return container["readinessProbe"]["periodSeconds"] != 77 and seen and there.keys() == before.keys()
 
     cluster.wait("the old template, and no pod of the other", put_back, 60)
+
+
+@pytest.mark.matrix
+def test_a_pod_template_is_laid_over_ours_and_a_forbidden_one_stops_nothing(cluster: Cluster, served: tuple[str, Manifest]) -> None:
+    namespace, _ = served
+    built = jobs(cluster, namespace, "build")
+    (old,) = pods(cluster, namespace).values()
+
+    def laid_over(template: Manifest | None) -> None:
+        cluster.patch("yolodeployment", namespace, "model", {"spec": {"triton": {"podTemplate": template}}})
+
+    beside = {
+        "name": "beside",
+        "image": old["spec"]["containers"][0]["image"],
+        "command": ["sleep", "infinity"],
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    laid_over({"metadata": {"labels": {"team": "vision"}}, "spec": {"containers": [{"name": "triton", "env": [{"name": "TEAM", "value": "vision"}]}, beside]}})
+    cluster.wait_ready(namespace, "model")
+    (pod,) = pods(cluster, namespace).values()
+    containers = {each["name"]: each for each in pod["spec"]["containers"]}
+    assert containers.keys() == {"triton", "beside"}
+    assert {"name": "TEAM", "value": "vision"} in containers["triton"]["env"]
+    assert pod["metadata"]["labels"]["team"] == "vision"
+    assert all(status["ready"] for status in pod["status"]["containerStatuses"])
+
+    laid_over({"spec": {"volumes": [{"name": "host", "hostPath": {"path": "/"}}]}})
+    stalled = condition(cluster.wait_condition(namespace, "model", "Stalled", "True", "PodTemplateInvalid"), "Stalled")
+    assert "spec.triton.podTemplate.spec.volumes" in stalled["message"]
+    assert pods(cluster, namespace).keys() == {pod["metadata"]["uid"]}
+
+    laid_over(None)
+    cluster.wait_ready(namespace, "model")
+    assert jobs(cluster, namespace, "build") == built
 
 
 def test_policies_that_are_switched_off_go_and_no_pod_is_touched(cluster: Cluster, served: tuple[str, Manifest]) -> None:
