@@ -63,12 +63,12 @@ def new_place(plane: ControlPlane, kubelet: Kubelet, tmp_path_factory: pytest.Te
 
 @pytest.fixture
 def places(new_place: NewPlace) -> Iterator[NewPlace]:
-    """Makes places whose operators end with the test."""
+    """Makes places that end with the test."""
     with ExitStack() as stack:
 
         def make(*arguments: Any, **more: Any) -> Place:
             place = new_place(*arguments, **more)
-            stack.callback(place.operator.kill)
+            stack.callback(place.abandon)
             return place
 
         yield make
@@ -84,6 +84,6 @@ def without_fault(new_place: NewPlace) -> Callable[[Story], Undisturbed]:
         try:
             return undisturbed(next(story for story in STORIES if story.name == name), here)
         finally:
-            here.operator.kill()
+            here.abandon()
 
     return lambda story: tell(story.name)

@@ -92,7 +92,8 @@ class Mortal:
 
     def lines(self) -> list[str]:
         """What it has logged in this life, an empty line where that is nothing."""
-        return self.log.read_bytes()[self._born :].decode().splitlines() or [""]
+        written = self.log.read_bytes()[self._born :] if self.log.exists() else b""
+        return written.decode().splitlines() or [""]
 
     def has_died(self, seconds: float) -> bool:
         """Whether it dies as it was told within so many seconds; an end of any other kind is an error, or a restart."""

@@ -68,6 +68,14 @@ class Place:
     def delete(self) -> None:
         self._client.delete(YOLO, self.namespace, NAME)
 
+    def abandon(self) -> None:
+        """End its operator, and leave the operators of other places nothing to look after."""
+        self.operator.kill()
+        if self.body:
+            self.delete()
+        if self.body:
+            self._client.patch(YOLO, self.namespace, NAME, {"metadata": {"finalizers": None}})
+
     # What can be seen.
 
     @property

@@ -42,7 +42,7 @@ def crash(story: Story, here: Place, reference: Undisturbed, when: When, write: 
     ("story", "few"),
     [
         pytest.param(STORIES[0], True, id=f"a few of: {STORIES[0].name}"),
-        *(pytest.param(story, False, id=story.name, marks=pytest.mark.matrix) for story in STORIES),
+        *(pytest.param(story, False, id=story.name, marks=[pytest.mark.matrix, pytest.mark.timeout(3600)]) for story in STORIES),
     ],
 )
 def test_a_crash_at_any_write_changes_nothing_in_the_end(

@@ -92,7 +92,9 @@ def walk(here: Place, places: Callable[[], Place], row: list[Change]) -> tuple[i
     return len(row) - refused, refused
 
 
-@pytest.mark.parametrize("rounds", [pytest.param(2, id="100 changes"), pytest.param(21, id="1000 changes", marks=pytest.mark.matrix)])
+@pytest.mark.parametrize(
+    "rounds", [pytest.param(2, id="100 changes"), pytest.param(21, id="1000 changes", marks=[pytest.mark.matrix, pytest.mark.timeout(3600)])]
+)
 def test_any_change_is_refused_or_followed_and_leaves_no_trace(
     rounds: int, places: Callable[[], Place], workers: ThreadPoolExecutor, record_property: Callable[[str, str], None]
 ) -> None:
