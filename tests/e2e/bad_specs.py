@@ -267,6 +267,7 @@ HEALING = [
             cure=lambda world: world.cluster.apply(world.secret("wrong-keys")),
         ),
         id="the keys are wrong",
+        marks=pytest.mark.matrix,
     ),
     pytest.param(
         Row(
@@ -367,6 +368,7 @@ HEALING = [
             words=[NO_SUCH_IMAGE, "check the image, its registry and imagePullSecrets"],
         ),
         id="Triton's image cannot be pulled",
+        marks=pytest.mark.matrix,
     ),
 ]
 

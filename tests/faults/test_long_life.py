@@ -12,6 +12,8 @@ POOLED = 3
 """Connections more that the client may keep open for a while."""
 SPARE, KEPT = 500, 5
 """Objects that come and go all the time, and those more that each resource may have left: a body of one is a hundred."""
+REST_SECONDS = 7
+"""Longer than kopf keeps a task for an object that nothing happens to (settings.queueing.idle_timeout)."""
 GROWTH = 1.05
 """Of memory: what malloc gives back differs from round to round."""
 EACH = 10
@@ -47,7 +49,7 @@ def rested(first: Place) -> Held:
         found.append(first.operator.held)
         return len(found) > 10 and len({(each.tasks, each.files) for each in found[-10:]}) == 1
 
-    first.rest(5)
+    first.rest(REST_SECONDS)
     first.until(is_still)
     return found[-1]
 
