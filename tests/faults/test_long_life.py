@@ -14,8 +14,8 @@ SPARE, KEPT = 500, 5
 """Objects that come and go all the time, and those more that each resource may have left: a body of one is a hundred."""
 REST_SECONDS = 7
 """Longer than kopf keeps a task for an object that nothing happens to (settings.queueing.idle_timeout)."""
-GROWTH = 1.05
-"""Of memory: what malloc gives back differs from round to round."""
+GROWTH = 1.15
+"""Of memory: the heap breaks into pieces for a while after all that Python holds has stopped growing (seen with tracemalloc)."""
 EACH = 10
 """Seconds for one resource, where all wait for their turn."""
 
