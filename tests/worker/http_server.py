@@ -27,12 +27,17 @@ class Site:
     address: str = ""
 
 
-class Handler(BaseHTTPRequestHandler):
+class Quiet(BaseHTTPRequestHandler):
+    """Keeps connections, and writes no line for each request."""
+
     protocol_version = "HTTP/1.1"
-    server: "Server"
 
     def log_message(self, *_):
         pass
+
+
+class Handler(Quiet):
+    server: "Server"
 
     def do_GET(self):
         site = self.server.site
@@ -83,14 +88,19 @@ class Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(site: Site) -> Iterator[Site]:
-    server = Server(site)
-    site.address = f"http://127.0.0.1:{server.server_address[1]}"
+def running(server: ThreadingHTTPServer) -> Iterator[str]:
+    """Serve in a thread; the address."""
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:
-        yield site
+        yield f"http://127.0.0.1:{server.server_address[1]}"
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def serving(site: Site) -> Iterator[Site]:
+    with running(Server(site)) as site.address:
+        yield site

@@ -3,25 +3,21 @@
 What they answer: https://github.com/boto/boto3/issues/4392.
 """
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 
+import http_server
 import urllib3
 
 UNKNOWN = ("x-amz-checksum-", "x-amz-sdk-checksum-", "x-amz-trailer")
 REFUSAL = b"<Error><Code>NotImplemented</Code><Message>A header you provided implies functionality that is not implemented</Message></Error>"
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class Handler(http_server.Quiet):
     server: "Server"
 
-    def log_message(self, *_):
-        pass
-
-    def do_GET(self):
+    def do_GET(self):  # noqa: N802  as http.server calls it
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if any(name.lower().startswith(UNKNOWN) for name in self.headers):
             self.server.refused.append(self.path)
@@ -50,17 +46,12 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.pool = urllib3.connection_from_url(endpoint, maxsize=8)
         self.refused: list[str] = []
-        self.endpoint = f"http://127.0.0.1:{self.server_address[1]}"
+        self.endpoint = ""
 
 
 @contextmanager
 def before(endpoint: str) -> Iterator[Server]:
     """Stand before a real S3."""
-    with Server(endpoint) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    server = Server(endpoint)
+    with http_server.running(server) as server.endpoint:
+        yield server
