@@ -1,5 +1,6 @@
 """A long life in fast forward: resources are made, changed and deleted, round after round, and nothing of them stays in the process."""
 
+import functools
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -25,7 +26,7 @@ def one_round(places: Sequence[Place]) -> None:
 
     def all_are(reached: Callable[[Place], object]) -> None:
         for here in places:
-            here.until(lambda here=here: reached(here), EACH * len(places))  # type: ignore[misc]
+            here.until(functools.partial(reached, here), EACH * len(places))
 
     for here in places:
         here.create(deletionPolicy="Delete")

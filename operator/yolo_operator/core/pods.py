@@ -107,8 +107,8 @@ def evicted(message: str) -> Problem:
 
 def node_not_ready(pod: Manifest) -> Problem | None:
     """A Pod whose node is silent: a controller takes Ready back, and gives no reason as the kubelet would."""
-    given = {c["type"]: (c["status"], c.get("reason", "")) for c in pod.get("status", {}).get("conditions", ())}
-    if given.get("ContainersReady", ("", ""))[0] != "True" or given.get("Ready") != ("False", ""):
+    taken_back = any(c["type"] == "Ready" and c["status"] == "False" and not c.get("reason") for c in pod.get("status", {}).get("conditions", ()))
+    if not (taken_back and condition(pod, "ContainersReady")):
         return None
     node = pod.get("spec", {}).get("nodeName", "")
     return Problem(
