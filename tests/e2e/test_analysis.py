@@ -85,9 +85,10 @@ def test_a_version_that_cannot_serve_never_has_traffic(what: str, cluster: Clust
     before = pods(cluster, namespace, 1)
     asked = load.so_far()
     begin(cluster, storage, namespace, number, alter(model))
-    status = cluster.wait_condition(namespace, "model", "Ready", "False", reason)["status"]
+    cluster.wait_condition(namespace, "model", "Ready", "False", reason)
     time.sleep(WATCHED_SECONDS)
-    assert (status["rollout"]["stable"], status["rollout"]["routed"]) == (1, 0)
+    rollout = cluster.yolo(namespace, "model")["status"]["rollout"]
+    assert (rollout["stable"], rollout["routed"], rollout["step"]) == (1, 0, 1)
     assert not any(map(pod_ready, pods(cluster, namespace, number)))
     assert {pod["metadata"]["uid"] for pod in pods(cluster, namespace, 1)} == {pod["metadata"]["uid"] for pod in before}
     tally = load.so_far().since(asked)

@@ -149,11 +149,7 @@ def build_job_deleted(served: Served, operator: OperatorProcess) -> None:
 
 def finished_jobs_removed(served: Served, operator: OperatorProcess) -> None:
     """As at the end of their time to live: nothing is done again."""
-
-    def all_finished() -> bool:
-        return all(any(c["type"] == "Complete" for c in job["status"].get("conditions", ())) for job in jobs(served))
-
-    served.cluster.wait("the end of all Jobs", all_finished, 60)
+    served.cluster.wait("the end of all Jobs", lambda: all(condition(job, "Complete") for job in jobs(served)), 60)
     time.sleep(5)  # one that only tidies up is removed by itself
     served.cluster.kubectl("delete", "jobs", "-n", served.namespace, "--all")
     time.sleep(10)
