@@ -203,7 +203,7 @@ def test_a_change_of_weights_costs_no_request(cluster: Cluster, namespace: str, 
 
 @pytest.mark.matrix
 def test_no_request_is_lost_behind_a_gateway(cluster: Cluster, gateway: Gateway, operator: OperatorProcess, storage: Storage) -> None:
-    """A canary to its end, an image, an abort and a restart of the operator, with connections that are kept and connections that are not."""
+    """A canary to its end, an image and a restart of the operator, config, scale, abort, promotion, weights; connections that are kept, and that are not."""
     name = make_namespace(cluster, "gateway-load")
     host = f"{name}.e2e.example"  # of an earlier run's resource on the same host name the older one would have the traffic
     one, two = ({"version": number, "source": {"uri": f"s3://weights/{weights}-detect.pt"}} for number, weights in ((1, "goldmine"), (2, "railway")))
@@ -228,12 +228,23 @@ def test_no_request_is_lost_behind_a_gateway(cluster: Cluster, gateway: Gateway,
         operator.kill()
         operator.start()
         cluster.wait_ready(name, "model")
+        for change in ({"triton": {"maxBatchSize": 4}}, {"replicas": 3}, {"replicas": 2}):
+            edit(**change)
+            cluster.wait_ready(name, "model")
         edit(versions=[two, one | {"version": 3}], rollout={"steps": [step | {"duration": "1h"}]})
         cluster.wait("the canary answers", lambda: kept.during(2).answers.keys() == {1, 2}, 120)
         edit(rollout={"abort": 3})
         cluster.wait_condition(name, "model", "Ready", "False", "RolloutAborted")
         cluster.wait("version 2 alone", lambda: kept.during(2).answers.keys() == fresh.during(2).answers.keys() == {2}, 30)
-        time.sleep(10)  # the canary's pods end
+        edit(rollout={"abort": None, "promote": 3})
+        cluster.wait_ready(name, "model")
+        cluster.wait("version 3 alone, which is the first model again", lambda: kept.during(2).answers.keys() == fresh.during(2).answers.keys() == {1}, 30)
+        edit(versions=[two | {"weight": 50}, one | {"version": 3, "weight": 50}], rollout=None)
+        cluster.wait_ready(name, "model")
+        cluster.wait("both versions answer", lambda: kept.during(2).answers.keys() == fresh.during(2).answers.keys() == {1, 2}, 60)
+        edit(versions=[two | {"weight": 0}, one | {"version": 3, "weight": 100}])
+        cluster.wait_ready(name, "model")
+        time.sleep(10)  # the pods of the other version end
         for tally in (kept.so_far(), fresh.so_far()):
             assert tally.failures == [], tally
             assert tally.answers.total() > 500, tally
