@@ -330,6 +330,22 @@ def test_a_version_that_is_taken_away_serves_until_the_declared_ones_do():
     assert [entry.version for entry in world.plan.status.versions] == [2]
 
 
+def test_a_version_that_is_taken_away_is_shown_until_none_of_its_pods_takes_requests():
+    world = serving(replicas=1)
+    (pod,) = world.pods(1)
+    world.edit(versions=[gen.version(2)])
+    world.run()
+    assert world.condition("Ready") == ("True", "Serving")
+    world.objects["Pod"][pod["metadata"]["name"]] = pod
+    world.turn()
+    assert world.condition("Ready") == ("False", "Removing")
+    assert world.plan.status.display.versions == "1:50 2:50"
+    pod["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    world.turn()
+    assert world.condition("Ready") == ("True", "Serving")
+    assert world.plan.status.display.versions == "2:100"
+
+
 def test_pods_of_a_version_that_is_taken_away_are_still_let_in():
     world = serving(replicas=2)
     world.edit(versions=[gen.version(2)])

@@ -215,7 +215,7 @@ def serve_step(turn: Turn, progress: Progress, replicas: int) -> None:
 
 
 def drain_step(turn: Turn, walk: api.RolloutStatus | None, progress: Sequence[Progress]) -> list[api.VersionStatus]:
-    """Versions that are no longer declared serve until all declared ones do; then they go. Returns the status of those that remain."""
+    """Versions that are no longer declared serve until all declared ones do; then they go. Returns the status of those that have pods in the traffic."""
     declared = {version.version for version in turn.yolo.spec.versions}
     all_serve = all(is_serving(turn.yolo, each, turn.observed) for each in progress)
     stable_serves = walk is not None and walk.stable in ready_versions(turn.observed)
@@ -223,32 +223,33 @@ def drain_step(turn: Turn, walk: api.RolloutStatus | None, progress: Sequence[Pr
     remaining = []
     kinds = (turn.observed.deployments, turn.observed.services, turn.observed.budgets)
     versions = {int(label) for kind in kinds for child in kind.values() if (label := names.label(child, names.VERSION)).isdigit()}
-    for number in sorted(versions - declared):
+    ready = ready_versions(turn.observed)
+    for number in sorted((versions | ready.keys()) - declared):
         name = names.versioned(turn.yolo, number)
         live = turn.observed.deployments.get(name)
         # A canary that is no longer declared has nothing to wait for: the stable version is there.
         given_up = walk is not None and stable_serves and number not in (walk.stable, walk.previous)
         if live is None or (all_serve and settled) or given_up or turn.yolo.spec.replicas == 0:
             turn.result.delete += [kind[name] for kind in kinds if name in kind]
+            if number in ready:
+                why = pods.Problem("Removing", "No longer in spec.versions; its pods take requests until Kubernetes has ended them")
+                remaining.append(draining(turn, number, why))
             continue
         room = walk is None and surge.makes_room(turn.yolo, number, live, sorted(declared), turn.observed, turn.now)
         kept = triton.keep(turn.yolo, number, live["spec"].get("replicas", 1) - room, live, names.RENDERED)
         if kept is not None:
             turn.result.apply += [kept, service.build(turn.yolo, number), budget.build(turn.yolo, number)]
-        mine, previous = triton_pods(turn.observed, number), status_of(turn.yolo, number)
-        turn.result.let_in += verified_at_gate([previous], turn.observed)
-        remaining.append(
-            previous.model_copy(
-                update={
-                    "phase": DRAINING,
-                    "replicas": len(mine),
-                    "ready_replicas": sum(map(pods.is_ready, mine)),
-                    "reason": "WaitingForOtherVersions",
-                    "message": "No longer in spec.versions; it serves until the declared versions are available, verified and have the traffic",
-                }
-            )
-        )
+        turn.result.let_in += verified_at_gate([status_of(turn.yolo, number)], turn.observed)
+        why = pods.Problem("WaitingForOtherVersions", "No longer in spec.versions; it serves until the declared ones are available, verified and have the traffic")
+        remaining.append(draining(turn, number, why))
     return remaining
+
+
+def draining(turn: Turn, number: int, why: pods.Problem) -> api.VersionStatus:
+    """The status of a version that is no longer declared."""
+    mine = triton_pods(turn.observed, number)
+    counts = {"replicas": len(mine), "ready_replicas": sum(map(pods.is_ready, mine))}
+    return status_of(turn.yolo, number).model_copy(update=counts | {"phase": DRAINING, "reason": why.reason, "message": why.message})
 
 
 def stop_unwanted_jobs(turn: Turn) -> None:
