@@ -83,7 +83,9 @@ def running(repository: str, log: Path, *flags: str) -> Iterator[tuple[int, int,
     }
     with log.open("wb") as output, subprocess.Popen(arguments, env=environment, stdout=output, stderr=output) as process:
         try:
-            wait(http, process, log)
+            # Triton listens for metrics last.
+            for url in (f"http://127.0.0.1:{http}/v2/health/live", f"http://127.0.0.1:{metrics}/metrics"):
+                wait(url, process, log)
             yield http, grpc, metrics
         finally:
             process.terminate()
@@ -93,13 +95,13 @@ def running(repository: str, log: Path, *flags: str) -> Iterator[tuple[int, int,
                 process.kill()
 
 
-def wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise RuntimeError(f"tritonserver ended with {process.returncode}: {log.read_text(errors='replace')[-2000:]}")
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/health/live", timeout=2):
+            with urllib.request.urlopen(url, timeout=2):
                 return
         except (TimeoutError, urllib.error.URLError, OSError):
             time.sleep(0.3)
