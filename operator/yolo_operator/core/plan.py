@@ -240,7 +240,9 @@ def drain_step(turn: Turn, walk: api.RolloutStatus | None, progress: Sequence[Pr
         if kept is not None:
             turn.result.apply += [kept, service.build(turn.yolo, number), budget.build(turn.yolo, number)]
         turn.result.let_in += verified_at_gate([status_of(turn.yolo, number)], turn.observed)
-        why = pods.Problem("WaitingForOtherVersions", "No longer in spec.versions; it serves until the declared ones are available, verified and have the traffic")
+        why = pods.Problem(
+            "WaitingForOtherVersions", "No longer in spec.versions; it serves until the declared ones are available, verified and have the traffic"
+        )
         remaining.append(draining(turn, number, why))
     return remaining
 
