@@ -1,6 +1,6 @@
 """Another release of the operator, by helm, over models that serve: no pod of theirs changes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from shutil import copytree
 
@@ -10,6 +10,7 @@ import yaml
 from chart.commands import CHART, Program, settings_of
 from e2e.cluster import TRITON, Cluster, Manifest
 from e2e.conftest import make_namespace, remove_namespace, yolo_deployment
+from e2e.gateway import PORTS, Gateway, traffic
 from e2e.load import Load
 from e2e.operator_process import OperatorProcess
 from e2e.storage import Storage
@@ -55,6 +56,17 @@ def release(cluster: Cluster, namespace: str, operator: OperatorProcess) -> Iter
     operator.start()
 
 
+@pytest.fixture
+def gateway(cluster: Cluster, tmp_path: Path) -> Iterator[Gateway]:
+    """One that is there before the operator."""
+    made = Gateway(cluster, tmp_path)
+    made.install_crds()
+    made.start()
+    yield made
+    made.stop()
+    made.remove_crds()
+
+
 def next_chart(folder: Path) -> Path:
     """The chart as a next release."""
     chart = copytree(CHART, folder / "chart")
@@ -66,8 +78,28 @@ def next_chart(folder: Path) -> Path:
 def test_an_upgrade_of_the_operator_changes_no_pod_and_loses_no_request(
     cluster: Cluster, namespace: str, storage: Storage, release: Release, tmp_path: Path
 ) -> None:
+    def load() -> Load:
+        service = cluster.get("service", namespace, "model") or {}
+        return Load(service["spec"]["clusterIP"], "model")
+
     release.bring(CHART, "dev")
     cluster.apply(yolo_deployment(namespace, versions=[ONE, TWO], replicas=2, traffic={"allowIncompatible": True}))
+    upgrade(cluster, namespace, release, next_chart(tmp_path), load)
+
+
+def test_nor_does_it_behind_a_gateway(cluster: Cluster, namespace: str, storage: Storage, gateway: Gateway, release: Release, tmp_path: Path) -> None:
+    host = f"{namespace}.e2e.example"
+
+    def load() -> Load:
+        return Load(gateway.address, "model", keep_alive=True, ports=(PORTS["http"], PORTS["grpc"]), hosts=(host, f"grpc.{host}"))
+
+    release.bring(CHART, "dev")
+    cluster.apply(yolo_deployment(namespace, versions=[ONE, TWO], replicas=2, traffic=traffic(host) | {"allowIncompatible": True}))
+    upgrade(cluster, namespace, release, next_chart(tmp_path), load)
+
+
+def upgrade(cluster: Cluster, namespace: str, release: Release, chart: Path, under: Callable[[], Load]) -> None:
+    """Bring the next release under load, have it add pods, and look at those that were there; then ask for a restart."""
     cluster.wait_ready(namespace, "model")
 
     def names(kind: str) -> set[str]:
@@ -79,9 +111,11 @@ def test_an_upgrade_of_the_operator_changes_no_pod_and_loses_no_request(
         return {pod["spec"]["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"] for pod in found if "deletionTimestamp" not in pod["metadata"]}
 
     sets, pods = names("replicasets"), names("pods")
-    service = cluster.get("service", namespace, "model") or {}
-    with Load(service["spec"]["clusterIP"], "model", http=4, grpc=1) as load:
-        release.bring(next_chart(tmp_path), "next")
+    with under() as load:
+        # A Gateway's data plane comes some seconds after the status of its routes.
+        cluster.wait("answers from both versions and no others", lambda: (now := load.during(2)).answers.keys() == {1, 2} and not now.failures, 30)
+        start = load.so_far()
+        release.bring(chart, "next")
         (image,) = {pod["spec"]["containers"][0]["image"] for pod in cluster.list("pods", release.namespace) if "deletionTimestamp" not in pod["metadata"]}
         assert image == f"{IMAGES}/operator:next"
         # What it does next it does with what is there: of each version there is one more pod, of the same ReplicaSet.
@@ -90,7 +124,7 @@ def test_an_upgrade_of_the_operator_changes_no_pod_and_loses_no_request(
         assert names("replicasets") == sets
         assert names("pods") > pods
         assert pre_stop() == {5}
-        tally = load.so_far()
+        tally = load.so_far().since(start)
     assert tally.failures == []
     assert tally.answers.keys() == {1, 2}
 
