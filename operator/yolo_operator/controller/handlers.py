@@ -6,7 +6,9 @@ children. They store nothing of their own.
 
 import asyncio
 import functools
+import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,6 +93,13 @@ def pauses() -> aiohttp.TraceConfig:
     return config
 
 
+class Backoffs:
+    """Seconds between attempts, for as long as it takes: without an end to them kopf does not give up, and end the process, while the API server is away."""
+
+    def __iter__(self) -> Iterator[float]:
+        return itertools.chain((1, 1, 2, 3, 5), itertools.repeat(8))
+
+
 def settings() -> kopf.OperatorSettings:
     """kopf as we use it: watches and nothing else; it writes no annotation, no event, no peering."""
     value = kopf.OperatorSettings()
@@ -102,6 +111,7 @@ def settings() -> kopf.OperatorSettings:
     value.watching.inactivity_timeout = INACTIVITY_SECONDS
     value.watching.connect_timeout = 10
     value.networking.request_timeout = 60
+    value.networking.error_backoffs = Backoffs()
     for kind in kinds.CHILDREN:
         value.watching.label_selectors[kind.group, kind.version, kind.plural] = kind.selector
     return value
