@@ -126,6 +126,10 @@ class Proxy:
             instead = await self.fault.before(asked)
             self.hits += instead is not None
             return instead or await self._forward(request, asked)
+        except asyncio.CancelledError:
+            # Nobody waits for the answer any more: it took too long.
+            self.hits += not asked.watch
+            raise
         except Broken:
             self.hits += 1
             assert request.transport is not None

@@ -77,7 +77,7 @@ def test_nothing_of_what_is_gone_is_kept(
     assert after.objects < before.objects + SPARE + KEPT * lived
     assert after.kilobytes < before.kilobytes * GROWTH
     if many > 2:
-        record_property("Fault", "Resources are made, changed and deleted, for what they leave in the operator")
+        record_property("Fault", "resources are made, changed and deleted, for what they leave in the operator")
         record_property("Tried", str(lived))
         figures = f"tasks {before.tasks} → {after.tasks}, open files {before.files} → {after.files}, MB {before.kilobytes // 1024} → {after.kilobytes // 1024}"
         record_property("Ended well", f"{lived}: {figures}")
