@@ -49,6 +49,11 @@ class OperatorProcess:
         self.stop(signal.SIGKILL)
 
     @property
+    def times_begun(self) -> int:
+        """How often it has come to its work so far, by its log: Python takes seconds to get there on a busy machine."""
+        return self.log.read_text().count('"message": "running"')
+
+    @property
     def pid(self) -> int:
         """Of the running process."""
         assert self._process is not None
