@@ -245,6 +245,7 @@ HEALING = [
             cure=slice_for_later,
         ),
         id="nothing listens at the endpoint",
+        marks=pytest.mark.matrix,
     ),
     pytest.param(
         Row(
