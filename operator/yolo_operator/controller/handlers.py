@@ -94,7 +94,7 @@ def pauses() -> aiohttp.TraceConfig:
 
 
 class Backoffs:
-    """Seconds between attempts, for as long as it takes: without an end to them kopf does not give up, and end the process, while the API server is away."""
+    """Seconds between attempts, without end: where they end kopf gives up, and the process with it."""
 
     def __iter__(self) -> Iterator[float]:
         return itertools.chain((1, 1, 2, 3, 5), itertools.repeat(8))

@@ -232,8 +232,7 @@ def drain_step(turn: Turn, walk: api.RolloutStatus | None, progress: Sequence[Pr
         if live is None or (all_serve and settled) or given_up or turn.yolo.spec.replicas == 0:
             turn.result.delete += [kind[name] for kind in kinds if name in kind]
             if number in ready:
-                why = pods.Problem("Removing", "No longer in spec.versions; its pods take requests until Kubernetes has ended them")
-                remaining.append(draining(turn, number, why))
+                remaining.append(draining(turn, number, pods.Problem("Removing", "No longer in spec.versions; Kubernetes is ending its pods")))
             continue
         room = walk is None and surge.makes_room(turn.yolo, number, live, sorted(declared), turn.observed, turn.now)
         kept = triton.keep(turn.yolo, number, live["spec"].get("replicas", 1) - room, live, names.RENDERED)
