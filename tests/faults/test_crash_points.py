@@ -66,7 +66,7 @@ def test_a_crash_at_any_write_changes_nothing_in_the_end(
     assert not failed, "\n\n".join(failed)
     assert set(reference.state["builds"].values()) <= {1}
     if not few:
-        record_property("Fault", f"SIGKILL right before or right after any of its {reference.writes} writes: {story.name}")
+        record_property("Fault", f"SIGKILL right before or right after any of its writes: {story.name}")
         record_property("Tried", str(len(points)))
         record_property("Ended well", str(len(found)))
         record_property("Seconds to recover", f"{max(each for each in found if isinstance(each, float)):.0f}")
