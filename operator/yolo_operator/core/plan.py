@@ -215,15 +215,15 @@ def serve_step(turn: Turn, progress: Progress, replicas: int) -> None:
 
 
 def drain_step(turn: Turn, walk: api.RolloutStatus | None, progress: Sequence[Progress]) -> list[api.VersionStatus]:
-    """Versions that are no longer declared serve until all declared ones do; then they go. Returns the status of those that have pods in the traffic."""
+    """Versions that are no longer declared serve until all declared ones do; then they go. Returns the status of those that are still there."""
     declared = {version.version for version in turn.yolo.spec.versions}
     all_serve = all(is_serving(turn.yolo, each, turn.observed) for each in progress)
-    stable_serves = walk is not None and walk.stable in ready_versions(turn.observed)
+    ready = ready_versions(turn.observed)
+    stable_serves = walk is not None and walk.stable in ready
     settled = walk is None or (walk.phase == rollout.HEALTHY and not walk.previous)
     remaining = []
     kinds = (turn.observed.deployments, turn.observed.services, turn.observed.budgets)
     versions = {int(label) for kind in kinds for child in kind.values() if (label := names.label(child, names.VERSION)).isdigit()}
-    ready = ready_versions(turn.observed)
     for number in sorted((versions | ready.keys()) - declared):
         name = names.versioned(turn.yolo, number)
         live = turn.observed.deployments.get(name)
