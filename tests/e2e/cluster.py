@@ -55,6 +55,13 @@ class Cluster:
             raise
         return found
 
+    def service_ip(self, namespace: str, name: str) -> str:
+        """The address of a Service that is there."""
+        found = self.get("service", namespace, name)
+        assert found is not None, f"no Service {namespace}/{name}"
+        address: str = found["spec"]["clusterIP"]
+        return address
+
     def list(self, kind: str, namespace: str, selector: str = "") -> list[Manifest]:
         """All objects of a kind."""
         items: list[Manifest] = json.loads(self.kubectl("get", kind, "-n", namespace, "-o", "json", *(["-l", selector] if selector else [])))["items"]

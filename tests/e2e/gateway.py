@@ -11,6 +11,7 @@ import tritonclient.grpc
 import yaml
 
 from e2e.cluster import CACHE, Cluster, Manifest, Refused
+from e2e.load import Load
 
 TRAEFIK = CACHE / "tools" / "traefik"
 CRDS = CACHE / "gateway-api"
@@ -130,6 +131,11 @@ class Gateway:
                 return ",".join(client.get_model_metadata("model", headers=dict(headers or {}), client_timeout=10).versions)
             except tritonclient.grpc.InferenceServerException as error:
                 return str(error.status())
+
+    def load(self, host: str, *, keep_alive: bool, http: int = 8, grpc: int = 2) -> Load:
+        """Clients of `model` that come by the host names of `traffic`."""
+        hosts = host, f"grpc.{host}"
+        return Load(self.address, "model", http=http, grpc=grpc, keep_alive=keep_alive, ports=(PORTS["http"], PORTS["grpc"]), hosts=hosts)
 
     def _served(self) -> bool:
         try:

@@ -28,6 +28,8 @@ class OperatorProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self.started = 0.0
         """Unix time of its start."""
+        self._log_before = 0
+        """Bytes of log that earlier starts have left."""
 
     def start(self) -> None:
         """Start it, if it does not run."""
@@ -36,6 +38,7 @@ class OperatorProcess:
         env = os.environ | {"KUBECONFIG": self._kubeconfig} | {f"YOLO_OPERATOR_{key}": value for key, value in self._settings.items()}
         self.started = time.time()
         with self.log.open("ab") as log:
+            self._log_before = log.tell()
             self._process = subprocess.Popen([str(Path(sys.executable).with_name("yolo-operator")), "run"], env=env, stdout=log, stderr=log)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
@@ -49,9 +52,9 @@ class OperatorProcess:
         self.stop(signal.SIGKILL)
 
     @property
-    def times_begun(self) -> int:
-        """How often it has come to its work so far, by its log: Python takes seconds to get there on a busy machine."""
-        return self.log.read_text().count('"message": "running"')
+    def is_at_work(self) -> bool:
+        """Whether it has come to its work since its start, by its log: Python takes seconds to get there on a busy machine."""
+        return b'"message": "running"' in self.log.read_bytes()[self._log_before :]
 
     @property
     def pid(self) -> int:

@@ -87,10 +87,9 @@ class Storage:
     def __init__(self, cluster: Cluster, image: str) -> None:
         cluster.apply(*manifests(image))
         cluster.kubectl("rollout", "status", "-n", NAMESPACE, "deployment/s3", "--timeout=120s", timeout=130)
-        service = cluster.get("service", NAMESPACE, "s3") or {}
         self.client: Any = boto3.client(
             "s3",
-            endpoint_url=f"http://{service['spec']['clusterIP']}:8333",
+            endpoint_url=f"http://{cluster.service_ip(NAMESPACE, 's3')}:8333",
             aws_access_key_id=ADMIN[0],
             aws_secret_access_key=ADMIN[1],
             region_name="us-east-1",

@@ -28,8 +28,7 @@ def stable(cluster: Cluster, storage: Storage, operator: OperatorProcess) -> Ite
     cluster.apply(yolo_deployment(namespace, versions=[STABLE], rollout={"strategy": "Canary", "steps": STEPS, "analysis": {"minRequests": 20}}))
     status = cluster.wait_ready(namespace, "model")["status"]
     published = status["versions"][0]["artifact"]["uri"].removeprefix("s3://models/")
-    service = cluster.get("service", namespace, "model") or {}
-    with Load(service["spec"]["clusterIP"], "model", http=6, grpc=0, poison=0.1) as load:
+    with Load(cluster.service_ip(namespace, "model"), "model", http=6, grpc=0, poison=0.1) as load:
         yield namespace, load, storage.get("models", f"{published}/model/1/model.onnx")
     remove_namespace(cluster, namespace)
 

@@ -32,8 +32,7 @@ def served(cluster: Cluster, storage: Storage, operator: OperatorProcess) -> Ite
     namespace = make_namespace(cluster, "faults")
     cluster.apply(yolo_deployment(namespace, replicas=2))
     cluster.wait_ready(namespace, "model")
-    service = cluster.get("service", namespace, "model") or {}
-    with Load(service["spec"]["clusterIP"], "model", http=3, grpc=1) as load:
+    with Load(cluster.service_ip(namespace, "model"), "model", http=3, grpc=1) as load:
         yield Served(cluster, namespace, load)
     operator.start()
     remove_namespace(cluster, namespace)

@@ -14,7 +14,6 @@ import pytest
 from e2e.cluster import AUDIT_LOG, TRITON_B, WEIGHTS, Cluster, Manifest, condition, writes
 from e2e.conftest import make_namespace, remove_namespace, yolo_deployment
 from e2e.gateway import PORTS, Gateway, traffic
-from e2e.load import Load
 from e2e.operator_process import OperatorProcess
 from e2e.storage import Storage
 from e2e.test_main_job import CLIENT_IMAGE
@@ -215,11 +214,7 @@ def test_no_request_is_lost_behind_a_gateway(cluster: Cluster, gateway: Gateway,
     def edit(**spec: object) -> None:
         cluster.patch("yolodeployment", name, "model", {"spec": spec})
 
-    def load(*, keep_alive: bool) -> Load:
-        ports = PORTS["http"], PORTS["grpc"]
-        return Load(gateway.address, "model", http=4, grpc=1, keep_alive=keep_alive, ports=ports, hosts=(host, f"grpc.{host}"))
-
-    with load(keep_alive=True) as kept, load(keep_alive=False) as fresh:
+    with gateway.load(host, keep_alive=True, http=4, grpc=1) as kept, gateway.load(host, keep_alive=False, http=4, grpc=1) as fresh:
         edit(versions=[one, two])
         cluster.wait("both versions answer", lambda: kept.during(2).answers.keys() == {1, 2}, 120)
         cluster.wait_ready(name, "model")
@@ -244,7 +239,7 @@ def test_no_request_is_lost_behind_a_gateway(cluster: Cluster, gateway: Gateway,
         cluster.wait("both versions answer", lambda: kept.during(2).answers.keys() == fresh.during(2).answers.keys() == {1, 2}, 60)
         edit(versions=[two | {"weight": 0}, one | {"version": 3, "weight": 100}])
         cluster.wait_ready(name, "model")
-        time.sleep(10)  # the pods of the other version end
+        cluster.wait("the end of version 2's pods", lambda: not cluster.list("pods", name, "app.kubernetes.io/component=triton,yolo-operator.io/version=2"), 90)
         for tally in (kept.so_far(), fresh.so_far()):
             assert tally.failures == [], tally
             assert tally.answers.total() > 500, tally

@@ -45,10 +45,10 @@ class Turnstile(Wire):
 @pytest.fixture
 def turnstile(cluster: Cluster, storage: Storage) -> Iterator[Callable[[str], Turnstile]]:
     made: list[Turnstile] = []
-    service = cluster.get("service", "e2e-storage", "s3") or {}
+    address = cluster.service_ip("e2e-storage", "s3")
 
     def make(stop_at: str) -> Turnstile:
-        made.append(Turnstile(service["spec"]["clusterIP"], 8333, stop_at))
+        made.append(Turnstile(address, 8333, stop_at))
         return made[-1]
 
     yield make

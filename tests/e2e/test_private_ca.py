@@ -36,7 +36,7 @@ def tls_storage(cluster: Cluster, storage: s3.Storage, tmp_path_factory: pytest.
     parts = {manifest["kind"]: manifest for manifest in s3.manifests(image, namespace)}
     # Its address first: the certificate is for the name in the cluster and for the address that the tests use.
     cluster.apply(parts["Namespace"], parts["Service"])
-    address = (cluster.get("service", namespace, "s3") or {})["spec"]["clusterIP"]
+    address = cluster.service_ip(namespace, "s3")
     folder = tmp_path_factory.mktemp("tls")
     certify(folder, f"DNS:s3.{namespace}.svc,IP:{address}")
     pod = parts["Deployment"]["spec"]["template"]["spec"]

@@ -1,6 +1,5 @@
 """Nobody reads another's, a wrong answer is never let in, and the operator may be killed at any moment."""
 
-import functools
 import time
 from collections.abc import Callable
 
@@ -10,7 +9,7 @@ import pytest
 from onnx import numpy_helper
 
 from e2e import storage as s3
-from e2e.cluster import TRITON, Cluster, Manifest, Refused, pod_ready
+from e2e.cluster import TRITON, Cluster, Manifest, Refused, condition, pod_ready
 from e2e.conftest import make_namespace, remove_namespace
 from e2e.operator_process import OperatorProcess
 from e2e.storage import Storage
@@ -103,10 +102,6 @@ def test_an_update_to_wrong_answers_leaves_the_old_pods_serving(
     gate(False)
 
 
-def has_begun_again(operator: OperatorProcess, before: int) -> bool:
-    return operator.times_begun > before
-
-
 def test_killing_the_operator_again_and_again_leads_to_the_same_end(
     cluster: Cluster, namespace: str, yolo: Callable[..., Manifest], operator: OperatorProcess
 ) -> None:
@@ -116,13 +111,11 @@ def test_killing_the_operator_again_and_again_leads_to_the_same_end(
     while time.monotonic() < deadline:
         operator.kill()
         kills += 1
-        begun = operator.times_begun
         operator.start()
-        cluster.wait("the operator at work", functools.partial(has_begun_again, operator, begun), 60)
+        cluster.wait("the operator at work", lambda: operator.is_at_work, 60)
         # Long enough to begin something, too short to see its end; the moments drift through the whole path.
         time.sleep(0.2 + 0.37 * (kills % 5))
-        status = cluster.yolo(namespace, "model").get("status", {})
-        if any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", ())):
+        if condition(cluster.yolo(namespace, "model"), "Ready").get("status") == "True":
             break
     status = cluster.wait_ready(namespace, "model")["status"]
 

@@ -57,8 +57,7 @@ def served(cluster: Cluster, storage: Storage, operator: OperatorProcess) -> Ite
     namespace = make_namespace(cluster, "traffic")
     cluster.apply(yolo_deployment(namespace, versions=[ONE], replicas=2, traffic={"allowIncompatible": True}))
     cluster.wait_ready(namespace, "model")
-    service = cluster.get("service", namespace, "model") or {}
-    with Load(service["spec"]["clusterIP"], "model") as load:
+    with Load(cluster.service_ip(namespace, "model"), "model") as load:
         time.sleep(2)
         yield Served(cluster, namespace, load)
     operator.start()
@@ -214,9 +213,8 @@ def test_in_the_middle_of_a_canary(change: Callable[[Served], int], served: Serv
 @MATRIX
 def test_keep_alive_connections_see_one_error_at_most_per_connection_and_pod(served: Served) -> None:
     back_to_one(served)
-    service = served.cluster.get("service", served.namespace, "model") or {}
     ended = len(served.pods(1))
-    with Load(service["spec"]["clusterIP"], "model", keep_alive=True) as load:
+    with Load(served.cluster.service_ip(served.namespace, "model"), "model", keep_alive=True) as load:
         time.sleep(2)
         served.edit(restartedAt=str(time.time()))
         served.ready()

@@ -10,7 +10,7 @@ import yaml
 from chart.commands import CHART, Program, settings_of
 from e2e.cluster import TRITON, Cluster, Manifest
 from e2e.conftest import make_namespace, remove_namespace, yolo_deployment
-from e2e.gateway import PORTS, Gateway, traffic
+from e2e.gateway import Gateway, traffic
 from e2e.load import Load
 from e2e.operator_process import OperatorProcess
 from e2e.storage import Storage
@@ -78,24 +78,16 @@ def next_chart(folder: Path) -> Path:
 def test_an_upgrade_of_the_operator_changes_no_pod_and_loses_no_request(
     cluster: Cluster, namespace: str, storage: Storage, release: Release, tmp_path: Path
 ) -> None:
-    def load() -> Load:
-        service = cluster.get("service", namespace, "model") or {}
-        return Load(service["spec"]["clusterIP"], "model")
-
     release.bring(CHART, "dev")
     cluster.apply(yolo_deployment(namespace, versions=[ONE, TWO], replicas=2, traffic={"allowIncompatible": True}))
-    upgrade(cluster, namespace, release, next_chart(tmp_path), load)
+    upgrade(cluster, namespace, release, next_chart(tmp_path), lambda: Load(cluster.service_ip(namespace, "model"), "model"))
 
 
 def test_nor_does_it_behind_a_gateway(cluster: Cluster, namespace: str, storage: Storage, gateway: Gateway, release: Release, tmp_path: Path) -> None:
     host = f"{namespace}.e2e.example"
-
-    def load() -> Load:
-        return Load(gateway.address, "model", keep_alive=True, ports=(PORTS["http"], PORTS["grpc"]), hosts=(host, f"grpc.{host}"))
-
     release.bring(CHART, "dev")
     cluster.apply(yolo_deployment(namespace, versions=[ONE, TWO], replicas=2, traffic=traffic(host) | {"allowIncompatible": True}))
-    upgrade(cluster, namespace, release, next_chart(tmp_path), load)
+    upgrade(cluster, namespace, release, next_chart(tmp_path), lambda: gateway.load(host, keep_alive=True))
 
 
 def upgrade(cluster: Cluster, namespace: str, release: Release, chart: Path, under: Callable[[], Load]) -> None:
