@@ -21,11 +21,16 @@ help: ## This list
 demo: parts ## From a fresh machine to a Ready YoloDeployment and detections on a picture
 	@$(BIN)/python tests/demo/demo.py
 
+# What needs the cluster in one process, the rest beside it, as tests/conftest.py says.
+PYTEST := $(BIN)/pytest -n 2 --no-loadscope-reorder
+
 test: parts gateway lint kind-config-check ## The suite: a row of every mechanism, on the real parts
-	@$(BIN)/pytest -m "not matrix"
+	@$(PYTEST) -m "not matrix"
+	@$(BIN)/pytest tests/afterwards
 
 test-all: parts gateway lint kind-config-check ## The suite with every long matrix whole; writes docs/bad-specs.md and docs/reliability.md
-	@$(BIN)/pytest --table=docs/bad-specs.md --faults-table=docs/reliability.md
+	@$(PYTEST) --table=docs/bad-specs.md --faults-table=docs/reliability.md
+	@$(BIN)/pytest tests/afterwards
 
 test-unit: venv ## The quick tests that need no cluster
 	@$(BIN)/pytest -m "not cluster and not matrix" tests/core tests/controller

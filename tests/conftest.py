@@ -1,5 +1,7 @@
-"""Options of the whole suite: here, and not beside the tests that use them, so that pytest knows them wherever it is started."""
+"""What the whole suite shares: options, here and not beside the tests that use them, so that pytest knows them wherever it is started; what may run
+beside what; what is remembered of a run."""
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+from e2e.cluster import end_of_audit
+from last_run import LastRun
+
+BEGAN = pytest.StashKey[int]()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +62,10 @@ with a GPU.""",
 Each line was seen. *The whole cluster*: everything real, a model served by two pods under steady load, by `tests/e2e`. Otherwise: a real API server with
 Kubernetes' controllers, where what becomes of Pods is simulated, by `tests/faults`. *Ended well*: healed by itself; and there the same objects, status and
 storage as without the fault, nothing left over, no revision built twice. Seconds, of the slowest, are counted from the next start of the operator, or from
-when the fault was taken back or, where it stayed, began; 5 of them are the time that Kubernetes waits before it takes a Ready pod for available. Each line is
-of the last run of its test that passed: `make test-all` writes all anew, `pytest --faults-table=docs/reliability.md FILE` those of a part.""",
+when the fault was taken back or, where it stayed, began; 5 of them are the time that Kubernetes waits before it takes a Ready pod for available. A request is
+lost with the pod that has it, until that pod has left the endpoints; and while Kubernetes takes the only node for silent, which it may do for a moment when
+its API server is back after a minute (nothing is lost before). Each line is of the last run of its test that passed: `make test-all` writes all anew,
+`pytest --faults-table=docs/reliability.md FILE` those of a part.""",
     ),
 )
 
@@ -66,14 +76,59 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         parser.addoption(f"--{table.option.replace('_', '-')}", type=Path, metavar="FILE", help=table.help)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first."""
+    items.sort(key=lambda item: side(item.nodeid) != "the cluster")
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return SideBySide(config, log)
+
+
+class SideBySide(LoadScopeScheduling):
+    """With -n (pytest-xdist): the tests on the cluster run one after another, as they change what all of it shares, and the other folders beside them."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return side(nodeid)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What runs beside the tests on the cluster gives way to them: all pods together weigh no more than one process outside of them."""
+    if hasattr(item.config, "workerinput") and side(item.nodeid) != "the cluster" and os.nice(0) == 0:
+        os.nice(5)
+
+
+def side(nodeid: str) -> str:
+    """What a test shares with others."""
+    folder = nodeid.split("/")[1]
+    return "the cluster" if folder in {"apiserver", "chart", "e2e"} else folder
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    session.config.stash[BEGAN] = end_of_audit()
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Leave for tests/afterwards where this run is in the audit log."""
+    if suite(session.config) and not hasattr(session.config, "workerinput"):
+        whole = exitstatus == pytest.ExitCode.OK and not session.config.option.keyword and session.config.option.markexpr in ("", "not matrix")
+        LastRun(session.config.stash[BEGAN], end_of_audit(), whole).keep(session.config)
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Write the tables that are asked for: anew by the whole suite, line by line by a part of it. Tests that are only collected end in nothing."""
     if config.getoption("collectonly"):
         return
-    rows = [dict(report.user_properties) for report in terminalreporter.stats.get("passed", []) if report.when == "call"]
-    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not (config.option.markexpr or config.option.keyword)
+    passed = [report for report in terminalreporter.stats.get("passed", []) if report.when == "call"]
+    rows = [dict(report.user_properties) for report in sorted(passed, key=lambda report: report.location[0])]
+    whole = suite(config) and not (config.option.markexpr or config.option.keyword)
     for table in TABLES:
         path = config.getoption(table.option)
         if path is not None:
             before = path.read_text(encoding="utf-8") if path.exists() and not whole else ""
             path.write_text(table.text(rows, before), encoding="utf-8")
+
+
+def suite(config: pytest.Config) -> bool:
+    """Whether pytest was started for the suite, and not for files of it."""
+    return config.args_source is pytest.Config.ArgsSource.TESTPATHS and not config.getoption("collectonly")

@@ -24,7 +24,7 @@ from settings import CONTAINERD, HERE, IMAGES, REPOSITORY, WEED
 from steps import ClusterError, output, run, say
 
 _RECIPES = HERE / "images"
-_SOURCES = [REPOSITORY / n for n in ("Dockerfile", ".dockerignore", "pyproject.toml", "README.md", "LICENSE", "operator", "requirements")]
+_SOURCES = [REPOSITORY / n for n in ("Dockerfile", ".dockerignore", "pyproject.toml", "README.md", "LICENSE", "operator")]
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 _BASE_RECIPE = "1"  # raise it when _debootstrap changes: everything is rebuilt
 _IN_IMAGE = "/etc/build-machine.crt"
@@ -56,7 +56,6 @@ class Image:
 def catalogue() -> dict[str, Image]:
     """All images, in the order they are built."""
     triton = _RECIPES / "tritonserver-cpu"
-    package = (*_SOURCES,)
     bases = ("debian-trixie",)
     listed = [
         Image("pause", components.PAUSE_IMAGE, program="pause", inputs=(HERE / "go/pause",)),
@@ -67,7 +66,7 @@ def catalogue() -> dict[str, Image]:
             "docker.io/yolo-operator/operator:dev",
             REPOSITORY / "Dockerfile",
             REPOSITORY,
-            package,
+            (*_SOURCES, REPOSITORY / "requirements/operator.txt"),
             "operator",
             after=bases,
         ),
@@ -85,7 +84,7 @@ def catalogue() -> dict[str, Image]:
             "docker.io/yolo-operator/exporter:dev",
             REPOSITORY / "Dockerfile",
             REPOSITORY,
-            package,
+            (*_SOURCES, REPOSITORY / "requirements/exporter.txt"),
             "exporter",
             after=bases,
         ),

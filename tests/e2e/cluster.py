@@ -55,6 +55,15 @@ class Cluster:
             raise
         return found
 
+    def serves(self, kind: str) -> bool:
+        """Whether the API server serves and describes a kind, which comes a moment after its CRD. `kubectl wait` fails on one that has no conditions yet."""
+        try:
+            self.kubectl("explain", f"{kind}.spec")
+            self.kubectl("get", kind, "-A")
+        except Refused:
+            return False
+        return True
+
     def service_ip(self, namespace: str, name: str) -> str:
         """The address of a Service that is there."""
         found = self.get("service", namespace, name)
@@ -73,8 +82,8 @@ class Cluster:
         assert found is not None, f"no YoloDeployment {namespace}/{name}"
         return found
 
-    def wait(self, what: str, check: Callable[[], Any], timeout: float = 180, describe: Callable[[], str] = str) -> Any:
-        """Poll until `check` gives something true; fails with what was waited for and what is there instead."""
+    def wait(self, what: str, check: Callable[[], Any], timeout: float = 300, describe: Callable[[], str] = str) -> Any:
+        """Poll until `check` gives something true; fails with what was waited for and what is there instead. A build takes two minutes on a busy machine."""
         deadline = time.monotonic() + timeout
         while True:
             found = check()
@@ -84,11 +93,11 @@ class Cluster:
                 raise AssertionError(f"waited {timeout:g} s for {what}; now: {describe()}")
             time.sleep(0.5)
 
-    def wait_ready(self, namespace: str, name: str, timeout: float = 240) -> Manifest:
+    def wait_ready(self, namespace: str, name: str, timeout: float = 360) -> Manifest:
         """Wait until Ready is True for the newest generation."""
         return self.wait_condition(namespace, name, "Ready", "True", timeout=timeout)
 
-    def wait_condition(self, namespace: str, name: str, kind: str, status: str, reason: str = "", timeout: float = 180) -> Manifest:
+    def wait_condition(self, namespace: str, name: str, kind: str, status: str, reason: str = "", timeout: float = 300) -> Manifest:
         """Wait for a condition of the newest generation."""
 
         def check() -> Manifest | None:
@@ -121,13 +130,19 @@ def pod_ready(pod: Manifest) -> bool:
     return ready and "deletionTimestamp" not in pod["metadata"]
 
 
-def audited(since: int) -> Iterable[Manifest]:
-    """The API server's audit events from a byte of its log on."""
-    with AUDIT_LOG.open() as lines:
-        lines.seek(since)
-        for line in lines:
-            if line.endswith("\n"):
-                yield json.loads(line)
+def end_of_audit() -> int:
+    """Where the API server's audit log ends now, in bytes: 0 where the cluster writes none."""
+    return AUDIT_LOG.stat().st_size if AUDIT_LOG.exists() else 0
+
+
+def audited(since: int, until: int | None = None) -> Iterable[Manifest]:
+    """The API server's audit events from a byte of its log on, up to another or the end. What it answered 401 has an empty user name."""
+    with AUDIT_LOG.open("rb") as log:
+        log.seek(since)
+        while (until is None or log.tell() < until) and (line := log.readline()).endswith(b"\n"):
+            event = json.loads(line)
+            event["user"].setdefault("username", "")
+            yield event
 
 
 def writes(since: int, namespace: str, agent: str = "yolo-operator") -> list[str]:

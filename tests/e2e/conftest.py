@@ -29,7 +29,7 @@ def cluster() -> Cluster:
     """The running cluster, with the CRD of this checkout."""
     found = Cluster()
     found.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds" / "yolodeployments.yaml"))
-    found.kubectl("wait", "--for=condition=Established", "crd/yolodeployments.yolo-operator.io", "--timeout=30s")
+    found.wait("the CRD", lambda: found.serves("yolodeployments"), 60)
     return found
 
 

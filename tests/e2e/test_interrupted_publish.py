@@ -76,7 +76,7 @@ def test_publish_is_killed_before_an_upload(
     place = {"uri": "s3://models/yolo", "endpoint": held.endpoint, "secretRef": {"name": "s3-credentials"}}
     source = {"uri": "s3://weights/goldmine-detect.pt", "endpoint": "http://s3.e2e-storage.svc:8333", "secretRef": {"name": "s3-credentials"}}
     cluster.apply(yolo(namespace, storage=place, versions=[{"version": 1, "source": source}]))
-    cluster.wait(f"the upload of {upload}", held.reached.is_set, 120)
+    cluster.wait(f"the upload of {upload}", held.reached.is_set)
     there = {key.rpartition("/")[2] for key in storage.keys("models", f"yolo/{namespace}/model/")}
 
     os.kill(publisher(namespace), signal.SIGKILL)
