@@ -183,3 +183,24 @@ def test_a_stuck_pass_shows():
         assert queue.oldest_pass_seconds() == 0
 
     served(scenario, passes)
+
+
+@pytest.mark.parametrize("steps", range(6))
+def test_a_bell_does_not_hide_that_it_is_to_end(steps):
+    """The loop has come so many steps with a bell when the cancellation arrives."""
+
+    async def main() -> bool:
+        queue: Queue[str] = Queue()
+        queue.add("later", 60)
+        serving = asyncio.create_task(queue.run(Passes(), 4))
+        await asyncio.sleep(0.01)
+        queue.add("now", 50)
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        serving.cancel()
+        await asyncio.wait([serving], timeout=1)
+        ended = serving.done()
+        serving.cancel()
+        return ended
+
+    assert asyncio.run(main())

@@ -33,7 +33,7 @@ class OperatorProcess:
 
     def start(self) -> None:
         """Start it, if it does not run."""
-        if self._process is not None and self._process.poll() is None:
+        if self.is_running:
             return
         env = os.environ | {"KUBECONFIG": self._kubeconfig} | {f"YOLO_OPERATOR_{key}": value for key, value in self._settings.items()}
         self.started = time.time()
@@ -50,6 +50,11 @@ class OperatorProcess:
     def kill(self) -> None:
         """kill -9."""
         self.stop(signal.SIGKILL)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has been started and has not ended."""
+        return self._process is not None and self._process.poll() is None
 
     @property
     def is_at_work(self) -> bool:

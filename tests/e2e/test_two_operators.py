@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from e2e.cluster import AUDIT_LOG, KUBECONFIG, Cluster, Manifest, audited
+from e2e.cluster import KUBECONFIG, Cluster, Manifest, audited, end_of_audit
 from e2e.conftest import make_namespace, remove_namespace, yolo_deployment
 from e2e.operator_process import OperatorProcess
 from e2e.wire import Cuttable
@@ -23,6 +23,8 @@ from yolo_operator.controller.leader import DEADLINE_SECONDS
 LEASE = "yolo-operator"
 REVIVED_SECONDS = 3
 """For one that goes on after its Lease to write what it must not."""
+ENDED_SECONDS = 30
+"""For one that has lost its Lease to end, so that it is started anew and waits for the next."""
 RELAXED = 0.5
 """Seconds a request may be under way before the API server's log has it."""
 
@@ -44,6 +46,8 @@ class Pair:
     namespace: str
     replicas: list[Replica]
     since: int
+    editing: threading.Lock
+    """Held, nothing is edited."""
 
     def holder(self) -> str:
         lease = self.cluster.get("lease", self.namespace, LEASE) or {"spec": {}}
@@ -54,6 +58,11 @@ class Pair:
 
     def other(self, leader: Replica) -> Replica:
         return next(each for each in self.replicas if each is not leader)
+
+    def followed(self) -> bool:
+        """Whether the status tells of the newest spec: nothing is left to write until the next edit."""
+        found = self.cluster.yolo(self.namespace, "model")
+        return bool(found["status"].get("observedGeneration") == found["metadata"]["generation"])
 
     def taken_over(self, by: Replica, since: float, limit: float) -> float:
         """Seconds until another holds the Lease and writes."""
@@ -112,7 +121,7 @@ def pair(cluster: Cluster, operator: OperatorProcess, tmp_path_factory: pytest.T
     address = urlsplit(yaml.safe_load(Path(KUBECONFIG).read_text())["clusters"][0]["cluster"]["server"])
     assert address.hostname
     assert address.port
-    replicas, stop, since = [], threading.Event(), AUDIT_LOG.stat().st_size
+    replicas, stop, editing, since = [], threading.Event(), threading.Lock(), end_of_audit()
     for name in ("first", "second"):
         wire = Cuttable((address.hostname, address.port))
         config = kubeconfig(cluster, namespace, name, wire, folder)
@@ -127,13 +136,14 @@ def pair(cluster: Cluster, operator: OperatorProcess, tmp_path_factory: pytest.T
         replicas = 1
         while not stop.wait(0.5):
             replicas = replicas % 5 + 1
-            cluster.patch("yolodeployment", namespace, "model", {"spec": {"replicas": replicas}})
+            with editing:
+                cluster.patch("yolodeployment", namespace, "model", {"spec": {"replicas": replicas}})
 
     editor = threading.Thread(target=edit, daemon=True)
     editor.start()
     for each in replicas:
         each.process.start()
-    yield Pair(cluster, namespace, replicas, since)
+    yield Pair(cluster, namespace, replicas, since, editing)
     stop.set()
     editor.join()
     for each in replicas:
@@ -178,8 +188,11 @@ def test_when_the_leader_is(
     other = pair.other(leader)
     pair.cluster.wait("writes of the leader", lambda: pair.writes(leader.name), 60)
     pair.cluster.wait("the other's looks at the Lease", lambda: pair.waiting(other), 60)
-    begun = time.monotonic()
-    fault(leader)
+    # No write is under way when it happens: one that has been begun is sent when a process that was stopped goes on.
+    with pair.editing:
+        pair.cluster.wait("the leader's answer to the last edit", pair.followed)
+        begun = time.monotonic()
+        fault(leader)
     if fault is ended:
         # Its last pass ends before it gives the Lease up.
         begun = time.monotonic()
@@ -188,6 +201,7 @@ def test_when_the_leader_is(
         os.kill(leader.process.pid, signal.SIGCONT)
     leader.wire.mend()
     time.sleep(REVIVED_SECONDS)
+    pair.cluster.wait("the end of the one that led", lambda: not leader.process.is_running, ENDED_SECONDS)
     leader.process.start()
     assert seconds < limit
     assert pair.holder() == other.name

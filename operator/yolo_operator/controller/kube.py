@@ -221,11 +221,12 @@ class Kube:
             body=as_yaml(body) if content_type == APPLY else body,
             auth_settings=["BearerToken"],
         )
+        # As late as can be: a process that is held up between this and the first byte goes on writing when it is let go.
+        if method != "GET":
+            self._may_write()
         return await self._client.call_api(*serialized, _request_timeout=seconds)
 
     async def _request(self, method: str, path: str, body: Any = None, *, content_type: str = "application/json", **query: str) -> Manifest:
-        if method != "GET":
-            self._may_write()
         try:
             response = await self._send(method, path, query, body=body, content_type=content_type, seconds=REQUEST_TIMEOUT_SECONDS)
             text = await response.read()

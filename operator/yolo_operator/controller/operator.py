@@ -1,7 +1,6 @@
 """`yolo-operator run`: leads if it may, watches, reconciles, reports; ends when it is told to or must not go on."""
 
 import asyncio
-import contextlib
 import logging
 import signal
 from collections.abc import Coroutine, Iterator
@@ -23,6 +22,8 @@ from yolo_operator.core.errors import OperatorError
 log = logging.getLogger(__name__)
 
 RELEASE_SECONDS = 5
+END_SECONDS = 5
+"""For a task to end that was told to."""
 STUCK_SECONDS = 300
 """A pass this long is stuck: the process is restarted."""
 
@@ -101,12 +102,17 @@ class Operator:
                 task.result()
         finally:
             stop.set()
+            # kopf ends its watches by itself once `stop` is set; the others are cancelled.
             for task in tasks[1:]:
                 task.cancel()
-            # kopf ends its watches by itself once `stop` is set; the others are cancelled.
-            with contextlib.suppress(TimeoutError, asyncio.CancelledError):
-                await asyncio.wait_for(tasks[0], timeout=5)
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.wait(tasks[:1], timeout=END_SECONDS)
+            tasks[0].cancel()
+            ended, running = await asyncio.wait(tasks, timeout=END_SECONDS)
+            for task in running:
+                # If the process hangs for it, the kubelet ends it: nothing answers at /healthz any more.
+                log.error("a task does not end", extra={"task": task.get_name()})
+            # An error that nobody asks for is logged.
+            await asyncio.gather(*ended, return_exceptions=True)
         log.info("stopped")
 
     async def _watch(self, kube: Kube, routes: RouteWatch, stop: asyncio.Event) -> None:

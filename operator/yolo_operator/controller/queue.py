@@ -1,6 +1,7 @@
 """The queue of names: coalesces bells, runs one pass per name at a time and several names at once, backs off per name."""
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable, Hashable
@@ -59,10 +60,10 @@ class Queue(Generic[K]):
                     return key
             self._changed.clear()
             timeout = min(ready, key=lambda pair: pair[0])[0] - now if ready else None
-            try:
-                await asyncio.wait_for(self._changed.wait(), timeout)
-            except TimeoutError:
-                continue
+            # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with the bell.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._changed.wait()
 
     async def _pass(self, key: K, reconcile: Callable[[K], Awaitable[bool]], slots: asyncio.Semaphore) -> None:
         try:
