@@ -10,7 +10,7 @@ from pathlib import Path
 import tritonclient.grpc
 import yaml
 
-from e2e.cluster import CACHE, Cluster, Manifest, Refused
+from e2e.cluster import CACHE, Cluster, Manifest
 from e2e.load import Load
 
 TRAEFIK = CACHE / "tools" / "traefik"
@@ -71,9 +71,7 @@ class Gateway:
     def install_crds(self) -> None:
         """Install the Gateway API."""
         self._cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
-        self._cluster.kubectl("wait", "--for=condition=Established", "-f", str(CRDS), "--timeout=60s")
-        # The API server serves and describes them a moment later.
-        self._cluster.wait("the new kinds", self._served, 30)
+        self._cluster.wait("the new kinds", self._served, 90)
 
     def remove_crds(self) -> None:
         """Remove the Gateway API, and with it every route."""
@@ -132,19 +130,23 @@ class Gateway:
             except tritonclient.grpc.InferenceServerException as error:
                 return str(error.status())
 
+    def wait_routes(self, host: str) -> None:
+        """Wait until Traefik uses the routes for the host names of `traffic`, over HTTP and gRPC: it accepts them up to some seconds before."""
+
+        def answers() -> list[str]:
+            return [self.ask(host), self.ask_grpc(f"grpc.{host}")]
+
+        self._cluster.wait(f"Traefik's use of the routes for {host}", lambda: all(len(each) == 1 for each in answers()), 30, lambda: str(answers()))
+
     def load(self, host: str, *, keep_alive: bool, http: int = 8, grpc: int = 2) -> Load:
-        """Clients of `model` that come by the host names of `traffic`."""
+        """Clients of `model` that come by the host names of `traffic`, once these are routed."""
+        self.wait_routes(host)
         hosts = host, f"grpc.{host}"
         return Load(self.address, "model", http=http, grpc=grpc, keep_alive=keep_alive, ports=(PORTS["http"], PORTS["grpc"]), hosts=hosts)
 
     def _served(self) -> bool:
-        try:
-            for kind in ("gatewayclasses", "gateways", "httproutes", "grpcroutes"):
-                self._cluster.kubectl("explain", f"{kind}.spec", "--api-version=gateway.networking.k8s.io/v1")
-                self._cluster.kubectl("get", f"{kind}.gateway.networking.k8s.io", "-A")
-        except Refused:
-            return False
-        return True
+        kinds = ("gatewayclasses", "gateways", "httproutes", "grpcroutes")
+        return all(self._cluster.serves(f"{kind}.gateway.networking.k8s.io") for kind in kinds)
 
     def _gateway(self) -> Manifest:
         return self._cluster.get("gateways.gateway.networking.k8s.io", NAMESPACE, NAME) or {}

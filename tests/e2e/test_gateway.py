@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from e2e.cluster import AUDIT_LOG, TRITON_B, WEIGHTS, Cluster, Manifest, condition, writes
+from e2e.cluster import TRITON_B, WEIGHTS, Cluster, Manifest, condition, end_of_audit, writes
 from e2e.conftest import make_namespace, remove_namespace, yolo_deployment
 from e2e.gateway import PORTS, Gateway, traffic
 from e2e.operator_process import OperatorProcess
@@ -71,6 +71,7 @@ def test_missing_crds_are_named_and_their_installation_heals(cluster: Cluster, n
 
     gateway.start()
     cluster.wait_ready(namespace, "model")
+    gateway.wait_routes(HOST)
     assert operator.pid == process, "nobody has restarted the operator"
 
 
@@ -138,7 +139,7 @@ def test_the_unmodified_client_comes_through(cluster: Cluster, namespace: str, g
 @pytest.mark.matrix
 def test_a_second_pass_and_a_restart_write_no_route(cluster: Cluster, namespace: str, gateway: Gateway, operator: OperatorProcess) -> None:
     time.sleep(SETTLE_SECONDS)
-    since = AUDIT_LOG.stat().st_size
+    since = end_of_audit()
     cluster.kubectl("annotate", "yolodeployment", "-n", namespace, "model", "example.com/note=1", "--overwrite")
     time.sleep(QUIET_SECONDS)
     operator.stop()
@@ -216,7 +217,7 @@ def test_no_request_is_lost_behind_a_gateway(cluster: Cluster, gateway: Gateway,
 
     with gateway.load(host, keep_alive=True, http=4, grpc=1) as kept, gateway.load(host, keep_alive=False, http=4, grpc=1) as fresh:
         edit(versions=[one, two])
-        cluster.wait("both versions answer", lambda: kept.during(2).answers.keys() == {1, 2}, 120)
+        cluster.wait("both versions answer", lambda: kept.during(2).answers.keys() == {1, 2})
         cluster.wait_ready(name, "model")
         cluster.wait("version 2 alone", lambda: kept.during(2).answers.keys() == fresh.during(2).answers.keys() == {2}, 30)
         edit(triton={"image": TRITON_B})
@@ -227,7 +228,7 @@ def test_no_request_is_lost_behind_a_gateway(cluster: Cluster, gateway: Gateway,
             edit(**change)
             cluster.wait_ready(name, "model")
         edit(versions=[two, one | {"version": 3}], rollout={"steps": [step | {"duration": "1h"}]})
-        cluster.wait("the canary answers", lambda: kept.during(2).answers.keys() == {1, 2}, 120)
+        cluster.wait("the canary answers", lambda: kept.during(2).answers.keys() == {1, 2})
         edit(rollout={"abort": 3})
         cluster.wait_condition(name, "model", "Ready", "False", "RolloutAborted")
         cluster.wait("version 2 alone", lambda: kept.during(2).answers.keys() == fresh.during(2).answers.keys() == {2}, 30)
@@ -294,7 +295,8 @@ def test_crds_that_go_and_come_again_need_no_restart(cluster: Cluster, namespace
     gateway.start()
     cluster.wait_ready(namespace, "model")
 
-    assert gateway.ask(f"v1.{HOST}") == "1"
+    gateway.wait_routes(HOST)
+    cluster.wait("version 1 by its own host name", lambda: gateway.ask(f"v1.{HOST}") == "1", 30, lambda: gateway.ask(f"v1.{HOST}"))
     assert operator.pid == process
     assert '"InternalError"' not in operator.log.read_text()
 
