@@ -21,8 +21,8 @@ from yolo_operator.core import names, pods
 from yolo_operator.core.observed import finished
 
 NAME = "helmet"
-SECONDS = 60
-"""For anything to come true; most of it is minReadySeconds of the Deployments and the Job controller's second for each Job."""
+SECONDS = 180
+"""For anything to come true on a busy machine; on an idle one most of it is minReadySeconds of the Deployments and the Job controller's second for each Job."""
 NOT_ALIKE = {"uid", "resourceVersion", "creationTimestamp", "managedFields", "generation", "job", "clusterIP", "clusterIPs"} | {
     "time",
     "started",
@@ -90,7 +90,8 @@ class Place:
 
     def builds(self) -> dict[str, int]:
         """How many Jobs have run to build each revision."""
-        return {revision: len(jobs) for (namespace, revision), jobs in self.kubelet.builds.items() if namespace == self.namespace}
+        # A copy: the kubelet's thread adds to it.
+        return {revision: len(jobs) for (namespace, revision), jobs in self.kubelet.builds.copy().items() if namespace == self.namespace}
 
     def condition(self, kind: str) -> tuple[str, str]:
         """Status and reason of a condition that is about the spec as it is now."""
