@@ -100,7 +100,7 @@ def test_in_the_middle_of_a_build(place: Place) -> None:
 def test_in_the_middle_of_a_canary(place: Place) -> None:
     one = place.cluster.yolo(place.namespace, "canary")["spec"]["versions"][0]
     place.cluster.patch("yolodeployment", place.namespace, "canary", {"spec": {"versions": [one, TWO]}})
-    place.cluster.wait("the canary's step", lambda: "CanaryStep" in place.ready("canary"), 120, lambda: place.ready("canary"))
+    place.cluster.wait("the canary's step", lambda: "CanaryStep" in place.ready("canary"), describe=lambda: place.ready("canary"))
     place.delete("canary")
     place.gone("canary")
     assert place.published("canary") == []

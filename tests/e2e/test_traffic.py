@@ -115,7 +115,7 @@ def test_an_abort_and_a_rollback_go_to_pods_that_run(served: Served) -> None:
     """Follows the canary: version 2 is stable, and version 1 the one that is declared as the newest."""
     served.edit(versions=[TWO, ONE | {"version": 3}], rollout={"steps": [STEP | {"duration": "1h"}]})
     before = served.pods(2)
-    served.cluster.wait("the canary answers", lambda: served.load.during(2).answers.keys() == {1, 2}, 120)
+    served.cluster.wait("the canary answers", lambda: served.load.during(2).answers.keys() == {1, 2})
     served.edit(rollout={"abort": 3})
     assert served.waits("RolloutAborted")["rollout"]["phase"] == "Degraded"
     served.cluster.wait("the canary's pods gone", lambda: not served.pods(3), 60)
@@ -193,7 +193,7 @@ def replace_without_annotations(served: Served) -> int:
 def test_in_the_middle_of_a_canary(change: Callable[[Served], int], served: Served) -> None:
     back_to_one(served)
     served.edit(versions=[ONE, TWO], rollout={"strategy": "Canary", "steps": [STEP | {"duration": "1h"}], "analysis": {"enabled": False}})
-    served.cluster.wait("the canary answers", lambda: served.load.during(2).answers.keys() == {1, 2}, 120)
+    served.cluster.wait("the canary answers", lambda: served.load.during(2).answers.keys() == {1, 2})
     before = served.pods(1)
     stable = change(served)
 
@@ -204,14 +204,15 @@ def test_in_the_middle_of_a_canary(change: Callable[[Served], int], served: Serv
         assert done or rollout.get("stable", 1) != 1 or served.pods(1) >= before, "the stable version lost pods"
         return done
 
-    served.cluster.wait("the end", settled, 180)
+    served.cluster.wait("the end", settled)
     assert served.cluster.yolo(served.namespace, "model")["status"].get("rollout", {}).get("stable", 1) == stable
     assert not any(served.pods(number) for number in {1, 2, 3} - {stable})
     served.only(min(stable, 2))
 
 
 @MATRIX
-def test_keep_alive_connections_see_one_error_at_most_per_connection_and_pod(served: Served) -> None:
+def test_connections_that_are_kept_see_errors_only_while_their_pod_ends(served: Served) -> None:
+    """HTTP clients one each, as the connection is closed; gRPC clients until Triton has ended, which has unloaded the model first."""
     back_to_one(served)
     ended = len(served.pods(1))
     with Load(served.cluster.service_ip(served.namespace, "model"), "model", keep_alive=True) as load:
@@ -221,7 +222,9 @@ def test_keep_alive_connections_see_one_error_at_most_per_connection_and_pod(ser
         time.sleep(45)  # the old pods end after their grace
         tally = load.so_far()
     print(json.dumps({"keep-alive, all pods replaced": str(tally)}))
-    assert len(tally.failures) <= 10 * ended, tally
+    http = [failure for failure in tally.failures if failure.startswith("HTTP")]
+    assert len(http) <= 8 * ended, tally
+    assert len(tally.failures) - len(http) <= 2 * ended * 10, f"longer than a second: {tally}"
 
 
 @MATRIX
