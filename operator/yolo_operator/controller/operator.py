@@ -21,7 +21,6 @@ from yolo_operator.core.errors import OperatorError
 
 log = logging.getLogger(__name__)
 
-RELEASE_SECONDS = 5
 END_SECONDS = 5
 """For a task to end that was told to."""
 STUCK_SECONDS = 300
@@ -59,7 +58,7 @@ class Operator:
                 await self._lead(kube, elector, stop)
         finally:
             if elector is not None:
-                await self._release(elector)
+                await elector.release()
             await endpoint.stop()
             await client.close()
 
@@ -72,14 +71,6 @@ class Operator:
         if waiting in done:
             waiting.result()
         return waiting in done
-
-    async def _release(self, elector: Elector) -> None:
-        """Give the lease up, if the API server lets us; without it the others wait for its end."""
-        try:
-            async with asyncio.timeout(RELEASE_SECONDS):
-                await elector.release()
-        except (OperatorError, TimeoutError) as error:
-            log.info("lease not released", extra={"error": str(error) or type(error).__name__})
 
     async def _lead(self, kube: Kube, elector: Elector | None, stop: asyncio.Event) -> None:
         """Watch and reconcile until one of the parts ends."""
