@@ -57,6 +57,20 @@ def test_of_several_pods_the_oldest_that_answers_is_asked():
     assert address(world.only_job("verify")) == second["status"]["podIP"]
 
 
+def test_an_older_pod_that_answers_later_is_not_asked_as_well():
+    world = started(replicas=2)
+    first, second = world.pods()
+    answers = first["status"]["conditions"]
+    first["status"]["conditions"] = []
+    world.turn()
+    first["status"]["conditions"] = answers
+    world.turn()
+    assert address(world.only_job("verify")) == second["status"]["podIP"]
+    world.end_job("verify", gen.outcome(result=gen.verification()))
+    world.turn()
+    assert sorted(world.opened) == sorted(pod["metadata"]["name"] for pod in (first, second))
+
+
 def test_if_the_asked_pod_goes_another_is_asked():
     world = started(replicas=2)
     world.turn()

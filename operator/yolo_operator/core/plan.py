@@ -146,7 +146,7 @@ def verify_step(turn: Turn, progress: Progress) -> None:
 
 
 def verify_template(turn: Turn, progress: Progress, artifact: Artifact, candidates: Sequence[Manifest], *, current: bool) -> None:
-    """Ask one pod of a template that has not been verified: the oldest that answers. If it goes, another is asked."""
+    """Ask one pod of a template that has not been verified: the one asked before, else the oldest that answers. If it goes, another is asked."""
     if not turn.yolo.spec.rollout.verify.enabled:
         return
     pod_hash = template_hash(candidates[0])
@@ -159,7 +159,8 @@ def verify_template(turn: Turn, progress: Progress, artifact: Artifact, candidat
     answering = sorted(filter(pods.answers, candidates), key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
     if not answering:
         return
-    wanted_job = job.verify(turn.yolo, progress.version, artifact, answering[0], turn.defaults)
+    asking = [job.verify(turn.yolo, progress.version, artifact, pod, turn.defaults) for pod in answering]
+    wanted_job = next((each for each in asking if each["metadata"]["name"] in turn.observed.jobs), asking[0])
     name = wanted_job["metadata"]["name"]
     match jobs.read(turn.observed.jobs.get(name), turn.observed.pods, ("verify",), turn.now):
         case jobs.Succeeded(outcome) if outcome:
