@@ -189,8 +189,16 @@ def image_gone(served: Served, operator: OperatorProcess) -> None:
     served.edit(triton={"image": None})
 
 
+def too_little_memory(served: Served, operator: OperatorProcess) -> None:
+    """The kernel kills an update's Triton at its limit, again and again."""
+    small = {"memory": "48Mi"}
+    served.edit(triton={"resources": {"requests": small, "limits": small}})
+    served.waits("OutOfMemory")
+    served.edit(triton={"resources": {"requests": {"memory": "256Mi"}, "limits": None}})
+
+
 def triton_killed(served: Served, operator: OperatorProcess) -> None:
-    """As by the kernel when memory runs out."""
+    """As by the kernel when the node's memory runs out."""
     victim = pods(served)[0]
     kill(victim)
     served.cluster.wait("the kubelet's restart of the container", lambda: has_restarted(served, victim), 60)
@@ -249,6 +257,7 @@ HARMLESS: dict[str, Fault] = {
     "all finished Jobs are removed": finished_jobs_removed,
     "the storage's keys are wrong for a while": keys_wrong_for_a_while,
     "an update's image is not there": image_gone,
+    "an update's Triton is killed for lack of memory": too_little_memory,
 }
 FELT: dict[str, Fault] = {
     "Triton is killed in one of two pods": triton_killed,
