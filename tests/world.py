@@ -278,6 +278,26 @@ def _ready(pod: Manifest) -> bool:
     return any(c["type"] == "Ready" for c in pod["status"]["conditions"])
 
 
+def started(**spec: Any) -> World:
+    """A World whose build has ended and whose pods wait behind their gate."""
+    world = World(**spec)
+    world.turn()
+    for version in world.yolo.spec.versions:
+        world.build_succeeds(version.version)
+    world.turn()
+    world.start_pods()
+    return world
+
+
+def serving(**spec: Any) -> World:
+    """A World at rest."""
+    world = World(**spec)
+    world.run()
+    assert world.condition("Ready") == ("True", "Serving"), world.message()
+    world.opened.clear()
+    return world
+
+
 class FakeKube:
     """The writer's interface over a World; every write is recorded as (verb, name). `faults` maps such a pair to what it raises."""
 
