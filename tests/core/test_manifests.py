@@ -140,7 +140,6 @@ def test_the_command_line_understands_what_the_analysis_job_says(make):
     assert bool(pictures.golden) is not bool(pictures.pictures)
     assert (analyze.command, analyze.version, analyze.stable_version, analyze.duration) == ("analyze", 2, 1, 120)
     assert (analyze.stable, analyze.canary) == (["10.0.0.0", "10.0.0.1"], ["10.0.1.0"])
-    assert analyze.image_size == [640, 640]
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,7 @@ def test_metadata_of_a_hostile_export_stays_text_in_the_client(cluster: Cluster,
     printed = cluster.exec(client.namespace, "client", "python3", "/tmp/hostile_client.py", "/tmp/configs")
 
     ours, older = json.loads(printed.strip().splitlines()[-1])
-    wanted = [metadata.metadata(each) | {"dynamic": True} for each in descriptions]
+    wanted = [metadata.metadata(each, "Dynamic") | {"dynamic": True} for each in descriptions]
     for found in (ours, older):
         assert [ast.literal_eval(text) for text in found["made"][:-1]] == wanted
     assert (ours["commands"], ours["made"][-1]) == ([], "ValueError")

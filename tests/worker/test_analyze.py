@@ -278,7 +278,7 @@ class Answers:
         self.by_address = by_address
         self.asked = []
 
-    def connect(self, url, task, image_size):
+    def connect(self, url, task):
         address = url.removeprefix("http://").partition(":")[0]
 
         def show(picture):
@@ -438,8 +438,7 @@ def test_a_result_as_values(task, result, expected):
     assert found.boxes.dtype == np.float32
 
 
-@pytest.mark.parametrize(("size", "said"), [((64, 32), {"imgsz": [64, 32]}), (None, {})])
-def test_ultralytics_is_called_as_a_user_calls_it(monkeypatch, size, said):
+def test_ultralytics_is_called_as_a_user_calls_it(monkeypatch):
     class Yolo:
         def __init__(self, url, task):
             self.made = (url, task)
@@ -450,6 +449,6 @@ def test_ultralytics_is_called_as_a_user_calls_it(monkeypatch, size, said):
 
     monkeypatch.setattr(os, "environ", dict(os.environ))
     monkeypatch.setitem(sys.modules, "ultralytics", SimpleNamespace(YOLO=Yolo))
-    (name,) = client.connect("http://10.0.0.7:8000/helmet", Task.CLASSIFY, size)(np.zeros((2, 2, 3), np.uint8)).classes
-    assert name == f"{('http://10.0.0.7:8000/helmet', 'classify')} { ({'verbose': False} | said) }"
+    (name,) = client.connect("http://10.0.0.7:8000/helmet", Task.CLASSIFY)(np.zeros((2, 2, 3), np.uint8)).classes
+    assert name == f"{('http://10.0.0.7:8000/helmet', 'classify')} { {'verbose': False} }"
     assert (os.environ["YOLO_OFFLINE"], os.environ["YOLO_AUTOINSTALL"]) == ("1", "false")

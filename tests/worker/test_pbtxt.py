@@ -11,7 +11,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 import hostile
 from yolo_operator.core.triton import metadata
-from yolo_operator.core.triton.config import ServingOptions, TensorRT, configure
+from yolo_operator.core.triton.config import ServingOptions, TensorRT, configure, shapes_of
 from yolo_operator.worker import pbtxt
 from yolo_values import description, serving
 
@@ -40,7 +40,7 @@ def test_config_matches_its_golden_and_triton_s_schema(name):
     assert text == path.read_text(encoding="utf-8")
     parsed = pbtxt.parse(text)
     assert parsed == pbtxt.message(configure(model, options))
-    assert ast.literal_eval(parsed.parameters["metadata"].string_value) == metadata.metadata(model)
+    assert ast.literal_eval(parsed.parameters["metadata"].string_value) == metadata.metadata(model, shapes_of(model, options))
 
 
 @given(hostile.NAMES, hostile.METADATA)
@@ -48,7 +48,7 @@ def test_whatever_an_export_says_stays_inside_the_metadata(names, said):
     model = description(names=names, metadata=said)
     plain = pbtxt.parse(pbtxt.render(configure(description(), serving())))
     parsed = pbtxt.parse(pbtxt.render(configure(model, serving())))
-    assert ast.literal_eval(parsed.parameters["metadata"].string_value) == metadata.metadata(model)
+    assert ast.literal_eval(parsed.parameters["metadata"].string_value) == metadata.metadata(model, "Dynamic")
     parsed.parameters["metadata"].CopyFrom(plain.parameters["metadata"])
     assert parsed == plain
 

@@ -29,8 +29,8 @@ class Server:
         return self.unready < 0
 
     def metadata(self):
-        onnx = self.manifest.model.onnx
-        shown = {kind: [tensor.model_dump() for tensor in getattr(onnx, kind)] for kind in ("inputs", "outputs")}
+        artifact = self.manifest.artifact
+        shown = {kind: [tensor.model_dump() for tensor in getattr(artifact, kind)] for kind in ("inputs", "outputs")}
         return shown | {"versions": ["1"]}
 
     def config(self):

@@ -2,12 +2,14 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from yolo_operator.core.contract import CHECK_DIRECTORY, EXPORT_DIRECTORY, PICTURES_DIRECTORY, SOURCE_DIRECTORY
+from yolo_operator.core.triton.shapes import Shapes
 
 Arguments = argparse.Namespace
 Result = dict[str, Any]
+SHAPES = get_args(Shapes)
 
 
 def add_directory_arguments(to: argparse.ArgumentParser, *names: str) -> None:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from yolo_operator.commands.arguments import Arguments, Result, add_directory_arguments
+from yolo_operator.commands.arguments import SHAPES, Arguments, Result, add_directory_arguments
 from yolo_operator.core.contract import Task
 
 
@@ -10,7 +10,8 @@ def add_export_arguments(to: argparse.ArgumentParser) -> None:
     """See `export --help`."""
     yes_no = argparse.BooleanOptionalAction
     to.add_argument("--image-size", type=int, nargs=2, default=None, metavar=("H", "W"), help="pixels; without: the weights' own")
-    to.add_argument("--dynamic", action=yes_no, default=True, help="any batch and image size; without: both fixed")
+    to.add_argument("--dynamic", action=yes_no, default=True, help="batch, height and width stay open in the ONNX; without: fixed")
+    to.add_argument("--shapes", choices=SHAPES, default=None, help="pictures of one size, or of any; without: what is right for the model")
     to.add_argument("--half", action=yes_no, default=False, help="half-precision weights")
     to.add_argument("--simplify", action=yes_no, default=True, help="let onnxslim simplify the graph")
     to.add_argument("--opset", type=int, default=None, metavar="N", help="ONNX operator set; without: Ultralytics' choice")
@@ -32,6 +33,7 @@ def run_export(arguments: Arguments) -> Result:
                 export_directory=arguments.export_directory,
                 image_size=tuple(arguments.image_size) if arguments.image_size else None,
                 dynamic=arguments.dynamic,
+                shapes=arguments.shapes,
                 half=arguments.half,
                 simplify=arguments.simplify,
                 opset=arguments.opset,
@@ -60,7 +62,6 @@ def add_analyze_arguments(to: argparse.ArgumentParser) -> None:
     to.add_argument("--metrics-port", type=int, default=8002, metavar="PORT", help="Triton's metrics port")
     to.add_argument("--duration", type=float, required=True, metavar="SECONDS", help="between the two readings of Triton's metrics")
     to.add_argument("--picture-timeout", type=float, default=300, metavar="SECONDS", help="for each version to answer the pictures; those left are not shown")
-    to.add_argument("--image-size", type=int, nargs=2, default=None, metavar=("H", "W"), help="pixels that pictures are fitted into; without: the client's own")
     add_directory_arguments(to, "pictures")
     for limit in analysis.LIMITS:
         field = api.Analysis.model_fields[limit]
@@ -82,7 +83,6 @@ def run_analyze(arguments: Arguments) -> Result:
             duration=arguments.duration,
             pictures_directory=arguments.pictures_directory,
             picture_timeout=arguments.picture_timeout,
-            image_size=tuple(arguments.image_size) if arguments.image_size else None,
             http_port=arguments.http_port,
             metrics_port=arguments.metrics_port,
         )

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from yolo_operator.commands.arguments import Arguments, Result, add_directory_arguments
+from yolo_operator.commands.arguments import SHAPES, Arguments, Result, add_directory_arguments
 from yolo_operator.core.contract import Task
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ def add_publish_arguments(to: argparse.ArgumentParser) -> None:
     to.add_argument("--tensorrt-precision", choices=["FP32", "FP16", "INT8"], default=None, help="run through TensorRT at this precision")
     to.add_argument("--tensorrt-max-workspace-bytes", type=int, default=3 * 1024**3, metavar="N", help="GPU memory TensorRT may use")
     to.add_argument("--tensorrt-cache-directory", default="", metavar="DIR", help="in the Triton pod, for built engines; empty: none are kept")
+    to.add_argument("--shapes", choices=SHAPES, default=None, help="pictures of one size, or of any; without: what is right for the model")
     to.add_argument("--task", type=Task, choices=list(Task), default=None, help="task the weights must have")
     to.add_argument("--max-ir-version", type=int, default=0, metavar="N", help="newest ONNX format the server reads; 0: any")
     to.add_argument("--max-opset", type=int, default=0, metavar="N", help="newest operator set the server knows; 0: any")
@@ -154,6 +155,7 @@ def run_publish(arguments: Arguments) -> Result:
                 preferred_batch_sizes=tuple(arguments.preferred_batch_sizes),
                 max_queue_delay_microseconds=arguments.max_queue_delay_microseconds,
                 instances=arguments.instances,
+                shapes=arguments.shapes,
                 warmup=arguments.warmup,
                 tensorrt=tensorrt if arguments.tensorrt_precision else None,
             ),

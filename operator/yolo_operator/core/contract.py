@@ -66,7 +66,7 @@ class Recorded(Value):
 
 
 class Tensor(Recorded):
-    """An input or output as the ONNX itself declares it."""
+    """An input or output of the model."""
 
     name: str
     datatype: str
@@ -89,6 +89,7 @@ class Artifact(Recorded):
     image_size: list[int]
     """Height and width in pixels."""
     inputs: list[Tensor]
+    """As they are served: height and width are -1 where pictures of any size are taken."""
     outputs: list[Tensor]
     ultralytics: str = ""
     torch: str = ""

@@ -19,6 +19,7 @@ from yolo_operator.core.observed import (
     triton_pods,
 )
 from yolo_operator.core.resources import service
+from yolo_operator.core.triton import shapes
 
 PHASE_MESSAGES = {
     BUILDING: "The build Job fetches, exports and publishes the weights",
@@ -102,6 +103,8 @@ def compute(
     reason, message = (obstacle.reason, obstacle.message) if obstacle else ("ScaledToZero" if yolo.spec.replicas == 0 else SERVING, SERVES)
     if not yolo.spec.rollout.verify.enabled and serving:
         message = "Every version serves; spec.rollout.verify.enabled is false, so its answers were not checked"
+    if serving:
+        message = ". ".join([message, *advice(settled)])
 
     def condition(kind: str, *, status: bool, yes: str, no: str = "", text: str = "") -> api.Condition:
         return conditions.make(
@@ -155,6 +158,16 @@ def compute(
         versions=all_versions,
         rollout=walk,
     )
+
+
+def advice(settled: Sequence[Settled]) -> list[str]:
+    """What users should know of versions that serve, and can do about it."""
+    return [
+        f"Version {each.status.version} was published by an earlier release: the Ultralytics client asks it with {shapes.CLIENT_SIZE} pixels, and it is made "
+        f"for {'x'.join(str(pixels) for pixels in artifact.image_size)}; change spec.versions[].rebuild, and have clients connect anew"
+        for each in settled
+        if (artifact := each.status.artifact) is not None and shapes.asks_otherwise(artifact.task, artifact.image_size, artifact.inputs)
+    ]
 
 
 def decisions(of: api.Status) -> tuple[object, ...]:

@@ -7,6 +7,7 @@ from yolo_operator.core.contract import Artifact
 from yolo_operator.core.observed import Observed, Progress, has_its_share, ready_versions, status_of
 from yolo_operator.core.resources import route, service
 from yolo_operator.core.split import beside, split, too_coarse
+from yolo_operator.core.triton import shapes
 from yolo_operator.core.turn import Turn, look_again
 
 COMPARED = ("task", "inputs", "outputs", "image_size", "classes_digest")
@@ -31,7 +32,7 @@ def shut_out_incompatible(yolo: api.YoloDeployment, progress: Sequence[Progress]
             each.problem = pods.Problem(
                 "VersionsIncompatible",
                 f"Version {number} differs from version {reference}, which has the traffic, in {', '.join(unlike)}: clients read those once. "
-                "Make a YoloDeployment of its own for it, or set spec.traffic.allowIncompatible",
+                f"{rebuild_first(reference, wanted, unlike)}Make a YoloDeployment of its own for it, or set spec.traffic.allowIncompatible",
                 permanent=True,
             )
 
@@ -40,6 +41,12 @@ def differences(one: Artifact, other: Artifact) -> list[str]:
     """What a client would have to know to talk to both."""
     texts = {name: (shown(one, name), shown(other, name)) for name in COMPARED if getattr(one, name) != getattr(other, name)}
     return [f"{name.replace('_digest', '').replace('_', ' ')} ({mine} and {theirs})" for name, (mine, theirs) in texts.items()]
+
+
+def rebuild_first(reference: int, artifact: Artifact, unlike: Sequence[str]) -> str:
+    """The remedy where all that is amiss is that the version which has the traffic was published by a release that made every model dynamic."""
+    outdated = shapes.asks_otherwise(artifact.task, artifact.image_size, artifact.inputs)
+    return f"Change spec.versions[].rebuild of version {reference} first. " if outdated and len(unlike) == 1 else ""
 
 
 def shown(artifact: Artifact, name: str) -> str:

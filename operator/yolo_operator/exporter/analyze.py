@@ -47,8 +47,6 @@ class AnalyzeOptions:
     pictures_directory: Path
     picture_timeout: float
     """Seconds for each version to answer all pictures; those left then are not shown."""
-    image_size: tuple[int, int] | None = None
-    """Height and width the pictures are fitted into, in pixels; None: the client's own choice."""
     http_port: int = 8000
     metrics_port: int = 8002
 
@@ -142,7 +140,7 @@ def ask(options: AnalyzeOptions, side: Side, alive: frozenset[str], pictures: Se
 
 def answers_of(options: AnalyzeOptions, address: str, pictures: Sequence[Path]) -> dict[Path, Answer]:
     """What one pod answers: all pictures that can be read, or those until time was up. Raises whatever the client raises."""
-    asked = client.connect(f"http://{metrics.host(address)}:{options.http_port}/{options.model_name}", options.task, options.image_size)
+    asked = client.connect(f"http://{metrics.host(address)}:{options.http_port}/{options.model_name}", options.task)
     deadline = time.monotonic() + options.picture_timeout
     found: dict[Path, Answer] = {}
     for path in pictures:

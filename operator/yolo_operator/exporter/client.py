@@ -27,14 +27,14 @@ def read(path: Path) -> Picture | None:
     return picture
 
 
-def connect(url: str, task: Task, image_size: tuple[int, int] | None) -> Callable[[Picture], Answer]:
-    """Shows pictures to the model behind http://HOST:PORT/MODEL. Both this and the call raise whatever the client raises."""
+def connect(url: str, task: Task) -> Callable[[Picture], Answer]:
+    """Shows pictures to the model behind http://HOST:PORT/MODEL, with the client's defaults. Both this and the call raise whatever the client raises."""
     # Before its first import: no telemetry, no downloads, nothing written but below /tmp.
     os.environ.update(settings.environment(os.environ))
     from ultralytics import YOLO  # noqa: PLC0415
 
-    model, size = YOLO(url, task=task.value), {"imgsz": list(image_size)} if image_size else {}
-    return lambda picture: answer(model.predict(picture, verbose=False, **size)[0], task)
+    model = YOLO(url, task=task.value)
+    return lambda picture: answer(model.predict(picture, verbose=False)[0], task)
 
 
 def answer(result: Any, task: Task) -> Answer:

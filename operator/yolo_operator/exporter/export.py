@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from yolo_operator.core.contract import EXPORT_FILE, GOLDEN, ONNX_FILE, SOURCE_FILE, VERDICT_FILE, Outcome, Task, Verdict
 from yolo_operator.core.errors import InvalidSpec, OperatorError, Unavailable
+from yolo_operator.core.triton.shapes import Shapes
 from yolo_operator.exporter import settings
 
 CHILD = "yolo_operator.exporter.conversion"
@@ -37,6 +38,8 @@ class ConversionOptions(BaseModel):
     image_size: tuple[int, int] | None = None
     """Height and width in pixels; None: the weights' own."""
     dynamic: bool = True
+    shapes: Shapes | None = None
+    """As in core/triton/shapes.py: one size of pictures, or any."""
     half: bool = False
     simplify: bool = True
     opset: int | None = None

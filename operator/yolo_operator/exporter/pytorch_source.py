@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from yolo_operator.core.contract import Task
+from yolo_operator.core.contract import Task, Tensor
 from yolo_operator.core.errors import InvalidSpec, OperatorError
 from yolo_operator.core.triton.description import ExportReport, readable
+from yolo_operator.core.triton.shapes import resolve
 from yolo_operator.exporter import reference
 from yolo_operator.exporter.conversion_limits import check_image_size, check_task
 from yolo_operator.exporter.export import ConversionOptions
@@ -40,6 +41,7 @@ def export(weights: Path, source: Source, options: ConversionOptions, scratch: P
     model = load(weights, source, scratch)
     task = check_task(str(model.task), options.task)
     image_size = check_image_size(options.image_size, own_size(model, task), int(max(model.model.stride)))
+    check_shapes(options, task, image_size)
     if source.kind == "yaml":
         settle(model.model, reference.picture(task, image_size, int(model.model.yaml.get("channels", 3))))
     onnx, captured = convert(model, options, task, image_size)
@@ -76,6 +78,12 @@ def load(weights: Path, source: Source, scratch: Path) -> Any:
     if not isinstance(head, Detect | Classify):
         raise InvalidSpec("NotYoloWeights", f"{name} ends in {type(head).__name__}; served are YOLO's detect, segment, pose, obb and classify")
     return model
+
+
+def check_shapes(options: ConversionOptions, task: Task, image_size: tuple[int, int]) -> None:
+    """Refuse what no client could ask rightly before the export takes its time. Raises InvalidSpec ShapesInvalid."""
+    batch, height, width = (-1, -1, -1) if options.dynamic else (options.batch, *image_size)
+    resolve(options.shapes, task, image_size, Tensor(name="images", datatype="FP32", shape=[batch, 3, height, width]))
 
 
 def settle(model: Any, picture: Array) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from yolo_operator import __version__
 from yolo_operator.core.contract import GOLDEN, MANIFEST, ONNX_FILE, Artifact, Task
 from yolo_operator.core.errors import InvalidSpec, Unavailable
-from yolo_operator.core.triton.config import WARMUP_FILE, ModelConfig, ServingOptions, configure
+from yolo_operator.core.triton.config import WARMUP_FILE, ModelConfig, ServingOptions, configure, served_inputs
 from yolo_operator.core.triton.description import Description
 from yolo_operator.core.triton.manifest import Manifest, PublishedFile
 from yolo_operator.model import golden
@@ -188,7 +188,7 @@ def describe(repository: Repository, options: PublishOptions, material: Material
         classes=len(report.names),
         classes_digest=digest(names.encode())[:16],
         image_size=list(report.image_size),
-        inputs=onnx.inputs,
+        inputs=served_inputs(material.description, options.serving),
         outputs=onnx.outputs,
         ultralytics=report.ultralytics,
         torch=report.torch,

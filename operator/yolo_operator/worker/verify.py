@@ -125,7 +125,7 @@ def wait_until_ready(clients: list[Client], options: VerifyOptions) -> None:
 def check_metadata(client: Client, manifest: Manifest) -> None:
     """Inputs and outputs by name, type and shape. Raises InvalidSpec MetadataMismatch."""
     served = client.metadata()
-    for kind, published in (("inputs", manifest.model.onnx.inputs), ("outputs", manifest.model.onnx.outputs)):
+    for kind, published in (("inputs", manifest.artifact.inputs), ("outputs", manifest.artifact.outputs)):
         wanted = sorted((tensor.name, tensor.datatype, tuple(tensor.shape)) for tensor in published)
         found = sorted((tensor["name"], tensor["datatype"], tuple(int(size) for size in tensor["shape"])) for tensor in served[kind])
         if wanted != found:

@@ -22,6 +22,7 @@ from yolo_operator.core.api.fields import (
 from yolo_operator.core.api.network import NetworkPolicy
 from yolo_operator.core.api.rollout import Rollout, Traffic
 from yolo_operator.core.contract import Task
+from yolo_operator.core.triton.shapes import Shapes
 
 ENDPOINT_RULE = (
     "self.matches('^https?://[0-9A-Za-z.-]+:[0-9]{1,5}/?$')",
@@ -106,12 +107,25 @@ class Source(Model):
 
 
 class Export(Model):
-    """How the weights become ONNX: the arguments of Ultralytics' export. Ignored for a source that is ONNX already."""
+    """How the weights become ONNX: the arguments of Ultralytics' export. Of a source that is ONNX already imageSize and shapes alone are read."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "!has(self.shapes) || self.shapes != 'Dynamic' || self.dynamic",
+                "export.shapes: Dynamic needs export.dynamic: true, without which height and width are fixed",
+            ),
+        )
+    )
 
     image_size: Annotated[list[Annotated[int, Field(ge=32, le=8192)]] | None, Field(min_length=1, max_length=2)] = None
     """Height and width in pixels (one number: both), a multiple of the model's stride. Default: what the weights were trained with."""
+    shapes: Shapes | None = None
+    """Fixed: pictures of one size, imageSize; the Ultralytics client pads each to it. Dynamic: of any height and width up to 640, multiples of the
+    stride; the client pads as for local weights, so that wide and tall pictures cost less. For an imageSize of 640 alone, not for classify.
+    Default: Dynamic where that is right, otherwise Fixed."""
     dynamic: bool = True
-    """Batch, height and width may vary from request to request. Needed for maxBatchSize above 0."""
+    """The ONNX leaves batch, height and width open. Needed for maxBatchSize above 0."""
     half: bool = False
     """FP16 weights and inputs."""
     simplify: bool = True

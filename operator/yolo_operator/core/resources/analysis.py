@@ -47,8 +47,6 @@ def build(
         f"--http-port={service.PORTS['http']}",
         f"--metrics-port={service.PORTS['metrics']}",
         f"--duration={duration.total_seconds():g}",
-        "--image-size",
-        *(str(pixels) for pixels in stable_artifact.image_size),
         *limit_arguments(wanted),
         "--stable",
         *addresses(stable_pods),

@@ -263,9 +263,15 @@ def export_arguments(yolo: api.YoloDeployment, version: api.Version) -> list[str
     arguments += [flag for flag, on in (("--half", export.half), ("--nms", export.nms)) if on]
     if export.opset is not None:
         arguments.append(f"--opset={export.opset}")
+    arguments += shapes_arguments(export)
     if yolo.spec.task is not None:
         arguments.append(f"--task={yolo.spec.task}")
     return arguments
+
+
+def shapes_arguments(export: api.Export) -> list[str]:
+    """The flag of export and publish; what is right for the model is found there."""
+    return [] if export.shapes is None else [f"--shapes={export.shapes}"]
 
 
 def config_arguments(yolo: api.YoloDeployment, version: api.Version) -> list[str]:
@@ -289,6 +295,7 @@ def config_arguments(yolo: api.YoloDeployment, version: api.Version) -> list[str
             f"--tensorrt-max-workspace-bytes={triton.tensorrt.max_workspace_bytes}",
             f"--tensorrt-cache-directory={pod.TENSORRT_CACHE}",
         ]
+    arguments += shapes_arguments(version.export)
     if yolo.spec.task is not None:
         arguments.append(f"--task={yolo.spec.task}")
     return arguments

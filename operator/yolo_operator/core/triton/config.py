@@ -12,6 +12,7 @@ from yolo_operator.core.contract import ONNX_FILE, Task, Tensor
 from yolo_operator.core.errors import InvalidSpec
 from yolo_operator.core.triton import metadata
 from yolo_operator.core.triton.description import Description
+from yolo_operator.core.triton.shapes import Shapes, resolve, served
 
 BACKEND = "onnxruntime"
 PLATFORM = "onnxruntime_onnx"
@@ -47,6 +48,8 @@ class ServingOptions:
     max_queue_delay_microseconds: int = 0
     instances: int = 1
     """Per GPU, or in all on a CPU."""
+    shapes: Shapes | None = None
+    """spec.versions[].export.shapes; None: what is right for the model."""
     warmup: bool = True
     tensorrt: TensorRT | None = None
 
@@ -99,12 +102,12 @@ class ModelConfig:
 
 
 def configure(description: Description, options: ServingOptions) -> ModelConfig:
-    """Decide the whole configuration. Raises InvalidSpec: InvalidModelName, StaticBatch, InvalidMetadata."""
+    """Decide the whole configuration. Raises InvalidSpec: InvalidModelName, ShapesInvalid, StaticBatch, InvalidMetadata."""
     check_model_name(options.model_name)
     check_batching(description, options)
     batching = options.max_batch_size > 0
-    inputs = tuple(port(tensor, batching=batching) for tensor in description.onnx.inputs)
-    parameters = {"metadata": metadata_text(description)}
+    inputs = tuple(port(tensor, batching=batching) for tensor in served_inputs(description, options))
+    parameters = {"metadata": metadata_text(description, shapes_of(description, options))}
     if options.gpu:
         # ONNX Runtime's CUDA arena never gives memory back; by default it doubles at each growth (1 = kSameAsRequested).
         parameters["arena_extend_strategy"] = "1"
@@ -121,6 +124,18 @@ def configure(description: Description, options: ServingOptions) -> ModelConfig:
         warmups=warmups(description, options, inputs[0]) if options.warmup else (),
         parameters=parameters,
     )
+
+
+def shapes_of(description: Description, options: ServingOptions) -> Shapes:
+    """Whether pictures are of one size. Raises InvalidSpec ShapesInvalid."""
+    report = description.report
+    return resolve(options.shapes, report.task, report.image_size, description.onnx.inputs[0])
+
+
+def served_inputs(description: Description, options: ServingOptions) -> list[Tensor]:
+    """The inputs that requests bring, with the batch dimension. Raises InvalidSpec ShapesInvalid."""
+    shapes = shapes_of(description, options)
+    return [served(tensor, shapes, description.report.image_size) for tensor in description.onnx.inputs]
 
 
 def check_model_name(name: str) -> None:
@@ -228,7 +243,7 @@ def profile(description: Description, options: ServingOptions) -> dict[str, str]
     Pictures may be smaller than the image size: the Ultralytics client pads a dynamic model's pictures to the stride only.
     Left out where the head selects detections: such graphs are split into parts, and a profile must name every part's inputs.
     """
-    tensor = description.onnx.inputs[0]
+    tensor = served_inputs(description, options)[0]
     if description.final_detections or all(size > 0 for size in tensor.shape):
         return {}
     _, channels, height, width = input_shape(description)
@@ -244,9 +259,9 @@ def profile(description: Description, options: ServingOptions) -> dict[str, str]
     }
 
 
-def metadata_text(description: Description) -> str:
+def metadata_text(description: Description, shapes: Shapes) -> str:
     """The metadata parameter, or InvalidSpec where it cannot be written safely."""
     try:
-        return metadata.literal(metadata.metadata(description))
+        return metadata.literal(metadata.metadata(description, shapes))
     except ValueError as error:
         raise InvalidSpec("InvalidMetadata", f"the weights' metadata cannot be published: {error}") from error

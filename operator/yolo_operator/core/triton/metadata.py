@@ -11,14 +11,18 @@ import ast
 from typing import Any
 
 from yolo_operator.core.triton.description import Description
+from yolo_operator.core.triton.shapes import Shapes
 
 MAX_BYTES = 1024 * 1024
 TEXTS = ("description", "author", "date", "version", "license", "docs", "head")
 """What an export says of itself, as text that no client evaluates."""
 
 
-def metadata(description: Description) -> dict[str, Any]:
-    """What the client gets: the fields it relies on from the checked description, and what the export says of itself. Raises ValueError."""
+def metadata(description: Description, shapes: Shapes) -> dict[str, Any]:
+    """What the client gets: the fields it relies on from the checked description, and what the export says of itself. Raises ValueError.
+
+    `dynamic` is about height and width: what the client makes of it is in shapes.py. With Fixed it sends lists of pictures in parts of `batch`.
+    """
     report, said = description.report, description.report.metadata
     channels, args = description.onnx.inputs[0].shape[1], said.get("args")
     found: dict[str, Any] = {key: value for key, value in said.items() if key in TEXTS and isinstance(value, str)}
@@ -30,7 +34,7 @@ def metadata(description: Description) -> dict[str, Any]:
         "batch": report.batch,
         "imgsz": list(report.image_size),
         "end2end": report.end_to_end,
-        "args": {**(args if isinstance(args, dict) else {}), "dynamic": report.dynamic, "nms": report.nms},
+        "args": {**(args if isinstance(args, dict) else {}), "dynamic": shapes == "Dynamic", "nms": report.nms},
     }
     if report.kpt_shape:
         found["kpt_shape"] = list(report.kpt_shape)
