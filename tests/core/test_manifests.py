@@ -159,9 +159,9 @@ def test_the_url_of_the_repository(endpoint, url):
 @pytest.mark.parametrize(
     ("image", "knows"),
     [
-        ("nvcr.io/nvidia/tritonserver:25.08-py3", True),
-        ("nvcr.io/nvidia/tritonserver:26.01-py3", True),
-        ("nvcr.io/nvidia/tritonserver:25.07-py3", False),
+        ("nvcr.io/nvidia/tritonserver:25.06-py3", True),
+        ("nvcr.io/nvidia/tritonserver:27.01-py3", True),
+        ("nvcr.io/nvidia/tritonserver:25.05-py3", False),
         ("tritonserver:24.10", False),
         ("tritonserver:latest", False),
         ("host:5000/tritonserver@sha256:" + "0" * 64, False),
@@ -170,6 +170,8 @@ def test_the_url_of_the_repository(endpoint, url):
 def test_the_size_of_requests_is_raised_where_the_release_knows_how(image, knows):
     made = manifests.deployment(triton={"image": image, "maxBatchSize": 32})
     assert any(argument.startswith("--http-max-input-size=") for argument in containers(made)[-1]["args"]) is knows
+    stated = manifests.deployment(triton={"image": image, "maxBatchSize": 32, "release": "25.06"})
+    assert any(argument.startswith("--http-max-input-size=") for argument in containers(stated)[-1]["args"]), "what the spec says counts"
 
 
 def test_a_version_that_shares_no_gpu_tolerates_no_gpu_taint():

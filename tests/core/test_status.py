@@ -133,3 +133,26 @@ def test_urls_are_those_of_the_service():
 def test_a_time_that_cannot_be_read_is_long_ago():
     assert clock.parse("yesterday").year == 1970
     assert clock.parse(clock.text(gen.T0)) == gen.T0
+
+
+LARGE, ONNX = {"maxBatchSize": 32}, [gen.version(source={"uri": "s3://weights/helmet.onnx"})]
+
+
+@pytest.mark.parametrize(
+    ("spec", "release", "words"),
+    [
+        pytest.param({}, "25.08", "", id="the tag says it"),
+        pytest.param({"triton": {"image": "triton:prod"}}, "", "", id="nobody says it, and nothing needs it"),
+        pytest.param({"triton": LARGE | {"image": "triton:prod"}}, "", "above 64 MiB", id="large requests"),
+        pytest.param({"triton": {"image": "triton:prod"}, "versions": ONNX}, "", "too new", id="an ONNX made elsewhere"),
+        pytest.param({"triton": {"image": "triton:prod", "tensorrt": {"enabled": True}}}, "", "TensorRT", id="TensorRT"),
+        pytest.param({"triton": LARGE | {"image": "triton:prod", "release": "25.06"}, "versions": ONNX}, "25.06", "", id="the spec says it"),
+    ],
+)
+def test_an_image_whose_release_nobody_says_is_ready_and_says_what_is_left_undone(spec, release, words):
+    world = World(**spec)
+    world.run()
+    ready = next(condition for condition in world.plan.status.conditions if condition.type == "Ready")
+    assert (ready.status, ready.reason, world.plan.status.triton_release) == ("True", "Serving", release)
+    assert ready.message.startswith(status.SERVES)
+    assert (words in ready.message and "spec.triton.release" in ready.message) if words else ready.message == status.SERVES

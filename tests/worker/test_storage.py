@@ -191,11 +191,20 @@ def test_a_fixed_batch_warms_up_with_that_many_pictures(repository, tmp_path):
     assert repository.read(f"{REVISION}/helmet/warmup/golden", 10**7) == yolo_models.picture().tobytes() * 3
 
 
-@pytest.mark.parametrize(("limit", "reason"), [({"max_opset": 16}, "OnnxTooNew"), ({"max_ir_version": 7}, "OnnxTooNew")])
-def test_an_onnx_newer_than_the_server(repository, tmp_path, limit, reason):
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        pytest.param({"max_opset": 16}, "the Triton image's ONNX Runtime knows up to 16", id="of an image that nobody knows"),
+        pytest.param({"max_ir_version": 7}, "the Triton image's ONNX Runtime reads up to 7", id="by its format"),
+        pytest.param({"max_opset": 16, "triton_release": "23.01"}, "Triton 23.01 (ONNX Runtime 1.13.1) knows up to 16", id="of a release"),
+        pytest.param({"max_opset": 16, "triton_release": "23.01"}, "spec.triton.image of release 23.01 or later", id="which release reads it"),
+    ],
+)
+def test_an_onnx_newer_than_the_server(repository, tmp_path, limits, words):
     with pytest.raises(InvalidSpec) as caught:
-        publish.run(repository, publish_options(yolo_models.build_pod(tmp_path), **limit))
-    assert caught.value.reason == reason
+        publish.run(repository, publish_options(yolo_models.build_pod(tmp_path), **limits))
+    assert caught.value.reason == "OnnxTooNew"
+    assert words in caught.value.message
 
 
 def test_only_the_storage_is_connected_to(repository, tmp_path, monkeypatch, weed):

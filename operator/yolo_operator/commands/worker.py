@@ -124,6 +124,7 @@ def add_publish_arguments(to: argparse.ArgumentParser) -> None:
     to.add_argument("--tensorrt-cache-directory", default="", metavar="DIR", help="in the Triton pod, for built engines; empty: none are kept")
     to.add_argument("--shapes", choices=SHAPES, default=None, help="pictures of one size, or of any; without: what is right for the model")
     to.add_argument("--task", type=Task, choices=list(Task), default=None, help="task the weights must have")
+    to.add_argument("--triton-release", default="", metavar="YY.MM", help="of the server; empty: unknown")
     to.add_argument("--max-ir-version", type=int, default=0, metavar="N", help="newest ONNX format the server reads; 0: any")
     to.add_argument("--max-opset", type=int, default=0, metavar="N", help="newest operator set the server knows; 0: any")
     add_storage_arguments(to)
@@ -163,6 +164,7 @@ def run_publish(arguments: Arguments) -> Result:
             source_directory=arguments.source_directory,
             export_directory=arguments.export_directory,
             task=arguments.task,
+            triton_release=arguments.triton_release,
             max_ir_version=arguments.max_ir_version,
             max_opset=arguments.max_opset,
         ),

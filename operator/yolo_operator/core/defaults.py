@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from yolo_operator.core import api
 from yolo_operator.core.errors import InvalidSpec
+from yolo_operator.core.triton import releases
 
 ULTRALYTICS_ASSETS = "https://github.com/ultralytics/assets/releases/latest/download"
 
@@ -39,3 +40,8 @@ def storage_of(yolo: api.YoloDeployment, defaults: Defaults) -> api.Storage:
 def image_of(yolo: api.YoloDeployment, defaults: Defaults) -> str:
     """The Triton image of a resource."""
     return yolo.spec.triton.image or defaults.triton_image
+
+
+def release_of(yolo: api.YoloDeployment, defaults: Defaults) -> releases.Release | None:
+    """The release of the Triton image: what the spec says, else what the image's tag says; None where neither tells."""
+    return releases.named(yolo.spec.triton.release) or releases.of_image(image_of(yolo, defaults))

@@ -65,7 +65,7 @@ def plan(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, now: 
     stop_unwanted_jobs(turn)
     settled = [status.settle(yolo, each, observed) for each in progress]
     unrouted = routes.problem(yolo, observed) if yolo.spec.traffic.mode == "Gateway" else None
-    computed = status.compute(yolo, settled, drained, walk, weights, unrouted, now)
+    computed = status.compute(yolo, settled, drained, walk, weights, unrouted, defaults, now)
     result.status = computed.model_copy(update={"published": published, "prune_failure": prune_failure})
     return result
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from yolo_operator.core import api, conditions, names, pods, rollout
+from yolo_operator.core.defaults import Defaults, release_of
 from yolo_operator.core.errors import InvalidSpec, OperatorError
 from yolo_operator.core.observed import (
     BUILDING,
@@ -18,7 +19,7 @@ from yolo_operator.core.observed import (
     is_serving,
     triton_pods,
 )
-from yolo_operator.core.resources import service
+from yolo_operator.core.resources import service, triton
 from yolo_operator.core.triton import shapes
 
 PHASE_MESSAGES = {
@@ -94,6 +95,7 @@ def compute(
     walk: api.RolloutStatus | None,
     weights: Mapping[int, int],
     route: pods.Problem | None,
+    defaults: Defaults,
     now: datetime,
 ) -> api.Status:
     """The whole status of a resource whose spec could be planned. `weights`: percent of the requests per version; `route`: what the routes lack."""
@@ -103,8 +105,9 @@ def compute(
     reason, message = (obstacle.reason, obstacle.message) if obstacle else ("ScaledToZero" if yolo.spec.replicas == 0 else SERVING, SERVES)
     if not yolo.spec.rollout.verify.enabled and serving:
         message = "Every version serves; spec.rollout.verify.enabled is false, so its answers were not checked"
+    release = release_of(yolo, defaults)
     if serving:
-        message = ". ".join([message, *advice(settled)])
+        message = ". ".join([message, *advice(settled), *(left_undone(yolo, settled) if release is None else [])])
 
     def condition(kind: str, *, status: bool, yes: str, no: str = "", text: str = "") -> api.Condition:
         return conditions.make(
@@ -153,6 +156,7 @@ def compute(
         replicas=replicas,
         ready_replicas=ready,
         selector=",".join(f"{key}={value}" for key, value in sorted(names.selector(yolo).items())),
+        triton_release=release.name if release else "",
         task=next((version.artifact.task for version in all_versions if version.artifact is not None), ""),
         display=display(yolo, all_versions, ready, sum(each.wanted for each in settled)),
         versions=all_versions,
@@ -168,6 +172,19 @@ def advice(settled: Sequence[Settled]) -> list[str]:
         for each in settled
         if (artifact := each.status.artifact) is not None and shapes.asks_otherwise(artifact.task, artifact.image_size, artifact.inputs)
     ]
+
+
+def left_undone(yolo: api.YoloDeployment, settled: Sequence[Settled]) -> list[str]:
+    """What is not done because neither the spec nor the image's tag says which release of Triton it is; empty where all is as it would be."""
+    artifacts = [each.status.artifact for each in settled if each.status.artifact is not None]
+    missing = []
+    if any(triton.max_input_bytes(yolo, artifact) > triton.DEFAULT_MAX_INPUT_BYTES for artifact in artifacts):
+        missing.append("Triton refuses HTTP requests above 64 MiB, which batches of spec.triton.maxBatchSize are")
+    if any(version.source.uri.endswith(".onnx") or version.export.opset is not None for version in yolo.spec.versions):
+        missing.append("an ONNX that is too new for it is not refused at the build")
+    if yolo.spec.triton.tensorrt.enabled:
+        missing.append("TensorRT gets only settings that every release knows")
+    return [f"The tag of Triton's image does not say its release, so {', and '.join(missing)}: set spec.triton.release"] if missing else []
 
 
 def decisions(of: api.Status) -> tuple[object, ...]:

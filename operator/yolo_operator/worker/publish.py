@@ -15,6 +15,7 @@ import numpy as np
 from yolo_operator import __version__
 from yolo_operator.core.contract import GOLDEN, MANIFEST, ONNX_FILE, Artifact, Task
 from yolo_operator.core.errors import InvalidSpec, Unavailable
+from yolo_operator.core.triton import releases
 from yolo_operator.core.triton.config import WARMUP_FILE, ModelConfig, ServingOptions, configure, served_inputs
 from yolo_operator.core.triton.description import Description
 from yolo_operator.core.triton.manifest import Manifest, PublishedFile
@@ -37,6 +38,8 @@ class PublishOptions:
     source_directory: Path
     export_directory: Path
     task: Task | None = None
+    triton_release: str = ""
+    """Of the image that is to serve it, such as 25.08; empty: unknown."""
     max_ir_version: int = 0
     """Of the Triton image's ONNX Runtime; 0: unknown, anything goes."""
     max_opset: int = 0
@@ -122,18 +125,20 @@ def taken_over(repository: Repository, revision: str, options: PublishOptions) -
 
 def check_runtime(description: Description, options: PublishOptions) -> None:
     """An ONNX newer than the server's ONNX Runtime would not load. Raises InvalidSpec OnnxTooNew."""
-    onnx = description.onnx
+    onnx, server = description.onnx, releases.named(options.triton_release)
+    reader = server.known_as if server else "the Triton image's ONNX Runtime"
+    newer = releases.first_that_reads(onnx.ir_version, onnx.opset)
+    image = f"spec.triton.image of release {newer.name} or later" if newer else "a newer spec.triton.image"
     if options.max_ir_version and onnx.ir_version > options.max_ir_version:
         raise InvalidSpec(
             "OnnxTooNew",
-            f"the ONNX has IR version {onnx.ir_version}, the Triton image's ONNX Runtime reads up to {options.max_ir_version}: "
-            "take a newer spec.triton.image or an older exporter",
+            f"the ONNX has IR version {onnx.ir_version}, {reader} reads up to {options.max_ir_version}: take {image}, or export with an older IR version",
         )
     if options.max_opset and onnx.opset > options.max_opset:
         raise InvalidSpec(
             "OnnxTooNew",
-            f"the ONNX has opset {onnx.opset}, the Triton image's ONNX Runtime knows up to {options.max_opset}: "
-            f"set spec.versions[].export.opset to at most {options.max_opset}, or take a newer spec.triton.image",
+            f"the ONNX has opset {onnx.opset}, {reader} knows up to {options.max_opset}: "
+            f"set spec.versions[].export.opset to at most {options.max_opset} (or export the .onnx so), or take {image}",
         )
 
 

@@ -131,7 +131,8 @@ class Export(Model):
     simplify: bool = True
     """Simplify the graph with onnxslim."""
     opset: Annotated[int | None, Field(ge=11, le=21)] = None
-    """ONNX opset, 11 to 21: what ONNX Runtime in Triton 24.10 reads. Default: Ultralytics' own choice, 18 in the exporter's release."""
+    """ONNX opset, 11 to 21. Default: Ultralytics' own choice, 18 in the exporter's release. One that the Triton image's ONNX Runtime does not know is
+    refused at the build."""
     nms: bool = False
     """Put non-maximum suppression into the graph. It answers for the first picture of a batch only: off for serving."""
 
@@ -233,6 +234,8 @@ class Triton(Model):
 
     image: Annotated[str | None, Field(min_length=1, max_length=512)] = None
     """Image of the server. Default: the operator's setting (chart value triton.image)."""
+    release: Annotated[str | None, Field(pattern="^[0-9]{2}[.](0[1-9]|1[0-2])$", max_length=5)] = None
+    """NVIDIA's release that the image is, for example "25.08". Default: what its tag says; needed where that says nothing: a mirror's tag, a digest alone."""
     image_pull_secrets: list[LocalReference] = Field(default_factory=list, max_length=8)
     """Secrets to pull the images with, of the Triton pods and the Jobs."""
     max_batch_size: int = Field(default=8, ge=0, le=1024)

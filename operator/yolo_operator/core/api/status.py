@@ -182,6 +182,8 @@ class Status(Model):
     """Triton pods that are let in."""
     selector: Annotated[str, Field(max_length=512)] = ""
     """Label selector of the Triton pods, for autoscalers."""
+    triton_release: ShortText = ""
+    """Release that the Triton image is taken for, for example 25.08; empty where neither spec.triton.release nor the image's tag says it."""
     task: ShortText = ""
     """What the model does, from the weights."""
     display: Display = Display()

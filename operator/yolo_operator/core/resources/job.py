@@ -6,16 +6,16 @@ The hash leaves out the images: another release of the operator makes no finishe
 from collections.abc import Sequence
 
 from yolo_operator.core import api, contract, names, revision
-from yolo_operator.core.defaults import Defaults, image_of, storage_of
+from yolo_operator.core.defaults import Defaults, release_of, storage_of
 from yolo_operator.core.names import Manifest
-from yolo_operator.core.resources import pod, service, triton
+from yolo_operator.core.resources import pod, service
+from yolo_operator.core.triton.releases import Release
 
 TTL_SECONDS = 3600
 """How long a finished Job stays for `kubectl logs`; its answer is in the status by then."""
 WORKER_RESOURCES = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}}
 VERIFY_TIMEOUT_SECONDS = 120
-ONNX_RUNTIME_1_19_UNTIL = (24, 10)
-"""The last Triton release with ONNX Runtime 1.19, which reads IR version 10 and opset 21."""
+RELEASE_FLAG = "--triton-release="
 
 
 def build(yolo: api.YoloDeployment, version: api.Version, defaults: Defaults) -> Manifest:
@@ -54,7 +54,7 @@ def build(yolo: api.YoloDeployment, version: api.Version, defaults: Defaults) ->
         container(
             "publish",
             worker,
-            ["publish", *destination, *config_arguments(yolo, version), *runtime_arguments(image_of(yolo, defaults))],
+            ["publish", *destination, *config_arguments(yolo, version), *runtime_arguments(version, release_of(yolo, defaults))],
             pod.secret_env(storage.secret_ref),
             [mount(name, read_only=True) for name in ("check", "source", "export")] + pod.ca_mount(storage),
         ),
@@ -309,15 +309,25 @@ def precision(yolo: api.YoloDeployment, version: api.Version) -> str:
     return "FP16" if version.export.half else "FP32"
 
 
-def runtime_arguments(image: str) -> list[str]:
-    """The newest ONNX that the image's ONNX Runtime reads, where its tag names a release that is known; else nothing is refused."""
-    release = triton.release(image)
-    return ["--max-ir-version=10", "--max-opset=21"] if release is not None and release <= ONNX_RUNTIME_1_19_UNTIL else []
+def runtime_arguments(version: api.Version, release: Release | None) -> list[str]:
+    """What the Triton image is, where that is known, and the newest ONNX that its ONNX Runtime reads, where the version's may be newer.
+
+    The limits are part of the Job's name: with an image that reads more it is made anew.
+    """
+    if release is None:
+        return []
+    said = [f"{RELEASE_FLAG}{release.name}"]
+    if release.max_ir_version is None or release.max_opset is None:
+        return said
+    if not version.source.uri.endswith(".onnx") and not release.checks_exports:
+        return said
+    return [*said, f"--max-ir-version={release.max_ir_version}", f"--max-opset={release.max_opset}"]
 
 
 def without_images(template: Manifest) -> Manifest:
-    """A pod template with the images left out."""
+    """A pod template with the images left out, and which release one of them is."""
     spec = dict(template["spec"])
     for key in ("initContainers", "containers"):
-        spec[key] = [{k: v for k, v in part.items() if k not in {"image", "imagePullPolicy"}} for part in spec.get(key, [])]
+        parts = [{k: v for k, v in part.items() if k not in {"image", "imagePullPolicy"}} for part in spec.get(key, [])]
+        spec[key] = [part | {"args": [said for said in part["args"] if not said.startswith(RELEASE_FLAG)]} for part in parts]
     return template | {"spec": spec}

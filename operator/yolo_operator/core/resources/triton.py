@@ -1,9 +1,7 @@
 """The Triton Deployment of one version: a gate that opens only for right answers, probes on the model itself, a quiet end."""
 
-import re
-
 from yolo_operator.core import api, contract, names
-from yolo_operator.core.defaults import Defaults, image_of, storage_of
+from yolo_operator.core.defaults import Defaults, image_of, release_of, storage_of
 from yolo_operator.core.names import Manifest
 from yolo_operator.core.resources import overlay, pod, service
 
@@ -15,8 +13,6 @@ STARTUP_SECONDS = 3600
 """Triton opens no port before every model is loaded and warmed up; a TensorRT engine takes minutes."""
 DEFAULT_MAX_INPUT_BYTES = 64 << 20
 """Triton's own limit of an HTTP request."""
-MAX_INPUT_FLAG_SINCE = (25, 8)
-"""First release that knows --http-max-input-size."""
 TMP = "/tmp"  # noqa: S108  an emptyDir of the Pod
 TRITON_UID = 1000
 """The user `triton-server` of NVIDIA's image."""
@@ -105,7 +101,7 @@ def template_inputs(yolo: api.YoloDeployment, artifact: contract.Artifact, defau
             "uri": artifact.uri,
             "image": image_of(yolo, defaults),
             "storage": storage.model_dump(exclude={"uri"}, exclude_defaults=True),
-            "triton": spec.triton.model_dump(include={"resources", "image_pull_secrets", "pod_template"}, exclude_defaults=True),
+            "triton": spec.triton.model_dump(include={"release", "resources", "image_pull_secrets", "pod_template"}, exclude_defaults=True),
             "engineCache": cache.model_dump(exclude_defaults=True) if cache else None,
             "gpu": spec.gpu.model_dump(exclude_defaults=True),
             "scheduling": spec.model_dump(
@@ -233,8 +229,8 @@ def arguments(yolo: api.YoloDeployment, artifact: contract.Artifact, defaults: D
         "--http-restricted-api=model-repository,shared-memory,trace:yolo-operator=$(POD_UID)",
         "--grpc-restricted-protocol=model-repository,shared-memory,trace:yolo-operator=$(POD_UID)",
     ]
-    needed = max_input_bytes(yolo, artifact)
-    if needed > DEFAULT_MAX_INPUT_BYTES and (release(image_of(yolo, defaults)) or (0, 0)) >= MAX_INPUT_FLAG_SINCE:
+    needed, release = max_input_bytes(yolo, artifact), release_of(yolo, defaults)
+    if needed > DEFAULT_MAX_INPUT_BYTES and release is not None and release.http_max_input_size:
         result.append(f"--http-max-input-size={needed}")
     return result
 
@@ -251,12 +247,6 @@ def max_input_bytes(yolo: api.YoloDeployment, artifact: contract.Artifact) -> in
     height, width = artifact.image_size[0], artifact.image_size[-1]
     element = max((BYTES_OF.get(tensor.datatype, 4) for tensor in artifact.inputs), default=4)
     return max(yolo.spec.triton.max_batch_size, 1) * 3 * height * width * element + (1 << 20)
-
-
-def release(image: str) -> tuple[int, int] | None:
-    """Year and month of the release that the image's tag names; None for another tag or a digest, which tell nothing."""
-    match = re.search(r":(\d\d)\.(\d\d)(?:[-.@]|$)", image)
-    return (int(match[1]), int(match[2])) if match else None
 
 
 def http_get(path: str) -> Manifest:
