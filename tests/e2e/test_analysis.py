@@ -71,7 +71,7 @@ def pods(cluster: Cluster, namespace: str, version: int) -> list[Manifest]:
 
 NEVER: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "weights that do not load": (altered.truncated, "InvalidOnnx"),
-    "a Triton that never gets ready": (altered.single, "TritonCrashed"),
+    "a Triton that never gets ready": (altered.small_batches, "TritonCrashed"),
 }
 
 

@@ -92,6 +92,27 @@ def test_limits_can_be_loosened(repository, server):
     verify.run(repository, [server], options(min_iou=0.0, max_score_difference=1e9))
 
 
+@pytest.mark.parametrize(
+    ("asked", "published", "within"),
+    [
+        pytest.param("FP32", "FP32", False, id="FP32"),
+        pytest.param("FP32", "FP16", True, id="the file's FP16, which the spec does not know of"),
+        pytest.param("FP16", "FP32", True, id="the spec's FP16"),
+        pytest.param("", "INT8", True, id="the published one where the spec says none"),
+    ],
+)
+def test_the_limits_are_those_of_the_lowest_precision(repository, server, asked, published, within):
+    content = repository.read(f"{REVISION}/{MANIFEST}", 10**6).replace(b'"precision": "FP32",\n "files"', f'"precision": "{published}",\n "files"'.encode())
+    assert f'"precision": "{published}"'.encode() in content
+    repository.write(f"{REVISION}/{MANIFEST}", content, "")
+    exact = server.infer
+    server.infer = lambda tensor, array: {name: value + np.float32(0.03) for name, value in exact(tensor, array).items()}
+    if within:
+        verify.run(repository, [server], options(precision=asked))
+    else:
+        assert refused(repository, server, precision=asked).reason == "WrongAnswers"
+
+
 def test_a_second_picture_of_a_batch_that_is_wrong(repository, server):
     real = server.infer
 

@@ -180,7 +180,7 @@ def add_verify_arguments(to: argparse.ArgumentParser) -> None:
     to.add_argument("--model-name", required=True, help="Triton's name of the model")
     to.add_argument("--version", type=int, required=True, metavar="N", help="Triton's version")
     add_revision_arguments(to)
-    to.add_argument("--precision", choices=["FP32", "FP16", "INT8"], default="", help="whose limits hold; without: as published")
+    to.add_argument("--precision", choices=["FP32", "FP16", "INT8"], default="", help="whose limits hold; a lower one that was published holds instead")
     to.add_argument("--min-iou", type=float, default=None, metavar="X", help="smallest IoU; without: 0.98, 0.95 or 0.75 by precision")
     to.add_argument(
         "--max-score-difference",

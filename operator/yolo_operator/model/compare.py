@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolo_operator.core.contract import Task
+from yolo_operator.core.triton.description import Description
 
 Array = npt.NDArray[np.float32]
 
@@ -35,6 +36,18 @@ class Layout:
     image_size: tuple[int, int] = (640, 640)
     keypoint_values: int = 3
     """Values per keypoint, for pose: x, y and often a visibility."""
+
+    @classmethod
+    def of(cls, description: Description) -> "Layout":
+        """The layout of what is described."""
+        report = description.report
+        return cls(
+            task=report.task,
+            classes=len(report.names),
+            final_detections=description.final_detections,
+            image_size=(report.image_size[0], report.image_size[1]),
+            keypoint_values=report.kpt_shape[-1] if report.kpt_shape else 3,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

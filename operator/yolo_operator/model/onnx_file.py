@@ -14,6 +14,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 from yolo_operator.core.contract import Tensor
 from yolo_operator.core.errors import InvalidSpec
 from yolo_operator.core.triton.description import OnnxFacts
+from yolo_operator.model import precision
 
 MAX_BYTES = 2 * 1024 * 1024 * 1024 - 1
 """A protobuf message cannot be larger."""
@@ -43,6 +44,7 @@ def inspect(content: bytes) -> tuple[OnnxFacts, dict[str, str]]:
         ir_version=model.ir_version,
         inputs=[tensor(value) for value in real_inputs(model.graph)],
         outputs=[tensor(value) for value in model.graph.output],
+        precision=precision.of(graphs(model.graph)),
     )
     return facts, {entry.key: entry.value for entry in model.metadata_props}
 

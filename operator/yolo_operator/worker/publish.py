@@ -17,7 +17,7 @@ from yolo_operator.core.contract import GOLDEN, MANIFEST, ONNX_FILE, Artifact, T
 from yolo_operator.core.errors import InvalidSpec, Unavailable
 from yolo_operator.core.triton import releases
 from yolo_operator.core.triton.config import WARMUP_FILE, ModelConfig, ServingOptions, configure, served_inputs
-from yolo_operator.core.triton.description import Description
+from yolo_operator.core.triton.description import Description, lowest
 from yolo_operator.core.triton.manifest import Manifest, PublishedFile
 from yolo_operator.model import golden
 from yolo_operator.worker import handover, pbtxt, revisions, verdict
@@ -210,7 +210,7 @@ def describe(repository: Repository, options: PublishOptions, material: Material
         model_name=serving.model_name,
         version=serving.version,
         max_batch_size=serving.max_batch_size,
-        precision=precision(report.half, serving),
+        precision=precision(material.description, serving),
         files=files,
         model=material.description,
         artifact=artifact,
@@ -223,11 +223,9 @@ def describe(repository: Repository, options: PublishOptions, material: Material
     )
 
 
-def precision(half: bool, serving: ServingOptions) -> str:
-    """The lowest precision that answers are computed in."""
-    if serving.tensorrt is not None and serving.tensorrt.precision != "FP32":
-        return serving.tensorrt.precision
-    return "FP16" if half else "FP32"
+def precision(description: Description, serving: ServingOptions) -> str:
+    """The lowest precision that answers are computed in: the ONNX's own, or TensorRT's."""
+    return lowest(description.precision, serving.tensorrt.precision if serving.tensorrt else "FP32")
 
 
 def digest(content: bytes) -> str:

@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from yolo_operator.core.contract import GOLDEN, Tensor, Verification
 from yolo_operator.core.errors import InvalidSpec, NotReady, Unavailable
 from yolo_operator.core.triton.config import input_shape
+from yolo_operator.core.triton.description import lowest
 from yolo_operator.core.triton.manifest import Manifest
 from yolo_operator.model import golden
 from yolo_operator.model.compare import LIMITS, Comparison, Layout, compare
@@ -38,7 +39,7 @@ class VerifyOptions:
     timeout: float
     """Seconds until the model must be ready."""
     precision: str = ""
-    """FP32, FP16 or INT8; empty is what the manifest says."""
+    """FP32, FP16 or INT8, as the spec asks for; where the manifest says a lower one, that holds."""
     min_iou: float | None = None
     max_score_difference: float | None = None
 
@@ -54,14 +55,7 @@ class Published:
     @property
     def layout(self) -> Layout:
         """How the comparison reads the outputs."""
-        report = self.manifest.model.report
-        return Layout(
-            task=report.task,
-            classes=len(report.names),
-            final_detections=self.manifest.model.final_detections,
-            image_size=(report.image_size[0], report.image_size[1]),
-            keypoint_values=report.kpt_shape[-1] if report.kpt_shape else 3,
-        )
+        return Layout.of(self.manifest.model)
 
 
 def run(repository: Repository, clients: list[Client], options: VerifyOptions) -> Verification:
@@ -71,7 +65,7 @@ def run(repository: Repository, clients: list[Client], options: VerifyOptions) -
     for client in clients:
         check_metadata(client, published.manifest)
         check_config(client, published.config)
-    defaults = LIMITS[options.precision or published.manifest.precision]
+    defaults = LIMITS[lowest(options.precision, published.manifest.precision)]
     min_iou = defaults[0] if options.min_iou is None else options.min_iou
     max_difference = defaults[1] if options.max_score_difference is None else options.max_score_difference
     found = Comparison(worst_iou=1.0, worst_score_difference=0.0, detections=0)

@@ -17,7 +17,7 @@ def picture(*shape: int) -> Tensor:
     ("task", "size", "onnx", "found"),
     [
         pytest.param("detect", [640, 640], OPEN, "Dynamic", id="what the client asks by itself"),
-        pytest.param("obb", [640, 640], (4, 3, -1, -1), "Dynamic", id="a fixed batch of any height and width"),
+        pytest.param("obb", [640, 640], (4, 3, -1, -1), "Fixed", id="a fixed batch of any height and width: with Dynamic the client does not fill it"),
         pytest.param("detect", [1280, 1280], OPEN, "Fixed", id="larger than the client would ask"),
         pytest.param("detect", [320, 320], OPEN, "Fixed", id="smaller than the client would ask"),
         pytest.param("segment", [384, 640], OPEN, "Fixed", id="no square"),
@@ -38,7 +38,7 @@ def test_the_default_is_dynamic_where_the_client_asks_rightly_with_it(task, size
         pytest.param("detect", [1280, 1280], OPEN, "made for 1280x1280", id="another size than the client's"),
         pytest.param("pose", [640, 384], OPEN, "made for 640x384", id="no square"),
         pytest.param("classify", [640, 640], OPEN, "not for classify", id="a classifier"),
-        pytest.param("detect", [640, 640], (-1, 3, 640, 640), "height and width are dynamic", id="an ONNX of one height and width"),
+        pytest.param("detect", [640, 640], (-1, 3, 640, 640), "batch, height and width are dynamic", id="an ONNX of one height and width"),
     ],
 )
 def test_dynamic_is_refused_where_no_client_could_be_right(task, size, onnx, word):

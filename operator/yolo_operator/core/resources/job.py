@@ -302,7 +302,7 @@ def config_arguments(yolo: api.YoloDeployment, version: api.Version) -> list[str
 
 
 def precision(yolo: api.YoloDeployment, version: api.Version) -> str:
-    """Numbers the answers are computed in, which decides how far they may be from the reference."""
+    """Numbers that the spec has the answers computed in. The ONNX may have lower ones of its own: the manifest tells, and verify takes the lower."""
     tensorrt = yolo.spec.triton.tensorrt
     if tensorrt.enabled and tensorrt.precision != "FP32":
         return tensorrt.precision

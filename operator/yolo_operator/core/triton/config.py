@@ -152,11 +152,13 @@ def check_batching(description: Description, options: ServingOptions) -> None:
     if options.max_batch_size == 0:
         return
     fixed = [t for t in (*description.onnx.inputs, *description.onnx.outputs) if t.shape[:1] != [-1]]
+    given = description.report.reference == "onnxruntime"
+    remedy = "give one that was exported with dynamic: true" if given else "export with spec.versions[].export.dynamic: true"
     if fixed:
         raise InvalidSpec(
             "StaticBatch",
             f"spec.triton.maxBatchSize is {options.max_batch_size}, but the batch dimension of {fixed[0].name!r} {fixed[0].shape} in the "
-            "ONNX is fixed: export with spec.versions[].export.dynamic: true, or set maxBatchSize: 0",
+            f"ONNX is fixed: {remedy}, or set maxBatchSize: 0",
         )
     report = description.report
     if report.nms and options.max_batch_size > report.batch:

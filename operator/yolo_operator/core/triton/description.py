@@ -8,14 +8,23 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from yolo_operator.core.contract import Task, Tensor, Value
+from yolo_operator.core.contract import Recorded, Task, Tensor, Value
 
 MAX_CLASSES = 20_000
 MAX_NAME_LENGTH = 1_000
 MAX_METADATA_DEPTH = 6
 MAX_METADATA_VALUES = 100_000
 
+Precision = Literal["FP32", "FP16", "INT8"]
+PRECISIONS: tuple[Precision, ...] = ("FP32", "FP16", "INT8")
+"""Of the numbers that answers are computed in, the closest first: each allows answers to be further from the reference's."""
+
 ImageSize = Annotated[list[Annotated[int, Field(ge=1, le=16_384)]], Field(min_length=2, max_length=2)]
+
+
+def lowest(*precisions: str) -> Precision:
+    """The coarsest of some precisions, by which answers are judged; "" among them says nothing."""
+    return max((known for known in PRECISIONS if known in precisions), key=PRECISIONS.index, default="FP32")
 
 
 def plain(value: Any, depth: int = 0) -> Any:
@@ -92,7 +101,7 @@ def count_values(value: Any) -> int:
             return 1
 
 
-class OnnxFacts(Value):
+class OnnxFacts(Recorded):
     """What the ONNX file itself declares."""
 
     sha256: str
@@ -101,6 +110,8 @@ class OnnxFacts(Value):
     ir_version: int
     inputs: list[Tensor]
     outputs: list[Tensor]
+    precision: Precision = "FP32"
+    """The coarsest numbers in its graph: half-precision tensors, or quantized ones."""
 
 
 class Description(Value):
@@ -114,3 +125,8 @@ class Description(Value):
     def final_detections(self) -> bool:
         """Whether the outputs are detections and not anchors: an end-to-end head or an embedded NMS."""
         return self.report.end_to_end or self.report.nms
+
+    @property
+    def precision(self) -> Precision:
+        """The coarsest numbers that the ONNX computes in; a revision of before `OnnxFacts.precision` has `half` alone."""
+        return lowest(self.onnx.precision, "FP16" if self.report.half else "FP32")

@@ -22,7 +22,8 @@ def resolve(wanted: Shapes | None, task: Task, image_size: Sequence[int], onnx_i
 
     Dynamic is the default where it is right: then the client gets the very answers of the local weights, and a wide picture costs less than a square.
     """
-    free = all(size == -1 for size in onnx_input.shape[2:])
+    # Only with Fixed does the client pad and split what it sends to the batch that an ONNX is fixed to.
+    free = all(size == -1 for size in (onnx_input.shape[0], *onnx_input.shape[2:]))
     right = free and task is not Task.CLASSIFY and all(pixels == CLIENT_SIZE for pixels in image_size)
     if wanted == "Dynamic" and not right:
         raise InvalidSpec("ShapesInvalid", f"spec.versions[].export.shapes: Dynamic {why_not(task, image_size, free=free)}: set it to Fixed or leave it out")
@@ -32,7 +33,7 @@ def resolve(wanted: Shapes | None, task: Task, image_size: Sequence[int], onnx_i
 def why_not(task: Task, image_size: Sequence[int], *, free: bool) -> str:
     """Why no client could be right with Dynamic."""
     if not free:
-        return "needs an ONNX whose height and width are dynamic, and this one's are not"
+        return "needs an ONNX whose batch, height and width are dynamic, and this one's are not"
     if task is Task.CLASSIFY:
         return "is not for classify: the Ultralytics client always sends squares of one size there"
     size = "x".join(str(pixels) for pixels in image_size)
