@@ -21,6 +21,7 @@ SECTIONS = {
     "spec.versions[].source": "Where the weights come from. A `.pt` is a program: [security.md](security.md).",
     "spec.versions[].export": "How weights become ONNX. An `.onnx` is served as it is: of these fields only `imageSize` is then looked at, and it must fit.",
     "spec.build": "The Job that fetches, exports and publishes.",
+    "spec.jobs": "Small containers that fetch, publish, ask and remove; what they need does not grow with the weights.",
     "spec.triton": "The server and the model's `config.pbtxt`. [serving.md](serving.md) explains batching, warmup and TensorRT.",
     "spec.triton.dynamicBatching": "How waiting requests become one inference.",
     "spec.triton.tensorrt": "Written from documentation; this project has no GPU and has never run it.",

@@ -7,7 +7,7 @@ import pytest
 
 import gen
 from world import World
-from yolo_operator.core import api, clock, jobs, revision
+from yolo_operator.core import api, clock, jobs, names, revision
 from yolo_operator.core.errors import InvalidSpec
 
 
@@ -77,6 +77,26 @@ def test_a_permanent_failure_is_stalled_until_the_spec_changes():
     world.turn()
     assert len(world.plan.create) == 1
     assert world.condition("Stalled")[0] == "False"
+
+
+def test_a_publish_that_needs_more_memory_is_not_exported_again_until_it_may_have_more():
+    world = World()
+    world.turn()
+    killed = gen.container_status("publish", state=gen.terminated(137, reason="OOMKilled"), ready=False)
+    name = world.end_job("build", "", code=137)["metadata"]["name"]
+    (pod,) = [pod for pod in world.objects["Pod"].values() if names.label(pod, names.JOB_NAME) == name]
+    pod["status"]["containerStatuses"] = [killed]
+    for _ in range(2):
+        world.later(86400)
+        world.turn()
+        assert world.condition("Stalled") == ("True", "OutOfMemory")
+        assert "spec.jobs.resources.limits.memory" in world.message()
+        assert world.plan.create == []
+    world.edit(jobs={"resources": {"limits": {"memory": "2Gi"}}})
+    (made,) = world.turn().create
+    containers = [*made["spec"]["template"]["spec"]["initContainers"], *made["spec"]["template"]["spec"]["containers"]]
+    limits = {part["name"]: part["resources"]["limits"]["memory"] for part in containers}
+    assert limits == {"check": "2Gi", "fetch": "2Gi", "export": "4Gi", "publish": "2Gi"}
 
 
 def test_a_permanent_fault_of_the_first_pod_need_not_wait_for_the_job_to_give_up():

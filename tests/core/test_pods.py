@@ -55,7 +55,12 @@ JOBS = [
     pytest.param(
         job_pod(main=[stopped("analyze", 137, reason="OOMKilled")]), "OutOfMemory", "spec.build.resources.limits.memory", False, id="an analysis out of memory"
     ),
-    pytest.param(job_pod(init=[stopped("fetch", 137, reason="OOMKilled")]), "OutOfMemory", "fetch", False, id="a worker out of memory"),
+    pytest.param(
+        job_pod(main=[stopped("publish", 137, reason="OOMKilled")]), "OutOfMemory", "spec.jobs.resources.limits.memory", True, id="publish out of memory"
+    ),
+    pytest.param(
+        job_pod(main=[stopped("verify", 137, reason="OOMKilled")]), "OutOfMemory", "spec.jobs.resources.limits.memory", False, id="a verification out of memory"
+    ),
     pytest.param(
         job_pod(phase="Failed", reason="Evicted", message='Usage of EmptyDir volume "work" exceeds the limit "10Gi". '),
         "DiskFull", "spec.build.storageSize", True, id="the scratch volume is full",

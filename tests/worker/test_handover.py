@@ -11,7 +11,8 @@ from yolo_operator.worker import handover
 
 
 def take(pod, task=None):
-    return handover.take(pod.export, pod.source, task)
+    with handover.take(pod.export, pod.source, task) as taken:
+        return taken
 
 
 def test_a_whole_export_is_described_by_its_onnx(tmp_path):

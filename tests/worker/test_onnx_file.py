@@ -1,3 +1,5 @@
+import io
+
 import numpy as np
 import onnx
 import pytest
@@ -11,7 +13,7 @@ from yolo_operator.model import onnx_file
 def reason(model) -> str:
     content = model if isinstance(model, bytes) else model.SerializeToString()
     with pytest.raises(InvalidSpec) as caught:
-        onnx_file.inspect(content)
+        onnx_file.inspect(io.BytesIO(content))
     return caught.value.reason
 
 
@@ -21,7 +23,7 @@ def external(tensor) -> None:
 
 
 def test_what_the_file_declares():
-    facts, properties = onnx_file.inspect(yolo_models.detector(batch=4, size=64).SerializeToString())
+    facts, properties = onnx_file.inspect(io.BytesIO(yolo_models.detector(batch=4, size=64).SerializeToString()))
     assert facts.inputs[0].shape == [4, 3, 64, 64]
     assert facts.outputs[0].shape == [4, 6, 4]
     assert (facts.opset, facts.ir_version, properties) == (17, 8, {})
@@ -89,7 +91,7 @@ def test_nodes_out_of_order_are_fine():
     model.graph.node.extend(nodes)
     with pytest.raises(onnx.checker.ValidationError):
         onnx.checker.check_model(model)
-    facts, _ = onnx_file.inspect(model.SerializeToString())
+    facts, _ = onnx_file.inspect(io.BytesIO(model.SerializeToString()))
     assert facts.outputs[0].name == "output0"
 
 

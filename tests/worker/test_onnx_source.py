@@ -106,7 +106,7 @@ ACCEPTED = [
 def test_accepted(make, options, facts, tmp_path):
     exported = described(make(tmp_path), tmp_path, **options)
     report = exported.report
-    onnx_facts, _ = onnx_file.inspect((tmp_path / "weights.onnx").read_bytes())
+    onnx_facts, _ = onnx_file.inspect(tmp_path / "weights.onnx")
     found = report.model_dump() | {"classes": len(report.names), "precision": onnx_facts.precision, "channels": exported.golden.input.shape[1]}
     assert {key: found[key] for key in facts} == facts
     assert {array.shape[0] for array in exported.golden.outputs.values()} == {1}

@@ -3,13 +3,17 @@
 import dataclasses
 import hashlib
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 
 import boto3
 import old_s3
 import pytest
 import seaweed
+import test_onnx_stripped
 import yolo_models
 from botocore.exceptions import ClientError
 
@@ -129,6 +133,48 @@ def test_published_twice_is_written_once(repository, tmp_path, monkeypatch):
     first = published(repository, tmp_path)
     monkeypatch.setattr(storage.Repository, "write", None)
     assert published(repository, tmp_path) == first
+
+
+PUBLISH = """
+import resource, sys
+from pathlib import Path
+import test_storage, yolo_models
+from yolo_operator.worker import publish, storage
+repository = storage.Repository(sys.argv[1], storage.StorageOptions(endpoint=sys.argv[2]))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+artifact = publish.run(repository, test_storage.publish_options(yolo_models.BuildPod(Path(sys.argv[3]))))
+print(artifact.size_bytes, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def test_a_large_onnx_is_published_in_little_memory(repository, options, tmp_path):
+    pod = yolo_models.build_pod(tmp_path)
+    test_onnx_stripped.large_file(pod.export / "model.onnx", 300 * 1024**2)
+    answer = subprocess.run(
+        [sys.executable, "-c", PUBLISH, repository.root, options.endpoint, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    size, grown = (int(part) for part in answer.stdout.split())
+    assert size > 300 * 1024**2
+    assert grown < 64
+
+
+def test_the_onnx_that_was_checked_is_the_one_that_is_sent(repository, tmp_path, monkeypatch, s3):
+    pod, real = yolo_models.build_pod(tmp_path), publish.configure
+    onnx = pod.export / "model.onnx"
+    checked_bytes = onnx.read_bytes()
+
+    def exchanged(*arguments):
+        onnx.unlink()
+        onnx.write_bytes(b"another")
+        return real(*arguments)
+
+    monkeypatch.setattr(publish, "configure", exchanged)
+    publish.run(repository, publish_options(pod))
+    assert repository.read(f"{REVISION}/helmet/1/model.onnx", 10**7) == checked_bytes
 
 
 class Killed(BaseException):

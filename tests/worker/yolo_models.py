@@ -88,7 +88,7 @@ def report(**changes: Any) -> ExportReport:
 
 
 def description(model: onnx.ModelProto | None = None, **changes: Any) -> Description:
-    facts, _ = onnx_file.inspect((model or detector()).SerializeToString())
+    facts, _ = onnx_file.inspect(io.BytesIO((model or detector()).SerializeToString()))
     return Description(report=report(**changes), onnx=facts, source_sha256="0" * 64)
 
 

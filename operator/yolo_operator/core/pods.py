@@ -10,6 +10,7 @@ from yolo_operator.core import contract, names
 Manifest = Mapping[str, Any]
 
 IMAGE_REASONS = frozenset({"ImagePullBackOff", "ErrImagePull", "ErrImageNeverPull", "InvalidImageName", "RegistryUnavailable"})
+BUILD_CONTAINERS = frozenset({"check", "fetch", "export", "publish"})
 MESSAGE_LIMIT = 1000
 REASON = re.compile("[A-Z][0-9A-Za-z]{0,62}")
 """What a worker's reason looks like; the exporter runs foreign code, which may have written anything."""
@@ -156,8 +157,9 @@ def terminated(container: Manifest) -> Problem | None:
         return None
     name = container["name"]
     if state.get("reason") == "OOMKilled":
-        remedy = "raise spec.build.resources.limits.memory" if name in {"export", "analyze"} else "the weights are too large for the 1 GiB that a worker has"
-        return Problem("OutOfMemory", f"Container {name} was killed for lack of memory: {remedy}", permanent=name == "export")
+        field = "spec.build.resources.limits.memory" if name in {"export", "analyze"} else "spec.jobs.resources.limits.memory"
+        # The same build needs as much again, and each attempt exports anew; another limit is another Job.
+        return Problem("OutOfMemory", f"Container {name} was killed for lack of memory: raise {field}", permanent=name in BUILD_CONTAINERS)
     answer = contract.Outcome.decode(state.get("message", ""))
     if answer is not None and REASON.fullmatch(answer.reason):
         return Problem(answer.reason, answer.message, permanent=state["exitCode"] == contract.PERMANENT_EXIT_CODE)

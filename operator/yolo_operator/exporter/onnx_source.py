@@ -28,8 +28,7 @@ LITERALS = ("imgsz", "names", "kpt_shape", "kpt_names", "args", "end2end")
 
 def describe(weights: Path, options: ConversionOptions) -> Exported:
     """Check the file and let ONNX Runtime answer. Raises InvalidSpec: InvalidOnnx, UnsafeOnnx, UnsupportedModel, TaskMismatch, ImageSizeInvalid."""
-    content = weights.read_bytes()
-    facts, properties = onnx_file.inspect(content)
+    facts, properties = onnx_file.inspect(weights)
     metadata = readable(properties)
     task = which_task(metadata, options)
     signature.check_picture(facts.inputs, task)

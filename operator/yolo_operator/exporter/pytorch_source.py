@@ -47,7 +47,7 @@ def export(weights: Path, source: Source, options: ConversionOptions, scratch: P
     onnx, captured = convert(model, options, task, image_size)
     if captured.picture is None:
         raise InvalidSpec("ExportFailed", "Ultralytics ended the export without beginning it")
-    facts, _ = onnx_file.inspect(onnx.read_bytes())
+    facts, _ = onnx_file.inspect(onnx)
     outputs = dict(zip((tensor.name for tensor in facts.outputs), captured.outputs, strict=True))
     report = describe(options, captured, image_size, facts.opset, facts.ir_version)
     check_answers(onnx, report, Golden(input=captured.picture, outputs=outputs))

@@ -1,20 +1,23 @@
 """Reads an ONNX that somebody else wrote: what it declares, and whether Triton may be given it.
 
-Nothing is run. An ONNX can name files beside it (external data) and libraries' operators (custom domains): both are refused,
+Nothing is run, and no weights are read (onnx_stripped.py): any size fits into little memory. An ONNX can name files beside it (external data) and libraries' operators (custom domains): both are refused,
 for Triton would read and load them with its own rights.
 """
 
 import hashlib
 import heapq
+import os
 from collections.abc import Iterator
+from io import BufferedIOBase
+from pathlib import Path
 
 import onnx
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, ValueInfoProto
 
 from yolo_operator.core.contract import Tensor
 from yolo_operator.core.errors import InvalidSpec
 from yolo_operator.core.triton.description import OnnxFacts
-from yolo_operator.model import precision
+from yolo_operator.model import onnx_stripped, precision
 
 MAX_BYTES = 2 * 1024 * 1024 * 1024 - 1
 """A protobuf message cannot be larger."""
@@ -32,14 +35,19 @@ DATATYPES = {
 }
 
 
-def inspect(content: bytes) -> tuple[OnnxFacts, dict[str, str]]:
-    """What the file's content declares, and its metadata_props. Raises InvalidSpec: InvalidOnnx, UnsafeOnnx."""
-    model = parse(content)
+def inspect(source: Path | BufferedIOBase) -> tuple[OnnxFacts, dict[str, str]]:
+    """What the file declares, and its metadata_props; an open file is read from its beginning. Raises InvalidSpec: InvalidOnnx, UnsafeOnnx."""
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            return inspect(file)
+    model = parse(source)
     check_safe(model)
     check_valid(model)
+    size = source.seek(0, os.SEEK_END)
+    source.seek(0)
     facts = OnnxFacts(
-        sha256=hashlib.sha256(content).hexdigest(),
-        size_bytes=len(content),
+        sha256=hashlib.file_digest(source, "sha256").hexdigest(),
+        size_bytes=size,
         opset=max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0),
         ir_version=model.ir_version,
         inputs=[tensor(value) for value in real_inputs(model.graph)],
@@ -49,10 +57,12 @@ def inspect(content: bytes) -> tuple[OnnxFacts, dict[str, str]]:
     return facts, {entry.key: entry.value for entry in model.metadata_props}
 
 
-def parse(content: bytes) -> ModelProto:
-    """The model; other bytes are InvalidOnnx."""
+def parse(file: BufferedIOBase) -> ModelProto:
+    """The model without the data of its larger tensors; other files are InvalidOnnx."""
     try:
-        model = onnx.load_model_from_string(content)
+        model = onnx.load_model_from_string(onnx_stripped.read(file))
+    except onnx_stripped.Malformed as error:
+        raise InvalidSpec("InvalidOnnx", f"the file is no ONNX: {error}: truncated, or another format (an LFS pointer, an HTML page?)") from error
     except Exception as error:
         raise InvalidSpec("InvalidOnnx", "the file is no ONNX: truncated, or another format (an LFS pointer, an HTML page?)") from error
     if not model.graph.node or not model.graph.input or not model.graph.output:
@@ -65,6 +75,8 @@ def check_safe(model: ModelProto) -> None:
     if model.functions or model.training_info:
         raise InvalidSpec("UnsafeOnnx", "the ONNX brings functions or training steps of its own: export it with Ultralytics")
     for graph in graphs(model.graph):
+        if any(sparse_tensors(graph)):
+            raise InvalidSpec("UnsafeOnnx", "the ONNX keeps weights as sparse tensors, which are not checked: export it with dense ones")
         for tensor in tensors(graph):
             if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
                 raise InvalidSpec("UnsafeOnnx", f"the ONNX keeps tensor {tensor.name[:80]!r} in another file: save it as one file")
@@ -134,18 +146,21 @@ def graphs(graph: GraphProto) -> Iterator[GraphProto]:
 def tensors(graph: GraphProto) -> Iterator[TensorProto]:
     """All tensors a graph carries itself: weights, and constants in its nodes' attributes."""
     yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.HasField("t"):
                 yield attribute.t
             yield from attribute.tensors
-            for sparse in (
-                *attribute.sparse_tensors,
-                *([attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []),
-            ):
-                yield from (sparse.values, sparse.indices)
+
+
+def sparse_tensors(graph: GraphProto) -> Iterator[SparseTensorProto]:
+    """Those written as positions and values: the checker reads positions from the data, and trusts its length."""
+    yield from graph.sparse_initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("sparse_tensor"):
+                yield attribute.sparse_tensor
+            yield from attribute.sparse_tensors
 
 
 def real_inputs(graph: GraphProto) -> list[ValueInfoProto]:

@@ -6,7 +6,10 @@ without pickles. What the ONNX says about itself counts, not what export.json sa
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import TypeVar
 
@@ -43,30 +46,39 @@ class Handover:
     """A checked export."""
 
     description: Description
-    onnx: bytes
+    onnx: BufferedReader
+    """The very file that was checked: no other can take its name meanwhile."""
     golden: bytes
     source: Source | None
 
 
-def take(export_directory: Path, source_directory: Path, task: Task | None) -> Handover:
-    """Read and check everything. Raises InvalidSpec: InvalidExport, InvalidOnnx, UnsafeOnnx, TaskMismatch, InvalidGolden, …"""
+@contextmanager
+def take(export_directory: Path, source_directory: Path, task: Task | None) -> Iterator[Handover]:
+    """Read and check everything; the ONNX is open inside. Raises InvalidSpec: InvalidExport, InvalidOnnx, UnsafeOnnx, TaskMismatch, InvalidGolden, …"""
     report = parse(ExportReport, read(export_directory, EXPORT_FILE, MAX_REPORT_BYTES), EXPORT_FILE)
     if task is not None and report.task is not task:
         raise InvalidSpec("TaskMismatch", f"the weights are for {report.task}, spec.task says {task}")
-    content = read(export_directory, ONNX_FILE, onnx_file.MAX_BYTES)
-    facts, _ = onnx_file.inspect(content)
-    source = parse(Source, read(source_directory, SOURCE_FILE, MAX_SOURCE_BYTES), SOURCE_FILE)
-    description = Description(report=report, onnx=facts, source_sha256=source.sha256)
-    signature.check(description)
-    archive = read(export_directory, GOLDEN, MAX_GOLDEN_BYTES)
-    check_golden(golden.read(archive), description)
-    return Handover(description=description, onnx=content, golden=archive, source=source)
+    with opened(export_directory, ONNX_FILE, onnx_file.MAX_BYTES) as onnx:
+        facts, _ = onnx_file.inspect(onnx)
+        source = parse(Source, read(source_directory, SOURCE_FILE, MAX_SOURCE_BYTES), SOURCE_FILE)
+        description = Description(report=report, onnx=facts, source_sha256=source.sha256)
+        signature.check(description)
+        archive = read(export_directory, GOLDEN, MAX_GOLDEN_BYTES)
+        check_golden(golden.read(archive), description)
+        yield Handover(description=description, onnx=onnx, golden=archive, source=source)
 
 
 def read(directory: Path, name: str, limit: int) -> bytes:
+    """The content of one regular file of the directory, at most `limit` bytes. Raises as `opened` does."""
+    with opened(directory, name, limit) as file:
+        return file.read(limit)
+
+
+@contextmanager
+def opened(directory: Path, name: str, limit: int) -> Iterator[BufferedReader]:
     """One regular file of the directory, at most `limit` bytes; neither it nor the directory may be a link.
 
-    Raises InvalidSpec UnsafeExport, Unavailable ExportMissing.
+    Raises InvalidSpec UnsafeExport, WeightsTooLarge, Unavailable ExportMissing.
     """
     try:
         folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -84,7 +96,7 @@ def read(directory: Path, name: str, limit: int) -> bytes:
             raise InvalidSpec("UnsafeExport", f"{name} is no regular file: the weights' code tampered with the export")
         if state.st_size > limit:
             raise InvalidSpec("WeightsTooLarge", f"{name} has {state.st_size} bytes, more than the {limit} that can be published")
-        return stream.read(limit)
+        yield stream
 
 
 def parse(schema: type[Model], content: bytes, name: str) -> Model:

@@ -6,7 +6,9 @@ Rerun after a kill between any two writes, it starts over and overwrites; once t
 import datetime
 import hashlib
 import json
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +56,19 @@ class Copied:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Local:
+    """A file of this Pod, open; it is never held in memory."""
+
+    content: BufferedReader
+    file: PublishedFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
     """A model ready to be published: exported just now, or another revision's."""
 
     description: Description
-    onnx: bytes | Copied
+    onnx: Local | Copied
     golden_archive: bytes | Copied
     golden: golden.Golden
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -73,16 +83,17 @@ def run(repository: Repository, options: PublishOptions) -> Artifact:
         if revisions.whole(repository, found):
             return found.artifact
     decided = verdict.read(options.check_directory)
-    match decided.state:
-        case "missing":
-            material = exported(options)
-        case "reusable":
-            material = taken_over(repository, decided.reuse, options)
-        case "published":
-            raise Unavailable("RevisionVanished", f"{repository.uri(revision)} was there a moment ago and is not now: it is built anew")
-    check_runtime(material.description, options)
-    config = configure(material.description, options.serving)
-    files = upload(repository, options, material, config)
+    with ExitStack() as files_open:
+        match decided.state:
+            case "missing":
+                material = exported(options, files_open)
+            case "reusable":
+                material = taken_over(repository, decided.reuse, options)
+            case "published":
+                raise Unavailable("RevisionVanished", f"{repository.uri(revision)} was there a moment ago and is not now: it is built anew")
+        check_runtime(material.description, options)
+        config = configure(material.description, options.serving)
+        files = upload(repository, options, material, config)
     manifest = describe(repository, options, material, files)
     if not revisions.whole(repository, manifest):
         raise Unavailable("StorageInconsistent", f"{repository.uri(revision)} is not what was just written; is somebody else writing there?")
@@ -91,12 +102,13 @@ def run(repository: Repository, options: PublishOptions) -> Artifact:
     return manifest.artifact
 
 
-def exported(options: PublishOptions) -> Material:
-    """The exporter's files, checked."""
-    taken = handover.take(options.export_directory, options.source_directory, options.task)
+def exported(options: PublishOptions, files_open: ExitStack) -> Material:
+    """The exporter's files, checked; the ONNX stays open until `files_open` ends."""
+    taken = files_open.enter_context(handover.take(options.export_directory, options.source_directory, options.task))
+    facts = taken.description.onnx
     return Material(
         description=taken.description,
-        onnx=taken.onnx,
+        onnx=Local(content=taken.onnx, file=PublishedFile(sha256=facts.sha256, size_bytes=facts.size_bytes)),
         golden_archive=taken.golden,
         golden=golden.read(taken.golden),
         provenance={"source": taken.source.model_dump(by_alias=True) if taken.source else {}},
@@ -145,7 +157,7 @@ def check_runtime(description: Description, options: PublishOptions) -> None:
 def upload(repository: Repository, options: PublishOptions, material: Material, config: ModelConfig) -> dict[str, PublishedFile]:
     """Write all files but the manifest; their digests by path relative to the revision."""
     model = config.name
-    contents: dict[str, bytes | Copied] = {
+    contents: dict[str, bytes | Local | Copied] = {
         f"{model}/{config.version}/{ONNX_FILE}": material.onnx,
         GOLDEN: material.golden_archive,
         f"{model}/{CONFIG}": pbtxt.render(config).encode(),
@@ -155,12 +167,16 @@ def upload(repository: Repository, options: PublishOptions, material: Material, 
     written: dict[str, PublishedFile] = {}
     for path, content in contents.items():
         key = f"{options.revision}/{path}"
-        if isinstance(content, Copied):
-            repository.copy(content.source, key)
-            written[path] = content.file
-        else:
-            written[path] = PublishedFile(sha256=digest(content), size_bytes=len(content))
-            repository.write(key, content, written[path].sha256)
+        match content:
+            case Copied():
+                repository.copy(content.source, key)
+                written[path] = content.file
+            case Local():
+                repository.write(key, content.content, content.file.sha256)
+                written[path] = content.file
+            case _:
+                written[path] = PublishedFile(sha256=digest(content), size_bytes=len(content))
+                repository.write(key, content, written[path].sha256)
     return written
 
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -256,8 +257,10 @@ class Repository:
             raise
         return int(answer["ContentLength"]), answer.get("Metadata", {}).get(DIGEST, "")
 
-    def write(self, key: str, content: bytes, sha256: str) -> None:
-        """Put one object in one request, its digest in the metadata."""
+    def write(self, key: str, content: bytes | BufferedReader, sha256: str) -> None:
+        """Put one object in one request, its digest in the metadata. An open file is sent from its beginning, a piece at a time."""
+        if not isinstance(content, bytes):
+            content.seek(0)
         with self._named(f"writing {self.uri(key)}"):
             self._s3.put_object(
                 Bucket=self._bucket,

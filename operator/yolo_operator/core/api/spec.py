@@ -170,6 +170,15 @@ class Build(Model):
     """Tolerations of the build Job."""
 
 
+class Jobs(Model):
+    """The Jobs' containers that are not the export: check, fetch and publish of the build, verify, pictures of an analysis, prune."""
+
+    resources: Resources = Field(
+        default_factory=lambda: Resources(requests={"cpu": "50m", "memory": "128Mi"}, limits={"memory": "1Gi"}),
+    )
+    """Of each of them. The memory they need does not grow with the weights: docs/operations.md has it, measured."""
+
+
 class DynamicBatching(Model):
     """Triton's dynamic batcher: joins requests that wait into one inference."""
 
@@ -359,6 +368,8 @@ class Spec(Model):
     """The versions to serve, 1 to 10."""
     build: Build = Field(default_factory=Build)
     """The Jobs that turn weights into a model repository."""
+    jobs: Jobs = Field(default_factory=Jobs)
+    """The Jobs' containers that are not the export."""
     triton: Triton = Field(default_factory=Triton)
     """The server."""
     gpu: Gpu = Field(default_factory=Gpu)

@@ -37,6 +37,7 @@ def build(
         ["pictures", source, *pod.storage_arguments(storage)],
         pod.secret_env(secret),
         [job.mount("pictures"), *pod.ca_mount(storage)],
+        pod.resources(yolo.spec.jobs.resources),
     )
     arguments = [
         "analyze",

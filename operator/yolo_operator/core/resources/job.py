@@ -13,7 +13,6 @@ from yolo_operator.core.triton.releases import Release
 
 TTL_SECONDS = 3600
 """How long a finished Job stays for `kubectl logs`; its answer is in the status by then."""
-WORKER_RESOURCES = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}}
 VERIFY_TIMEOUT_SECONDS = 120
 RELEASE_FLAG = "--triton-release="
 
@@ -33,15 +32,16 @@ def build(yolo: api.YoloDeployment, version: api.Version, defaults: Defaults) ->
         f"--cluster-name={defaults.cluster_name}",
         *pod.storage_arguments(storage),
     ]
-    worker, exporter = defaults.operator_image, defaults.exporter_image
+    worker, exporter, resources = defaults.operator_image, defaults.exporter_image, pod.resources(spec.jobs.resources)
     containers = [
-        container("check", worker, ["check", *destination], pod.secret_env(storage.secret_ref), [mount("check"), *pod.ca_mount(storage)]),
+        container("check", worker, ["check", *destination], pod.secret_env(storage.secret_ref), [mount("check"), *pod.ca_mount(storage)], resources),
         container(
             "fetch",
             worker,
             ["fetch", *fetch_arguments(yolo, version, storage, defaults)],
             pod.secret_env(source_secret(version, storage)),
             [mount("check", read_only=True), mount("source"), *pod.ca_mount(storage), *claim_mount(version)],
+            resources,
         ),
         container(
             "export",
@@ -57,6 +57,7 @@ def build(yolo: api.YoloDeployment, version: api.Version, defaults: Defaults) ->
             ["publish", *destination, *config_arguments(yolo, version), *runtime_arguments(version, release_of(yolo, defaults))],
             pod.secret_env(storage.secret_ref),
             [mount(name, read_only=True) for name in ("check", "source", "export")] + pod.ca_mount(storage),
+            resources,
         ),
     ]
     template = pod_template(yolo, names.BUILD, version.version)
@@ -107,7 +108,7 @@ def verify(yolo: api.YoloDeployment, version: api.Version, artifact: contract.Ar
     template = pod_template(yolo, names.VERIFY, version.version)
     secret = pod.secret_env(storage.read_secret_ref or storage.secret_ref)
     template["spec"] |= {
-        "containers": [container("verify", defaults.operator_image, arguments, secret, pod.ca_mount(storage))],
+        "containers": [container("verify", defaults.operator_image, arguments, secret, pod.ca_mount(storage), pod.resources(yolo.spec.jobs.resources))],
         "volumes": [{"name": "tmp-verify", "emptyDir": {}}, *pod.ca_volume(storage)],
     }
     policy: list[Manifest] = [
@@ -140,7 +141,16 @@ def prune(yolo: api.YoloDeployment, remove: Sequence[str] | None, defaults: Defa
     ]
     template = pod_template(yolo, names.PRUNE)
     template["spec"] |= {
-        "containers": [container("prune", defaults.operator_image, arguments, pod.secret_env(storage.secret_ref), pod.ca_mount(storage))],
+        "containers": [
+            container(
+                "prune",
+                defaults.operator_image,
+                arguments,
+                pod.secret_env(storage.secret_ref),
+                pod.ca_mount(storage),
+                pod.resources(yolo.spec.jobs.resources),
+            )
+        ],
         "volumes": [{"name": "tmp-prune", "emptyDir": {}}, *pod.ca_volume(storage)],
     }
     policy: list[Manifest] = [{"action": "FailJob", "onExitCodes": {"operator": "In", "values": [contract.PERMANENT_EXIT_CODE]}}]
@@ -187,7 +197,7 @@ def pod_template(yolo: api.YoloDeployment, component: str, version: int | None =
     }
 
 
-def container(name: str, image: str, arguments: list[str], env: list[Manifest], mounts: list[Manifest], resources: Manifest | None = None) -> Manifest:
+def container(name: str, image: str, arguments: list[str], env: list[Manifest], mounts: list[Manifest], resources: Manifest) -> Manifest:
     """A worker's container."""
     return {
         "name": name,
@@ -198,7 +208,7 @@ def container(name: str, image: str, arguments: list[str], env: list[Manifest], 
         "env": env,
         "volumeMounts": [*mounts, {"name": f"tmp-{name}", "mountPath": "/tmp"}],  # noqa: S108  an emptyDir of its own
         "securityContext": dict(pod.CONTAINER_SECURITY),
-        "resources": WORKER_RESOURCES if resources is None else resources,
+        "resources": resources,
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
 
