@@ -93,6 +93,9 @@ def test_every_example_is_accepted(kubectl, path):
         pytest.param(
             {"gpu": {"count": 0}, "triton": {"maxBatchSize": 0}, "versions": [gen.version(1, export={"dynamic": False})]}, id="static, without batches"
         ),
+        pytest.param(
+            {"versions": [gen.version(1, export={"nms": True, "confidence": 0.1, "maxDetections": 100, "inputDatatype": "FP16"})]}, id="lean on the wire"
+        ),
         pytest.param({"replicas": 0}, id="no replicas"),
         pytest.param(
             {

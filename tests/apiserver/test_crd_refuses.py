@@ -169,7 +169,11 @@ SPECS = [
         ["spec.networkPolicy.clients", "behind a Gateway"],
         id="a Gateway that the policies shut out",
     ),
-    pytest.param({"versions": [gen.version(1, export={"nms": True})]}, ["nms", "maxBatchSize"], id="suppression in the graph and a batch"),
+    pytest.param({"versions": [gen.version(1, export={"confidence": 0.3})]}, ["export.nms", "true"], id="suppression's argument without it"),
+    pytest.param({"versions": [gen.version(1, export={"agnosticNms": False})]}, ["export.nms", "true"], id="suppression's switch without it"),
+    pytest.param({"versions": [gen.version(1, export={"nms": True, "iou": 1.5})]}, ["iou", "less than or equal to 1"], id="an overlap above all"),
+    pytest.param({"versions": [gen.version(1, export={"nms": True, "maxDetections": 0})]}, ["maxDetections"], id="no detections at all"),
+    pytest.param({"versions": [gen.version(1, export={"inputDatatype": "UINT8"})]}, ["inputDatatype", "FP16"], id="pictures of a type that no client sends"),
 ]
 
 

@@ -58,6 +58,10 @@ EXPORTED_ANEW: list[tuple[str, dict[str, Any]]] = [
     ("simplify", {"versions": [gen.version(export={"simplify": False})]}),
     ("opset", {"versions": [gen.version(export={"opset": 16})]}),
     ("nms", {"versions": [gen.version(export={"nms": True})]}),
+    ("confidence", {"versions": [gen.version(export={"nms": True, "confidence": 0.1})]}),
+    ("maxDetections", {"versions": [gen.version(export={"nms": True, "maxDetections": 100})]}),
+    ("the inputs' type", {"versions": [gen.version(export={"inputDatatype": "FP16"})]}),
+    ("the outputs' type", {"versions": [gen.version(export={"outputDatatype": "FP16"})]}),
     ("the task", {"task": "detect"}),
 ]
 PUBLISHED_ANEW: list[tuple[str, dict[str, Any]]] = [

@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import yolo_models
 
 from yolo_operator.core.contract import Task
 from yolo_operator.model.compare import Layout, compare
@@ -95,8 +98,43 @@ def test_a_detection_at_the_threshold_may_be_missing_behind_an_nms():
     ours, theirs = final(), final()
     theirs[:] = ours
     ours[0, 5, 4], theirs[0, 5] = 0.251, 0
-    found = judged(ours, theirs, FINAL)
-    assert found.worst_iou == pytest.approx(1)
+    assert judged(ours, theirs, FINAL).worst_iou == pytest.approx(1)
+    assert judged(ours, theirs, replace(FINAL, confidence=0.25)).within(0.98, 0.02)
+
+
+def test_one_above_the_threshold_of_an_nms_may_not_be_missing():
+    ours, theirs = final(), final()
+    theirs[:] = ours
+    ours[0, 5, 4], theirs[0, 5] = 0.6, 0
+    assert judged(ours, theirs, replace(FINAL, confidence=0.5)).worst_iou == 0
+    ours[0, 5, 4] = 0.51
+    assert judged(ours, theirs, replace(FINAL, confidence=0.5)).within(0.98, 0.02)
+
+
+def test_boxes_may_be_off_by_what_half_precision_rounds():
+    ours = raw()
+    theirs = ours.astype(np.float16).astype(np.float32)
+    theirs[0, :2] += 0.2
+    assert judged(ours, theirs, replace(DETECT, rounding=0.5)).worst_iou == pytest.approx(1)
+    theirs[0, :2] += 3
+    assert judged(ours, theirs, replace(DETECT, rounding=0.5)).worst_iou < 0.98
+
+
+@pytest.mark.parametrize(
+    ("fields", "datatype", "rounding", "confidence"),
+    [
+        pytest.param({}, "FP32", 0, 0, id="raw outputs"),
+        pytest.param({"image_size": [640, 1280]}, "FP16", 1, 0, id="raw outputs in half precision, by the longer side"),
+        pytest.param({"image_size": [320, 320]}, "FP16", 0.25, 0, id="and of smaller pictures"),
+        pytest.param({"end_to_end": True}, "FP32", 0, 0, id="an end-to-end head drops nothing"),
+        pytest.param({"nms": True}, "FP32", 0, 0.25, id="Ultralytics' own NMS"),
+        pytest.param({"nms": True, "batched_nms": True, "metadata": {"args": {"conf": 0.4}}}, "FP32", 0, 0.4, id="ours"),
+    ],
+)
+def test_how_an_export_is_read(fields, datatype, rounding, confidence):
+    found = Layout.reading(yolo_models.report(**fields), datatype)
+    assert (found.rounding, found.confidence) == (rounding, confidence)
+    assert found.final_detections is bool(fields.keys() & {"nms", "end_to_end"})
 
 
 @pytest.mark.parametrize(

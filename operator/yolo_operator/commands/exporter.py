@@ -1,9 +1,10 @@
 """Subcommands that run in Jobs, in the exporter's image: export, analyze."""
 
 import argparse
+from typing import get_args
 
 from yolo_operator.commands.arguments import SHAPES, Arguments, Result, add_directory_arguments
-from yolo_operator.core.contract import Task
+from yolo_operator.core.contract import Task, WireDatatype
 
 
 def add_export_arguments(to: argparse.ArgumentParser) -> None:
@@ -15,8 +16,14 @@ def add_export_arguments(to: argparse.ArgumentParser) -> None:
     to.add_argument("--half", action=yes_no, default=False, help="half-precision weights")
     to.add_argument("--simplify", action=yes_no, default=True, help="let onnxslim simplify the graph")
     to.add_argument("--opset", type=int, default=None, metavar="N", help="ONNX operator set; without: Ultralytics' choice")
-    to.add_argument("--nms", action=yes_no, default=False, help="embed NMS into the ONNX")
-    to.add_argument("--batch", type=int, default=1, metavar="N", help="pictures: the fixed batch, or the largest one with --nms")
+    to.add_argument("--nms", action=yes_no, default=False, help="NMS in the ONNX, for any batch")
+    to.add_argument("--confidence", type=float, default=0.25, metavar="X", help="with --nms: least score of a detection")
+    to.add_argument("--iou", type=float, default=0.7, metavar="X", help="with --nms: overlap above which the worse of two boxes goes")
+    to.add_argument("--max-detections", type=int, default=300, metavar="N", help="with --nms: detections per picture")
+    to.add_argument("--agnostic-nms", action=yes_no, default=False, help="with --nms: boxes of different classes suppress one another")
+    for what in ("input", "output"):
+        to.add_argument(f"--{what}-datatype", choices=get_args(WireDatatype), default="FP32", help=f"type of the {what}s, whatever the weights' is")
+    to.add_argument("--batch", type=int, default=1, metavar="N", help="pictures of a fixed batch")
     to.add_argument("--task", type=Task, choices=list(Task), default=None, help="task the weights must have")
     to.add_argument("--timeout", type=float, default=1800, metavar="SECONDS", help="for the whole export")
     add_directory_arguments(to, "check", "source", "export")
@@ -38,6 +45,12 @@ def run_export(arguments: Arguments) -> Result:
                 simplify=arguments.simplify,
                 opset=arguments.opset,
                 nms=arguments.nms,
+                confidence=arguments.confidence,
+                iou=arguments.iou,
+                max_detections=arguments.max_detections,
+                agnostic_nms=arguments.agnostic_nms,
+                input_datatype=arguments.input_datatype,
+                output_datatype=arguments.output_datatype,
                 batch=arguments.batch,
                 task=arguments.task,
             ),

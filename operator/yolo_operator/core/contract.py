@@ -65,6 +65,10 @@ class Recorded(Value):
     model_config = ConfigDict(extra="ignore")
 
 
+WireDatatype = Literal["FP32", "FP16"]
+"""Types in which the Ultralytics client sends pictures and takes answers."""
+
+
 class Tensor(Recorded):
     """An input or output of the model."""
 

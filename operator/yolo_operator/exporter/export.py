@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from yolo_operator.core.contract import EXPORT_FILE, GOLDEN, ONNX_FILE, SOURCE_FILE, VERDICT_FILE, Outcome, Task, Verdict
+from yolo_operator.core.contract import EXPORT_FILE, GOLDEN, ONNX_FILE, SOURCE_FILE, VERDICT_FILE, Outcome, Task, Verdict, WireDatatype
 from yolo_operator.core.errors import InvalidSpec, OperatorError, Unavailable
 from yolo_operator.core.triton.shapes import Shapes
 from yolo_operator.exporter import settings
@@ -44,6 +44,12 @@ class ConversionOptions(BaseModel):
     simplify: bool = True
     opset: int | None = None
     nms: bool = False
+    confidence: float = 0.25
+    iou: float = 0.7
+    max_detections: int = 300
+    agnostic_nms: bool = False
+    input_datatype: WireDatatype = "FP32"
+    output_datatype: WireDatatype = "FP32"
     batch: int = 1
     task: Task | None = None
 

@@ -17,6 +17,7 @@ from yolo_operator.exporter.conversion_limits import check_image_size, check_tas
 from yolo_operator.exporter.export import ConversionOptions
 from yolo_operator.exporter.reference import Array
 from yolo_operator.exporter.source import Exported, Source
+from yolo_operator.exporter.wire import check_nms
 from yolo_operator.model import onnx_file
 from yolo_operator.model.compare import Layout
 from yolo_operator.model.golden import Golden
@@ -40,6 +41,7 @@ def export(weights: Path, source: Source, options: ConversionOptions, scratch: P
     """Load, check, export, compare. Raises InvalidSpec: NotYoloWeights, TaskMismatch, ImageSizeInvalid, ExportMismatch."""
     model = load(weights, source, scratch)
     task = check_task(str(model.task), options.task)
+    check_nms(options, task)
     image_size = check_image_size(options.image_size, own_size(model, task), int(max(model.model.stride)))
     check_shapes(options, task, image_size)
     if source.kind == "yaml":
@@ -135,8 +137,8 @@ def convert(model: Any, options: ConversionOptions, task: Task, image_size: tupl
         quantize=16 if options.half else None,
         simplify=options.simplify,
         opset=options.opset,
-        # False, not None: an end-to-end model (YOLO26) keeps its head without NMS only then.
-        nms=options.nms,
+        # False, not None: an end-to-end model (YOLO26) keeps its head without NMS only then. With NMS (wire.py) it gives its other head's raw output.
+        nms=None if options.nms else False,
         batch=options.batch,
         device="cpu",
     )
@@ -146,12 +148,10 @@ def convert(model: Any, options: ConversionOptions, task: Task, image_size: tupl
 def pytorch_answer(exporter: Any, picture: Array) -> list[Array]:
     """What the fused PyTorch model answers, in the order of the ONNX's outputs; one picture of a fixed batch."""
     import torch  # noqa: PLC0415
-    from ultralytics.engine.exporter import NMSModel  # noqa: PLC0415
 
-    model = NMSModel(exporter.model, exporter.args) if exporter.args.nms else exporter.model
     given = torch.from_numpy(picture).repeat(int(exporter.im.shape[0]), 1, 1, 1)
     with torch.no_grad():
-        answered = model(given)
+        answered = exporter.model(given)
     tensors = answered if isinstance(answered, tuple | list) else [answered]
     return [np.asarray(tensor[:1].float().numpy()) for tensor in tensors if isinstance(tensor, torch.Tensor)]
 
@@ -171,7 +171,7 @@ def describe(options: ConversionOptions, captured: Captured, image_size: tuple[i
         batch=options.batch,
         dynamic=options.dynamic,
         half=options.half,
-        nms=bool(metadata["args"].get("nms")),
+        nms=False,
         end_to_end=bool(metadata.get("end2end")),
         kpt_shape=list(metadata["kpt_shape"]) if metadata.get("kpt_shape") else None,
         ultralytics=str(ultralytics.__version__),
@@ -185,16 +185,7 @@ def describe(options: ConversionOptions, captured: Captured, image_size: tuple[i
 
 def check_answers(onnx: Path, report: ExportReport, golden: Golden) -> None:
     """The ONNX answers as PyTorch does: one picture, and a batch of two where it takes one. Raises ExportMismatch."""
-    layout = Layout(
-        task=report.task,
-        classes=len(report.names),
-        final_detections=report.end_to_end or report.nms,
-        image_size=(report.image_size[0], report.image_size[1]),
-        keypoint_values=report.kpt_shape[-1] if report.kpt_shape else 3,
-    )
     running = reference.runtime(onnx)
-    # An embedded NMS answers for as many pictures as it was traced for.
-    sizes = ([1, 2] if not report.nms else [1]) if report.dynamic else [report.batch]
-    for batch in sizes:
+    for batch in [1, 2] if report.dynamic else [report.batch]:
         answered = reference.answer(running, golden.input, batch)
-        reference.check_same(golden.outputs, answered, layout, "FP16" if report.half else "FP32")
+        reference.check_same(golden.outputs, answered, Layout.reading(report), "FP16" if report.half else "FP32")

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolo_operator.core.contract import Task
-from yolo_operator.core.triton.description import Description
+from yolo_operator.core.triton.description import Description, ExportReport
 
 Array = npt.NDArray[np.float32]
 
@@ -36,17 +36,31 @@ class Layout:
     image_size: tuple[int, int] = (640, 640)
     keypoint_values: int = 3
     """Values per keypoint, for pose: x, y and often a visibility."""
+    confidence: float = 0.0
+    """Score below which an embedded NMS drops a detection; 0 where none does."""
+    rounding: float = 0.0
+    """Pixels that a box's coordinate may be off by the type of the answer, FP16."""
 
     @classmethod
     def of(cls, description: Description) -> "Layout":
         """The layout of what is described."""
-        report = description.report
+        return cls.reading(description.report, description.onnx.outputs[0].datatype)
+
+    @classmethod
+    def reading(cls, report: ExportReport, datatype: str = "FP32") -> "Layout":
+        """The layout of an export whose first output has this type, FP32 or FP16."""
+        args = report.metadata.get("args")
+        said = args.get("conf") if report.batched_nms and isinstance(args, dict) else None
+        confidence = said if isinstance(said, float) else DETECTION_SCORE
+        height, width = report.image_size
         return cls(
             task=report.task,
             classes=len(report.names),
-            final_detections=description.final_detections,
-            image_size=(report.image_size[0], report.image_size[1]),
+            final_detections=report.end_to_end or report.nms,
+            image_size=(height, width),
             keypoint_values=report.kpt_shape[-1] if report.kpt_shape else 3,
+            confidence=confidence if report.nms else 0.0,
+            rounding=float(np.spacing(np.float16(max(height, width)))) if datatype == "FP16" else 0.0,
         )
 
 
@@ -109,7 +123,9 @@ def compare_anchors(ours: Array, theirs: Array, layout: Layout) -> Comparison:
     watched = np.flatnonzero(best >= DETECTION_SCORE)
     if not watched.size:
         watched = np.argsort(-scores.max(axis=0), kind="stable")[:WATCHED]
-    overlaps = iou(corners(ours[:4, watched].T), corners(theirs[:4, watched].T))
+    boxes, their_boxes = ours[:4, watched].T, theirs[:4, watched].T
+    their_boxes = np.where(np.abs(boxes - their_boxes) <= layout.rounding, boxes, their_boxes)
+    overlaps = iou(corners(boxes), corners(their_boxes))
     apart = max(
         score_difference(scores, their_scores),
         extras_difference(ours[4 + layout.classes :, watched], theirs[4 + layout.classes :, watched], layout),
@@ -120,7 +136,10 @@ def compare_anchors(ours: Array, theirs: Array, layout: Layout) -> Comparison:
 def compare_sets(ours: Array, theirs: Array, layout: Layout) -> Comparison:
     """Final detections, rows x (4 + score + class + extras): each one must have its like in the other set."""
     detections = int((ours[:, 4] >= DETECTION_SCORE).sum())
-    ranked = score_difference(np.sort(ours[:, 4])[::-1], np.sort(theirs[:, 4])[::-1])
+    # What stands just above the NMS's threshold here may have been dropped there.
+    lowest = layout.confidence + LIMITS["FP32"][1] if layout.confidence else -np.inf
+    scores, their_scores = (np.maximum(np.sort(rows[:, 4])[::-1], lowest) for rows in (ours, theirs))
+    ranked = score_difference(scores, their_scores)
     found = Comparison(worst_iou=1.0, worst_score_difference=ranked, detections=detections)
     return found.worse(matched(ours, theirs, layout)).worse(matched(theirs, ours, layout))
 
@@ -129,7 +148,7 @@ def matched(rows: Array, others: Array, layout: Layout) -> Comparison:
     """For each detection of `rows` its best counterpart of the same class in `others`."""
     found = Comparison(worst_iou=1.0, worst_score_difference=0.0, detections=0)
     # A row just above the threshold may stand just below it on the other side, and an embedded NMS then drops it.
-    sure = DETECTION_SCORE + LIMITS["FP32"][1]
+    sure = max(DETECTION_SCORE, layout.confidence) + LIMITS["FP32"][1]
     for row in rows[rows[:, 4] >= sure]:
         same = others[(np.rint(others[:, 5]) == np.rint(row[5])) & (others[:, 4] > 0)]
         if not same.size:

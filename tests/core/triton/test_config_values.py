@@ -1,3 +1,5 @@
+import ast
+
 import pytest
 
 import yolo_values
@@ -46,6 +48,24 @@ def test_an_embedded_nms_answers_for_its_own_batch_only():
     final = [Tensor(name="output0", datatype="FP32", shape=[-1, 300, 6])]
     assert refused(description(nms=True, outputs=final), max_batch_size=4).reason == "StaticBatch"
     configure(description(nms=True, outputs=final, batch=-1), serving(max_batch_size=1))
+    configure(description(nms=True, batched_nms=True, outputs=final), serving(max_batch_size=64))
+
+
+@pytest.mark.parametrize(
+    ("shapes", "nms", "max_batch_size", "batch"),
+    [
+        pytest.param("Dynamic", True, 8, 8, id="the client sends lists in parts of maxBatchSize"),
+        pytest.param("Dynamic", True, 0, 1, id="or one picture after the other without batches"),
+        pytest.param("Dynamic", False, 8, 1, id="without NMS it does not look"),
+        pytest.param("Fixed", True, 8, 1, id="with one size it pads requests to batch"),
+    ],
+)
+def test_lists_of_pictures_come_in_parts_that_are_served(shapes, nms, max_batch_size, batch):
+    final = [Tensor(name="output0", datatype="FP32", shape=[-1, 300, 6])]
+    model = description(nms=nms, batched_nms=nms, outputs=final if nms else None)
+    text = configure(model, serving(shapes=shapes, max_batch_size=max_batch_size)).parameters["metadata"]
+    found = ast.literal_eval(text)
+    assert (found["batch"], found["args"]["nms"]) == (batch, nms)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from yolo_operator.core.api.fields import (
 )
 from yolo_operator.core.api.network import NetworkPolicy
 from yolo_operator.core.api.rollout import Rollout, Traffic
-from yolo_operator.core.contract import Task
+from yolo_operator.core.contract import Task, WireDatatype
 from yolo_operator.core.triton.shapes import Shapes
 
 ENDPOINT_RULE = (
@@ -115,6 +115,10 @@ class Export(Model):
                 "!has(self.shapes) || self.shapes != 'Dynamic' || self.dynamic",
                 "export.shapes: Dynamic needs export.dynamic: true, without which height and width are fixed",
             ),
+            (
+                "self.nms || !(has(self.confidence) || has(self.iou) || has(self.maxDetections) || has(self.agnosticNms))",
+                "export.confidence, iou, maxDetections and agnosticNms are arguments of the NMS in the graph: set export.nms to true, or remove them",
+            ),
         )
     )
 
@@ -127,14 +131,29 @@ class Export(Model):
     dynamic: bool = True
     """The ONNX leaves batch, height and width open. Needed for maxBatchSize above 0."""
     half: bool = False
-    """FP16 weights and inputs."""
+    """FP16 weights, for a smaller file; inputs and outputs stay FP32 (see inputDatatype), and answers may differ more (docs/serving.md)."""
+    input_datatype: WireDatatype | None = None
+    """Type of the pictures in requests, FP32 or FP16, whatever the weights' is: FP16 halves them, and the Ultralytics client sends what it finds.
+    Default: FP32."""
+    output_datatype: WireDatatype | None = None
+    """Type of raw outputs and masks, FP32 or FP16, which halves them; boxes are then off by up to 0.25 pixels, above 1024 pixels by 0.5 and above
+    2048 by 1. Detections of an end-to-end head or of nms stay FP32. Default: FP32."""
     simplify: bool = True
     """Simplify the graph with onnxslim."""
     opset: Annotated[int | None, Field(ge=11, le=21)] = None
     """ONNX opset, 11 to 21. Default: Ultralytics' own choice, 18 in the exporter's release. One that the Triton image's ONNX Runtime does not know is
     refused at the build."""
     nms: bool = False
-    """Put non-maximum suppression into the graph. It answers for the first picture of a batch only: off for serving."""
+    """Put non-maximum suppression into the graph, for any batch: answers are detections, a few kilobytes instead of megabytes. What a client asks
+    for then filters them only. Of weights with an end-to-end head (YOLO26, YOLOv10), which needs none, it takes the other head. Not for classify."""
+    confidence: Annotated[float | None, Field(ge=0, le=1)] = None
+    """With nms: detections have a score above it. Default: 0.25, as in Ultralytics' predict."""
+    iou: Annotated[float | None, Field(ge=0, le=1)] = None
+    """With nms: of two boxes of one class that overlap by more than this (intersection over union) the worse is dropped. Default: 0.7, as there."""
+    max_detections: Annotated[int | None, Field(ge=1, le=1000)] = None
+    """With nms: detections per picture, the best ones; an answer has rows for all, zeros where there are fewer. Default: 300, as there."""
+    agnostic_nms: bool | None = None
+    """With nms: boxes of different classes suppress one another too. Default: false."""
 
 
 class Version(Model):
@@ -286,10 +305,6 @@ class Spec(Model):
             (
                 "!has(self.triton) || self.triton.maxBatchSize == 0 || self.versions.all(v, !has(v.export) || v.export.dynamic)",
                 "export.dynamic: false makes a static batch, which Triton cannot batch: set spec.triton.maxBatchSize to 0, or export.dynamic to true",
-            ),
-            (
-                "!has(self.triton) || self.triton.maxBatchSize <= 1 || self.versions.all(v, !has(v.export) || !v.export.nms)",
-                "export.nms: true answers for the first picture of a batch only: set spec.triton.maxBatchSize to 1 or 0, or export.nms to false",
             ),
             (
                 "!has(self.gpu) || self.gpu.count > 0 || !has(self.triton) || !has(self.triton.tensorrt) || !self.triton.tensorrt.enabled",

@@ -273,10 +273,22 @@ def export_arguments(yolo: api.YoloDeployment, version: api.Version) -> list[str
     arguments += [flag for flag, on in (("--half", export.half), ("--nms", export.nms)) if on]
     if export.opset is not None:
         arguments.append(f"--opset={export.opset}")
-    arguments += shapes_arguments(export)
+    arguments += [*shapes_arguments(export), *wire_arguments(export)]
     if yolo.spec.task is not None:
         arguments.append(f"--task={yolo.spec.task}")
     return arguments
+
+
+def wire_arguments(export: api.Export) -> list[str]:
+    """Flags of export for what goes over the wire; those of fields that are set."""
+    values = {
+        "--confidence": export.confidence,
+        "--iou": export.iou,
+        "--max-detections": export.max_detections,
+        "--input-datatype": export.input_datatype,
+        "--output-datatype": export.output_datatype,
+    }
+    return [*(f"{flag}={value}" for flag, value in values.items() if value is not None), *(["--agnostic-nms"] if export.agnostic_nms else [])]
 
 
 def shapes_arguments(export: api.Export) -> list[str]:
@@ -316,7 +328,8 @@ def precision(yolo: api.YoloDeployment, version: api.Version) -> str:
     tensorrt = yolo.spec.triton.tensorrt
     if tensorrt.enabled and tensorrt.precision != "FP32":
         return tensorrt.precision
-    return "FP16" if version.export.half else "FP32"
+    export = version.export
+    return "FP16" if export.half or "FP16" in (export.input_datatype, export.output_datatype) else "FP32"
 
 
 def runtime_arguments(version: api.Version, release: Release | None) -> list[str]:

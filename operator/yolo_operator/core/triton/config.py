@@ -107,7 +107,7 @@ def configure(description: Description, options: ServingOptions) -> ModelConfig:
     check_batching(description, options)
     batching = options.max_batch_size > 0
     inputs = tuple(port(tensor, batching=batching) for tensor in served_inputs(description, options))
-    parameters = {"metadata": metadata_text(description, shapes_of(description, options))}
+    parameters = {"metadata": metadata_text(description, options)}
     if options.gpu:
         # ONNX Runtime's CUDA arena never gives memory back; by default it doubles at each growth (1 = kSameAsRequested).
         parameters["arena_extend_strategy"] = "1"
@@ -161,11 +161,12 @@ def check_batching(description: Description, options: ServingOptions) -> None:
             f"ONNX is fixed: {remedy}, or set maxBatchSize: 0",
         )
     report = description.report
-    if report.nms and options.max_batch_size > report.batch:
+    if report.nms and not report.batched_nms and options.max_batch_size > report.batch:
         raise InvalidSpec(
             "StaticBatch",
-            f"spec.versions[].export.nms was traced for batches of {report.batch} and answers only for the first {report.batch} pictures "
-            f"of a batch: set spec.triton.maxBatchSize to at most {report.batch}, or nms: false",
+            f"the NMS in the ONNX was traced for batches of {report.batch} and answers only for the first {report.batch} pictures of a batch: "
+            f"set spec.triton.maxBatchSize to at most {report.batch}, or export the weights here with spec.versions[].export.nms: true "
+            "(change spec.versions[].rebuild where an earlier release of the operator has)",
         )
 
 
@@ -261,9 +262,9 @@ def profile(description: Description, options: ServingOptions) -> dict[str, str]
     }
 
 
-def metadata_text(description: Description, shapes: Shapes) -> str:
+def metadata_text(description: Description, options: ServingOptions) -> str:
     """The metadata parameter, or InvalidSpec where it cannot be written safely."""
     try:
-        return metadata.literal(metadata.metadata(description, shapes))
+        return metadata.literal(metadata.metadata(description, shapes_of(description, options), options.max_batch_size))
     except ValueError as error:
         raise InvalidSpec("InvalidMetadata", f"the weights' metadata cannot be published: {error}") from error

@@ -68,6 +68,9 @@ class ExportReport(Value):
     dynamic: bool
     half: bool
     nms: bool
+    # Left out where it is false: a release that does not know the field refuses the whole.
+    batched_nms: Annotated[bool, Field(exclude_if=lambda value: not value)] = False
+    """The NMS in the graph answers for any batch; Ultralytics' own only for the batch it was traced with."""
     end_to_end: bool
     """The outputs are final detections (N x 300 x 6 and more) and no NMS follows."""
     kpt_shape: Annotated[list[int], Field(max_length=2)] | None = None

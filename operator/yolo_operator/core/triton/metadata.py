@@ -18,10 +18,11 @@ TEXTS = ("description", "author", "date", "version", "license", "docs", "head")
 """What an export says of itself, as text that no client evaluates."""
 
 
-def metadata(description: Description, shapes: Shapes) -> dict[str, Any]:
+def metadata(description: Description, shapes: Shapes, max_batch_size: int = 0) -> dict[str, Any]:
     """What the client gets: the fields it relies on from the checked description, and what the export says of itself. Raises ValueError.
 
-    `dynamic` is about height and width: what the client makes of it is in shapes.py. With Fixed it sends lists of pictures in parts of `batch`.
+    `dynamic` is about height and width: what the client makes of it is in shapes.py. With Fixed it sends lists of pictures in parts of `batch`,
+    and so it does with Dynamic where `args.nms` is set, which tells each of its releases from 8.3 on that the outputs are detections.
     """
     report, said = description.report, description.report.metadata
     channels, args = description.onnx.inputs[0].shape[1], said.get("args")
@@ -31,7 +32,7 @@ def metadata(description: Description, shapes: Shapes) -> dict[str, Any]:
         "task": report.task.value,
         "names": dict(enumerate(report.names)),
         "stride": report.stride,
-        "batch": report.batch,
+        "batch": max(report.batch, max_batch_size) if report.nms and shapes == "Dynamic" else report.batch,
         "imgsz": list(report.image_size),
         "end2end": report.end_to_end,
         "args": {**(args if isinstance(args, dict) else {}), "dynamic": shapes == "Dynamic", "nms": report.nms},
