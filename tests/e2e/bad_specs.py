@@ -160,6 +160,15 @@ STALLED = [
         marks=pytest.mark.matrix,
     ),
     pytest.param(
+        Row(
+            name="yolov5",
+            spec=stored("yolov5.onnx", bad_weights.yolov5, task="detect", triton=batch(2)),
+            reason="UnsupportedModel",
+            words=["the output of a YOLOv5 or YOLOv7", "docs/onnx.md", "spec.versions[].source.uri"],
+        ),
+        id="the .onnx is a YOLOv5",
+    ),
+    pytest.param(
         Row(name="page", spec=stored("page.onnx", lambda: b"<!DOCTYPE html>"), reason="InvalidOnnx", words=["an HTML page?", "spec.versions[].source.uri"]),
         id="the .onnx is a web page",
         marks=pytest.mark.matrix,
@@ -374,6 +383,12 @@ HEALING = [
 ]
 
 SERVED = [
+    pytest.param(Good(name="int8", spec=stored("int8.onnx", bad_weights.quantized, triton=batch(2))), id="an .onnx in INT8, with Q/DQ nodes"),
+    pytest.param(
+        Good(name="yolov10", spec=stored("yolov10.onnx", bad_weights.yolov10, triton=batch(2))),
+        id="an .onnx of a YOLOv10 that does not say it is end-to-end",
+        marks=pytest.mark.matrix,
+    ),
     pytest.param(Good(name="names", spec=stored("names.onnx", lambda: bad_weights.detector(bad_weights.ODD_NAMES))), id="class names of any characters"),
     pytest.param(
         Good(name="http", spec=lambda world: source(f"{s3.ENDPOINT}/{s3.PUBLIC}/small.onnx")), id="weights from a web server", marks=pytest.mark.matrix

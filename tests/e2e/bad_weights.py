@@ -3,6 +3,7 @@
 import io
 import pickle
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from onnx import TensorProto, helper
 
 sys.path.append(str(Path(__file__).parents[1] / "worker"))
 
+import foreign_onnx
 import yolo_models
 
 ODD_NAMES = ['a "quoted" one', "O'Neil's\\n", "two\nlines", "{braces}: [and], #1", "公交车 中文", "", "'}, 'task': 'segment"]
@@ -95,6 +97,24 @@ def detector(names: list[str] | None = None, batch: int | str = "batch") -> byte
     for key, value in said.items():
         model.metadata_props.add(key=key, value=str(value))
     return bytes(model.SerializeToString())
+
+
+def yolov5() -> bytes:
+    """What `yolov5/export.py --dynamic` writes, small: rows with an objectness, free dimensions, no task."""
+    rows = foreign_onnx.rows_of(5 + len(foreign_onnx.NAMES), 3 * foreign_onnx.CELLS)
+    model = foreign_onnx.answering({"output": rows}, declared={"output": ["batch", "anchors", "values"]}, said={"stride": 32, "names": foreign_onnx.NAMES})
+    return bytes(model.SerializeToString())
+
+
+def yolov10() -> bytes:
+    """Final detections, as Ultralytics 8.2 exports YOLOv10: nothing in the metadata says that no NMS is to follow."""
+    return bytes(foreign_onnx.answering({"output0": foreign_onnx.final()}).SerializeToString())
+
+
+def quantized() -> bytes:
+    """A detector in INT8, with Q/DQ nodes."""
+    with tempfile.TemporaryDirectory() as folder:
+        return bytes(foreign_onnx.quantized(foreign_onnx.detector(), Path(folder)).SerializeToString())
 
 
 def other_onnx() -> bytes:

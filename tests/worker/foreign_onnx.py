@@ -1,6 +1,7 @@
 """Small ONNX files of the kinds that people have, made by other programs than today's Ultralytics: their outputs' shapes, values and metadata."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -157,8 +158,11 @@ def detector(
     return told(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version), SAID if said is None else said)
 
 
-def quantized(model: onnx.ModelProto, place: Any) -> onnx.ModelProto:
-    """The model with Q/DQ nodes, by ONNX Runtime's static quantization over one random picture; `place`: an empty folder."""
+def quantized(model: onnx.ModelProto, place: Path, how: str = "QDQ") -> onnx.ModelProto:
+    """The model in 8 bits, by ONNX Runtime over one random picture; `place`: an empty folder.
+
+    `how`: with Q/DQ nodes around its convolution ("QDQ"), with integer operators throughout ("QOperator"), or with its weights in 8 bits alone ("weights").
+    """
 
     class Pictures(quantization.CalibrationDataReader):
         def __init__(self) -> None:
@@ -167,9 +171,12 @@ def quantized(model: onnx.ModelProto, place: Any) -> onnx.ModelProto:
         def get_next(self) -> dict[str, np.ndarray] | None:
             return self.left.pop() if self.left else None
 
+    given, made = place / "given.onnx", place / "made.onnx"
     said = {entry.key: entry.value for entry in model.metadata_props}
-    onnx.save(model, place / "given.onnx")
-    quantization.quantize_static(
-        place / "given.onnx", place / "made.onnx", Pictures(), quant_format=quantization.QuantFormat.QDQ, op_types_to_quantize=["Conv"]
-    )
-    return told(onnx.load(place / "made.onnx"), said)
+    onnx.save(model, given)
+    if how == "weights":
+        quantization.quantize_dynamic(given, made)
+    else:
+        only = ["Conv"] if how == "QDQ" else None
+        quantization.quantize_static(given, made, Pictures(), quant_format=quantization.QuantFormat[how], op_types_to_quantize=only)
+    return told(onnx.load(made), said)

@@ -90,6 +90,8 @@ ACCEPTED = [
         lambda _: detector(weights=TensorProto.FLOAT, ports=TensorProto.FLOAT16), {}, {"precision": "FP16", "half": True}, id="FP32 weights, FP16 outside"
     ),
     pytest.param(lambda tmp_path: made.quantized(detector(), tmp_path), {}, {"precision": "INT8", "half": False}, id="INT8 with Q/DQ nodes"),
+    pytest.param(lambda tmp_path: made.quantized(detector(), tmp_path, "QOperator"), {}, {"precision": "INT8"}, id="INT8 with integer operators"),
+    pytest.param(lambda tmp_path: made.quantized(detector(), tmp_path, "weights"), {}, {"precision": "INT8"}, id="weights in 8 bits"),
     pytest.param(lambda _: detector(batch=4), {}, {"batch": 4, "dynamic": False}, id="a batch fixed to four"),
     pytest.param(lambda _: detector(channels=4), {}, {"channels": 4}, id="four channels"),
     pytest.param(lambda _: detector(channels=10), {}, {"channels": 10}, id="ten channels"),
@@ -332,6 +334,12 @@ REFUSED = [
         id="a classifier as detect",
     ),
     pytest.param(lambda: detector(said=V5), {"task": Task.CLASSIFY}, "TaskMismatch", ["outputs of detect"], id="a detector as classifier"),
+    pytest.param(lambda: detector(ir_version=99), {}, "OnnxTooNew", ["IR version 99", "older opset"], id="an IR of the future"),
+    pytest.param(lambda: detector(opset=99, ir_version=12), {}, "OnnxTooNew", ["opset 99"], id="an opset of the future"),
+    pytest.param(lambda: detector(weights=TensorProto.BFLOAT16), {}, "InvalidOnnx", ["'images' is BFLOAT16"], id="BF16 outside"),
+    pytest.param(
+        lambda: detector(weights=TensorProto.BFLOAT16, ports=TensorProto.FLOAT), {}, "InvalidOnnx", ["ONNX Runtime cannot load", "bfloat16"], id="BF16 inside"
+    ),
     pytest.param(lambda: detector(said=V5), {}, "TaskUnknown", ["set spec.task"], id="a task that nobody says"),
     pytest.param(lambda: detector(said=SAID | {"task": "semantic"}), {}, "NotYoloWeights", ["semantic"], id="a task that is not served"),
 ]

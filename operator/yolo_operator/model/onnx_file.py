@@ -86,12 +86,25 @@ def check_safe(model: ModelProto) -> None:
 
 
 def check_valid(model: ModelProto) -> None:
-    """The graph obeys ONNX's rules. Raises InvalidSpec InvalidOnnx with the checker's first complaint."""
+    """The graph obeys ONNX's rules. Raises InvalidSpec OnnxTooNew, or InvalidOnnx with the checker's first complaint."""
+    check_age(model)
     sort_nodes(model.graph)
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
         raise InvalidSpec("InvalidOnnx", f"the ONNX is not valid: {str(error).splitlines()[0][:300]}") from error
+
+
+def check_age(model: ModelProto) -> None:
+    """No newer than the rules that are known here. Raises InvalidSpec OnnxTooNew; what the Triton image reads is another matter."""
+    newest = onnx.defs.onnx_opset_version()
+    asked = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+    if model.ir_version > onnx.IR_VERSION or asked > newest:
+        raise InvalidSpec(
+            "OnnxTooNew",
+            f"the ONNX has IR version {model.ir_version} and opset {asked}, known are IR version {onnx.IR_VERSION} and opset {newest} at most: "
+            "export it with an older opset",
+        )
 
 
 def sort_nodes(graph: GraphProto) -> None:
@@ -173,6 +186,7 @@ def tensor(value: ValueInfoProto) -> Tensor:
     """Name, type and shape; a symbolic or unknown dimension is -1."""
     declared = value.type.tensor_type
     if declared.elem_type not in DATATYPES:
-        raise InvalidSpec("InvalidOnnx", f"tensor {value.name[:80]!r} has a type that Triton's YOLO models do not use")
+        kind = TensorProto.DataType.Name(declared.elem_type) if declared.elem_type in TensorProto.DataType.values() else str(declared.elem_type)
+        raise InvalidSpec("InvalidOnnx", f"tensor {value.name[:80]!r} is {kind}, which no YOLO's input or output is: export it in FP32 or FP16")
     shape = [dimension.dim_value if dimension.dim_value > 0 else -1 for dimension in declared.shape.dim]
     return Tensor(name=value.name, datatype=DATATYPES[declared.elem_type], shape=shape)
