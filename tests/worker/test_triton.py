@@ -11,6 +11,7 @@ import yolo_models
 from tritonclient.utils import InferenceServerException
 
 import manifests
+from yolo_operator.core import triton_log
 from yolo_operator.core.errors import InvalidSpec
 from yolo_operator.core.triton.config import ServingOptions
 from yolo_operator.exporter import metrics
@@ -67,6 +68,27 @@ def test_edited_weights_are_wrong_answers(repository, weed, tmp_path):
     with pytest.raises(InvalidSpec) as caught:
         verified(repository, weed, tmp_path)
     assert caught.value.reason == "WrongAnswers"
+
+
+@pytest.mark.parametrize(
+    ("key", "content", "cause"),
+    [
+        pytest.param("helmet/3/model.onnx", b"\x08\x08", "failed to load 'helmet' version 3", id="a spoilt ONNX"),
+        pytest.param("helmet/warmup/golden", b"x", "failed to load 'helmet' version 3", id="a spoilt warm-up"),
+        pytest.param("helmet/config.pbtxt", b"nonsense: 1", "failed to read text proto", id="a spoilt configuration"),
+    ],
+)
+def test_of_a_server_that_ends_the_last_two_kibibytes_name_the_cause(repository, weed, tmp_path, key, content, cause):
+    published(repository, tmp_path, yolo_models.detector(), {"max_batch_size": 2})
+    repository.write(f"{REVISION}/{key}", content, "")
+    (container,) = manifests.deployment_cpu()["spec"]["template"]["spec"]["containers"]
+    flags = [flag for flag in container["args"] if flag.startswith("--log-")]
+    url, log = f"s3://{weed}/{repository.root.removeprefix('s3://')}/{REVISION}", tmp_path / "triton.log"
+    with pytest.raises(RuntimeError), triton_server.running(url, log, *flags):
+        pass
+    said = triton_log.cause(log.read_text()[-2048:])
+    assert cause in said
+    assert triton_log.hint(said) != ""
 
 
 @pytest.mark.matrix

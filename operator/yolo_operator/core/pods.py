@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from yolo_operator.core import contract, names
+from yolo_operator.core import contract, names, triton_log
 
 Manifest = Mapping[str, Any]
 
@@ -191,21 +191,8 @@ def crashed(container: Manifest) -> Problem | None:
             "CaBundleNotFound",
             f"spec.storage.caBundleRef: that ConfigMap, or the key in it, is not in this namespace: create it, or correct the reference. {tail}",
         )
-    return Problem("TritonCrashed", f"Triton ended with exit code {last.get('exitCode')}{hint(tail)}: {tail}")
-
-
-def hint(tail: str) -> str:
-    """What Triton's last lines mean, where that is known."""
-    if re.search("curlCode: (60|77)", tail):
-        return " because it does not trust the storage's certificate (check spec.storage.caBundleRef and the host name in spec.storage.endpoint)"
-    if "Unable to create S3 filesystem client" in tail:
-        return " because the storage refused it (check spec.storage.endpoint, the bucket and the keys of readSecretRef or secretRef)"
-    if "Couldn't connect to server" in tail:
-        return " because spec.storage.endpoint cannot be reached"
-    if "failed to load all models" in tail:
-        # What it prints between the cause and its end is longer than what the kubelet keeps.
-        return " because the model does not load or does not answer its warm-up (kubectl logs --previous of the pod has the cause)"
-    return ""
+    said = triton_log.cause(last.get("message", ""))
+    return Problem("TritonCrashed", f"Triton ended with exit code {last.get('exitCode')}{triton_log.hint(said)}: {said}")
 
 
 def unschedulable(message: str) -> Problem:

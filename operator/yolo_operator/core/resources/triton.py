@@ -225,6 +225,8 @@ def arguments(yolo: api.YoloDeployment, artifact: contract.Artifact, defaults: D
         "--model-control-mode=none",
         "--disable-auto-complete-config",
         "--strict-readiness=true",
+        # Kubernetes keeps the last 2 KiB of the log, which a table of settings would fill: core/triton_log.py reads the cause there.
+        "--log-info=false",
         f"--exit-timeout-secs={EXIT_TIMEOUT_SECONDS}",
         "--http-restricted-api=model-repository,shared-memory,trace:yolo-operator=$(POD_UID)",
         "--grpc-restricted-protocol=model-repository,shared-memory,trace:yolo-operator=$(POD_UID)",
