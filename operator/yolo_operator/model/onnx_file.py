@@ -17,12 +17,10 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, SparseTensor
 from yolo_operator.core.contract import Tensor
 from yolo_operator.core.errors import InvalidSpec
 from yolo_operator.core.triton.description import OnnxFacts
-from yolo_operator.model import onnx_stripped, precision
+from yolo_operator.model import onnx_operators, onnx_stripped, precision
 
 MAX_BYTES = 2 * 1024 * 1024 * 1024 - 1
 """A protobuf message cannot be larger."""
-DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
-"""Operators that ONNX Runtime itself brings; com.microsoft are its own fused and half-precision ones."""
 DATATYPES = {
     TensorProto.FLOAT: "FP32",
     TensorProto.FLOAT16: "FP16",
@@ -71,7 +69,7 @@ def parse(file: BufferedIOBase) -> ModelProto:
 
 
 def check_safe(model: ModelProto) -> None:
-    """No data outside the file, no operators but ONNX Runtime's own."""
+    """No data outside the file, no operators but those that are listed."""
     if model.functions or model.training_info:
         raise InvalidSpec("UnsafeOnnx", "the ONNX brings functions or training steps of its own: export it with Ultralytics")
     for graph in graphs(model.graph):
@@ -81,8 +79,10 @@ def check_safe(model: ModelProto) -> None:
             if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
                 raise InvalidSpec("UnsafeOnnx", f"the ONNX keeps tensor {tensor.name[:80]!r} in another file: save it as one file")
         for node in graph.node:
-            if node.domain not in DOMAINS:
-                raise InvalidSpec("UnsafeOnnx", f"operator {node.op_type[:80]!r} of domain {node.domain[:80]!r} is none of ONNX Runtime's own")
+            objection = onnx_operators.objection(node.domain, node.op_type)
+            if objection:
+                of_domain = f" of domain {node.domain[:80]!r}" if node.domain else ""
+                raise InvalidSpec("UnsafeOnnx", f"the ONNX has operator {node.op_type[:80]!r}{of_domain}, which {objection}")
 
 
 def check_valid(model: ModelProto) -> None:
