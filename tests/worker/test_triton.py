@@ -1,8 +1,10 @@
 """What publish writes, a real Triton loads from a real S3, and verify believes it or not."""
 
 import functools
+import os
+import subprocess
+import sys
 
-import numpy as np
 import pytest
 import triton_server
 import tritonclient.grpc
@@ -70,6 +72,37 @@ def test_edited_weights_are_wrong_answers(repository, weed, tmp_path):
     assert caught.value.reason == "WrongAnswers"
 
 
+VERIFY = """
+import resource, sys
+from yolo_operator.worker import storage, verify
+from yolo_operator.worker.triton_client import GrpcClient, HttpClient
+repository = storage.Repository(sys.argv[1], storage.StorageOptions(endpoint=sys.argv[2]))
+clients = [HttpClient("127.0.0.1", int(sys.argv[3]), "helmet", 3), GrpcClient("127.0.0.1", int(sys.argv[4]), "helmet", 3)]
+found = verify.run(repository, clients, verify.VerifyOptions(revision="0123456789", model_name="helmet", version=3, timeout=30))
+print(found.worst_iou, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.parametrize("batch", [16, pytest.param(128, marks=pytest.mark.matrix)])
+def test_batches_of_large_pictures_are_asked_within_the_memory_of_a_job(repository, options, weed, tmp_path, monkeypatch, batch):
+    monkeypatch.setattr(yolo_models, "SIZE", 640)
+    published(repository, tmp_path, yolo_models.detector(), {"max_batch_size": batch, "warmup": False})
+    url = f"s3://{weed}/{repository.root.removeprefix('s3://')}/{REVISION}"
+    with triton_server.running(url, tmp_path / "triton.log") as (http, grpc, _):
+        answer = subprocess.run(
+            [sys.executable, "-c", VERIFY, repository.root, options.endpoint, str(http), str(grpc)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+    assert answer.returncode == 0, answer.stderr
+    iou, peak = (float(part) for part in answer.stdout.split())
+    print(f"batch {batch}: verify held {peak:.0f} MiB")
+    assert iou > 0.999
+    assert peak < 768
+
+
 @pytest.mark.parametrize(
     ("key", "content", "cause"),
     [
@@ -115,8 +148,8 @@ def test_the_metrics_count_what_was_asked_between_two_readings(repository, weed,
         before = metrics.read(["127.0.0.1"], port, "helmet", 3)
         asked = HttpClient("127.0.0.1", http, "helmet", 3)
         for _ in range(7):
-            asked.infer(tensor, yolo_models.picture())
-        asked.infer(tensor, np.repeat(yolo_models.picture(), 2, axis=0))
+            assert len(list(asked.infer(tensor, yolo_models.picture(), 1))) == 1
+        assert len(list(asked.infer(tensor, yolo_models.picture(), 2))) == 2
         after = metrics.read(["127.0.0.1"], port, "helmet", 3)
         assert metrics.read(["127.0.0.1"], port, "helmet", 1) == {}
         assert metrics.read(["127.0.0.1"], port, "other", 3) == {}

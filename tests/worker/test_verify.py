@@ -23,6 +23,7 @@ class Server:
         self.model, self.served, self.manifest = model, config, manifest
         self.unready = 0
         self.batches: list[int] = []
+        self.most = 1000
 
     def ready(self):
         self.unready -= 1
@@ -36,10 +37,12 @@ class Server:
     def config(self):
         return self.served
 
-    def infer(self, tensor, array):
-        self.batches.append(len(array))
-        one = yolo_models.answers(self.model, array[:1])
-        return {name: np.repeat(value, len(array), axis=0) for name, value in one.items()}
+    def affordable(self, batch, size):
+        return min(batch, self.most)
+
+    def infer(self, tensor, picture, batch):
+        self.batches.append(batch)
+        return iter([yolo_models.answers(self.model, picture) for _ in range(batch)])
 
 
 @pytest.fixture
@@ -80,6 +83,12 @@ def test_a_server_that_answers_as_published(repository, server):
     assert server.batches[:2] == [1, 4]
 
 
+def test_a_client_that_affords_a_smaller_batch_is_asked_with_that(repository, server):
+    server.most = 3
+    verify.run(repository, [server], options())
+    assert server.batches[:2] == [1, 3]
+
+
 def test_other_weights_are_wrong_answers(repository, server):
     server.model = yolo_models.detector(seed=1)
     error = refused(repository, server)
@@ -106,7 +115,7 @@ def test_the_limits_are_those_of_the_lowest_precision(repository, server, asked,
     assert f'"precision": "{published}"'.encode() in content
     repository.write(f"{REVISION}/{MANIFEST}", content, "")
     exact = server.infer
-    server.infer = lambda tensor, array: {name: value + np.float32(0.03) for name, value in exact(tensor, array).items()}
+    server.infer = lambda *asked: ({name: value + np.float32(0.03) for name, value in one.items()} for one in exact(*asked))
     if within:
         verify.run(repository, [server], options(precision=asked))
     else:
@@ -116,11 +125,9 @@ def test_the_limits_are_those_of_the_lowest_precision(repository, server, asked,
 def test_a_second_picture_of_a_batch_that_is_wrong(repository, server):
     real = server.infer
 
-    def infer(tensor, array):
-        outputs = real(tensor, array)
-        outputs["output0"] = outputs["output0"].copy()
-        outputs["output0"][1:] = 0
-        return outputs
+    def infer(*asked):
+        for at, one in enumerate(real(*asked)):
+            yield {"output0": one["output0"] * (at == 0)}
 
     server.infer = infer
     assert "batch 4" in refused(repository, server).message
