@@ -89,6 +89,12 @@ def build_job_full() -> Manifest:
     )
 
 
+def build_job_calibrated(**calibration: Any) -> Manifest:
+    """From S3, quantized to INT8 by pictures on another server."""
+    wanted = {"pictures": "s3://pictures/helmets/", "secretRef": {"name": "s3-pictures"}, "endpoint": "http://minio.media.svc:9000", "region": "eu-west-1"}
+    return build_job(**gen.merged(GPU, {"versions": [gen.version(export={"calibration": gen.merged(wanted, calibration)})]}))
+
+
 def verify_job() -> Manifest:
     """Asks one pod."""
     resource = gen.yolo(rollout={"verify": {"minIoU": 0.9, "maxScoreDifference": 0.05}})
@@ -170,6 +176,7 @@ def routes(mirror: api.Mirror | None = None, session: api.SessionPersistence | N
 GOLDENS = {
     "build_job.yaml": build_job,
     "build_job_full.yaml": build_job_full,
+    "build_job_calibrated.yaml": build_job_calibrated,
     "verify_job.yaml": verify_job,
     "analysis_job.yaml": analysis_job,
     "analysis_job_full.yaml": analysis_job_full,

@@ -21,6 +21,11 @@ def storage(uri: str = "s3://models/yolo", **more: Any) -> dict[str, Any]:
     return {"storage": {"uri": uri} | more}
 
 
+def calibration(pictures: str | None = "s3://pictures/a", *, half: bool = False, opset: int = 17, **more: Any) -> dict[str, Any]:
+    wanted = {"pictures": pictures} if pictures else {}
+    return {"versions": [gen.version(1, export={"calibration": wanted | more, "half": half, "opset": opset})]}
+
+
 def mirrored(*versions: dict[str, Any]) -> dict[str, Any]:
     return gen.behind_a_gateway(mirror={"version": 2}) | {"versions": list(versions)}
 
@@ -174,6 +179,14 @@ SPECS = [
     pytest.param({"versions": [gen.version(1, export={"nms": True, "iou": 1.5})]}, ["iou", "less than or equal to 1"], id="an overlap above all"),
     pytest.param({"versions": [gen.version(1, export={"nms": True, "maxDetections": 0})]}, ["maxDetections"], id="no detections at all"),
     pytest.param({"versions": [gen.version(1, export={"inputDatatype": "UINT8"})]}, ["inputDatatype", "FP16"], id="pictures of a type that no client sends"),
+    # Calibration.
+    pytest.param(calibration("https://example.com/a"), ["export.calibration.pictures", "s3://BUCKET/PREFIX"], id="calibration by pictures elsewhere"),
+    pytest.param(calibration("s3://pictures/../a"), ["export.calibration.pictures", "s3://BUCKET/PREFIX"], id="calibration by pictures that climb"),
+    pytest.param(calibration(None), ["export.calibration.pictures", "Required"], id="calibration by nothing"),
+    pytest.param(calibration(endpoint="http://s3"), ["calibration.endpoint", "http://HOST:PORT"], id="pictures on an endpoint without a port"),
+    pytest.param(calibration(minAgreement=1.5), ["minAgreement", "less than or equal to 1"], id="an agreement above 1"),
+    pytest.param(calibration(half=True), ["export.calibration", "export.half to false"], id="INT8 and half precision"),
+    pytest.param(calibration(opset=12), ["export.calibration", "export.opset to 13"], id="INT8 of an opset without scales per channel"),
 ]
 
 

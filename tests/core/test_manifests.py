@@ -43,6 +43,44 @@ def test_the_export_container_has_no_credential_and_no_say():
 
 def test_the_containers_of_a_build_run_in_order():
     assert [container["name"] for container in containers(manifests.build_job())] == ["check", "fetch", "export", "publish"]
+    assert [container["name"] for container in containers(manifests.build_job_calibrated())] == ["check", "fetch", "pictures", "export", "publish"]
+
+
+def test_a_calibration_shows_its_pictures_to_a_container_without_credentials():
+    _, _, pictures, export, _ = containers(manifests.build_job_calibrated())
+    assert export["env"] == []
+    assert ("/work/pictures", True) in [(mount["mountPath"], mount.get("readOnly", False)) for mount in export["volumeMounts"]]
+    assert [(mount["mountPath"], mount.get("readOnly", False)) for mount in pictures["volumeMounts"] if mount["mountPath"].startswith("/work")] == [
+        ("/work/check", True),
+        ("/work/pictures", False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("calibration", "secret"),
+    [
+        pytest.param({}, "s3-pictures", id="its own"),
+        pytest.param({"secretRef": None, "endpoint": None}, "s3-readonly", id="the storage's read-only ones on the storage's server"),
+        pytest.param({"secretRef": None}, None, id="not the storage's on another server"),
+    ],
+)
+def test_whose_keys_read_the_pictures_of_a_calibration(calibration, secret):
+    (pictures,) = [each for each in containers(manifests.build_job_calibrated(**calibration)) if each["name"] == "pictures"]
+    names_of_secrets = {entry["valueFrom"]["secretKeyRef"]["name"] for entry in pictures["env"]}
+    assert names_of_secrets == ({secret} if secret else set())
+
+
+def test_the_command_line_understands_what_the_calibrating_job_says():
+    parsed = {each["name"]: cli.parser().parse_args(each["args"]) for each in containers(manifests.build_job_calibrated(minAgreement=0.8))}
+    pictures, export = parsed["pictures"], parsed["export"]
+    assert (pictures.purpose, pictures.pictures, pictures.endpoint, pictures.region) == (
+        "calibration",
+        "s3://pictures/helmets",
+        "http://minio.media.svc:9000",
+        "eu-west-1",
+    )
+    assert (export.calibrate, export.min_agreement) == (True, 0.8)
+    assert cli.parser().parse_args(containers(manifests.build_job())[2]["args"]).calibrate is False
 
 
 @pytest.mark.parametrize("make", JOBS)

@@ -63,6 +63,7 @@ EXPORTED_ANEW: list[tuple[str, dict[str, Any]]] = [
     ("the inputs' type", {"versions": [gen.version(export={"inputDatatype": "FP16"})]}),
     ("the outputs' type", {"versions": [gen.version(export={"outputDatatype": "FP16"})]}),
     ("the task", {"task": "detect"}),
+    ("a calibration", {"versions": [gen.version(export={"calibration": {"pictures": "s3://pictures/a"}})]}),
 ]
 PUBLISHED_ANEW: list[tuple[str, dict[str, Any]]] = [
     ("the model's name", {"modelName": "hat"}),
@@ -139,6 +140,20 @@ def test_a_pod_template_is_made_of_the_same_in_every_release():
     )
     published = Artifact.model_validate(gen.artifact())
     assert [triton.template_inputs(resource, published, gen.DEFAULTS) for resource in (gen.yolo(), full)] == ["85921edbe2", "f4c642fa3e"]
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        pytest.param({"pictures": "s3://pictures/b"}, False, id="other pictures"),
+        pytest.param({"endpoint": "http://other:8333"}, False, id="another server"),
+        pytest.param({"minAgreement": 0.5}, False, id="another limit"),
+        pytest.param({"secretRef": {"name": "other"}}, True, id="other keys"),
+    ],
+)
+def test_what_of_a_calibration_makes_a_revision(change, same):
+    before, after = (of(versions=[gen.version(export={"calibration": {"pictures": "s3://pictures/a"} | more})]) for more in ({}, change))
+    assert (after == before) is same
 
 
 def test_the_credentials_of_the_storage_do_not_go_to_another_server():

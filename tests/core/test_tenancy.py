@@ -36,6 +36,7 @@ FULL: Manifest = gen.body(
             1,
             rebuild="1",
             source={"uri": "s3://weights/a.pt", "sha256": "a" * 64, "secretRef": {"name": "source"}, "endpoint": "http://s3:1", "region": "a"},
+            export={"calibration": {"pictures": "s3://pictures/b", "secretRef": {"name": "calibration"}, "endpoint": "http://s3:1", "region": "a"}},
         )
     ],
     build={"nodeSelector": {"a": "b"}, "timeout": "30m"},

@@ -1,14 +1,17 @@
 """pictures against a real S3."""
 
+import dataclasses
 import itertools
 
 import pytest
 import yolo_models
 
-from yolo_operator.core.contract import MANIFEST
+from yolo_operator import cli
+from yolo_operator.commands import worker
+from yolo_operator.core.contract import MANIFEST, Verdict
 from yolo_operator.core.errors import OperatorError, Unavailable
 from yolo_operator.core.triton.config import ServingOptions
-from yolo_operator.worker import pictures, publish, storage
+from yolo_operator.worker import pictures, publish, storage, verdict
 
 REVISION = "0123456789"
 _numbers = itertools.count()
@@ -86,16 +89,48 @@ def test_a_prefix_is_a_folder(prefix, options, tmp_path):
 
 
 def test_no_more_and_no_larger_than_allowed(prefix, options, tmp_path, monkeypatch):
-    monkeypatch.setattr(pictures, "MAX_PICTURES", 2)
     monkeypatch.setattr(pictures, "MAX_BYTES", 5)
-    assert pictures.below(prefix("a-large-one.jpg", "b.jpg", "c.jpg", "d.jpg"), options, tmp_path) == 2
-    assert brought(tmp_path) == {"00.jpg": "b.jpg", "01.jpg": "c.jpg"}
+    two = dataclasses.replace(pictures.ANALYSIS, max_pictures=2)
+    assert pictures.below(prefix("a-large-one.jpg", "b.jpg", "c.jpg", "d.jpg"), options, tmp_path, two) == 2
+    assert brought(tmp_path) == {"0.jpg": "b.jpg", "1.jpg": "c.jpg"}
 
 
 def test_no_pictures(prefix, options, tmp_path):
     error = refused(lambda: pictures.below(prefix("notes.txt"), options, tmp_path))
     assert error.reason == "SourceNotFound"
     assert "spec.rollout.analysis.pictures" in error.message
+
+
+def test_pictures_for_a_calibration_keep_their_order_by_name(prefix, options, tmp_path):
+    keys = [f"{number:03}.jpg" for number in range(101)]
+    assert pictures.below(prefix(*keys), options, tmp_path, pictures.CALIBRATION) == 101
+    assert list(brought(tmp_path).values()) == keys
+
+
+@pytest.mark.parametrize(
+    ("names", "secret", "reason", "field"),
+    [
+        pytest.param(["notes.txt"], None, "SourceNotFound", "export.calibration.pictures", id="no pictures"),
+        pytest.param(["a.jpg"], "wrong", "SourceAccessDenied", "export.calibration.secretRef", id="wrong keys"),
+    ],
+)
+def test_faults_of_a_calibration_name_its_fields(prefix, options, tmp_path, monkeypatch, names, secret, reason, field):
+    uri = prefix(*names)
+    if secret:
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+    error = refused(lambda: pictures.below(uri, options, tmp_path, pictures.CALIBRATION))
+    assert error.reason == reason
+    assert f"spec.versions[].{field}" in error.message
+
+
+@pytest.mark.parametrize(("state", "count"), [("missing", 1), ("published", 0), ("reusable", 0)])
+def test_a_calibration_brings_pictures_only_where_something_is_exported(prefix, options, tmp_path, state, count):
+    verdict.write(tmp_path / "check", Verdict(state=state, reuse="0123456789"))
+    directories = [f"--check-directory={tmp_path / 'check'}", f"--pictures-directory={tmp_path / 'pictures'}"]
+    asked = ["pictures", "--for=calibration", f"--pictures={prefix('a.jpg')}", f"--endpoint={options.endpoint}", *directories]
+    arguments = cli.parser().parse_args(asked)
+    assert worker.run_pictures(arguments).get("pictures", 0) == count
+    assert (tmp_path / "pictures").exists() is bool(count)
 
 
 def test_another_bucket(options, tmp_path):

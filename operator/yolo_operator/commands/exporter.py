@@ -25,8 +25,11 @@ def add_export_arguments(to: argparse.ArgumentParser) -> None:
         to.add_argument(f"--{what}-datatype", choices=get_args(WireDatatype), default="FP32", help=f"type of the {what}s, whatever the weights' is")
     to.add_argument("--batch", type=int, default=1, metavar="N", help="pictures of a fixed batch")
     to.add_argument("--task", type=Task, choices=list(Task), default=None, help="task the weights must have")
+    to.add_argument("--calibrate", action="store_true", help="quantize to INT8 by the pictures in --pictures-directory")
+    to.add_argument("--min-agreement", type=float, default=0.8, metavar="X", help="least share of FP32's detections that INT8 must have too")
+    to.add_argument("--symmetric", action="store_true", help="with --calibrate: as TensorRT wants it, zero points of 0")
     to.add_argument("--timeout", type=float, default=1800, metavar="SECONDS", help="for the whole export")
-    add_directory_arguments(to, "check", "source", "export")
+    add_directory_arguments(to, "check", "source", "pictures", "export")
 
 
 def run_export(arguments: Arguments) -> Result:
@@ -53,6 +56,9 @@ def run_export(arguments: Arguments) -> Result:
                 output_datatype=arguments.output_datatype,
                 batch=arguments.batch,
                 task=arguments.task,
+                pictures_directory=arguments.pictures_directory if arguments.calibrate else None,
+                min_agreement=arguments.min_agreement,
+                symmetric=arguments.symmetric,
             ),
             check_directory=arguments.check_directory,
             timeout=arguments.timeout,

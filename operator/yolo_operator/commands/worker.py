@@ -222,19 +222,31 @@ def add_pictures_arguments(to: argparse.ArgumentParser) -> None:
     which = to.add_mutually_exclusive_group(required=True)
     which.add_argument("--golden", metavar="S3URI", help="s3://bucket/prefix/<namespace>/<name>/<revision>: the golden picture of that revision")
     which.add_argument(
-        "--pictures", metavar="S3URI", help="s3://bucket/prefix: the .jpg, .jpeg, .png, .bmp and .webp below it, the first 64 by key, 20 MiB each at most"
+        "--pictures", metavar="S3URI", help="s3://bucket/prefix: the first .jpg, .jpeg, .png, .bmp and .webp below it by key, 20 MiB each at most"
+    )
+    to.add_argument(
+        "--for",
+        dest="purpose",
+        choices=["analysis", "calibration"],
+        default="analysis",
+        help="at most 64 pictures for an analysis, 300 for a calibration, which brings none where check found that there is nothing to export",
     )
     add_storage_arguments(to)
-    add_directory_arguments(to, "pictures")
+    add_directory_arguments(to, "check", "pictures")
 
 
 def run_pictures(arguments: Arguments) -> Result:
     """How many were brought."""
-    from yolo_operator.worker import pictures  # noqa: PLC0415
+    from yolo_operator.worker import pictures, verdict  # noqa: PLC0415
 
     options, directory = storage_options(arguments), arguments.pictures_directory
-    brought = pictures.golden(arguments.golden, options, directory) if arguments.golden else pictures.below(arguments.pictures, options, directory)
-    return {"pictures": brought}
+    if arguments.golden:
+        return {"pictures": pictures.golden(arguments.golden, options, directory)}
+    if arguments.purpose == "analysis":
+        return {"pictures": pictures.below(arguments.pictures, options, directory)}
+    if verdict.read(arguments.check_directory).state != "missing":
+        return {}
+    return {"pictures": pictures.below(arguments.pictures, options, directory, pictures.CALIBRATION)}
 
 
 def add_prune_arguments(to: argparse.ArgumentParser) -> None:

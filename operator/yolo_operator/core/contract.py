@@ -20,6 +20,9 @@ TERMINATION_LOG = "/dev/termination-log"
 TERMINATION_LIMIT = 2000
 """Bytes of a termination message: the kubelet allots 12 KiB to all containers of a Pod and cuts what is over."""
 
+MAX_COUNT = 2**53
+"""Largest number that an untrusted worker may report: every JSON reader holds it exactly."""
+
 MANIFEST = "manifest.json"
 GOLDEN = "golden.npz"
 GOLDEN_INPUT = "input"
@@ -79,6 +82,27 @@ class Tensor(Recorded):
     """With the batch dimension; -1 for a dynamic dimension."""
 
 
+class Quantization(Recorded):
+    """What INT8 lost against FP32, on pictures that it was not calibrated with. Shares are 0 to 1; the threshold of a detection is 0.25."""
+
+    agreement: Annotated[float, Field(ge=0, le=1)]
+    """Share of FP32's detections that INT8 has too; for classify the share of pictures with the same class."""
+    detections: Annotated[int, Field(ge=0, le=MAX_COUNT)]
+    """Of FP32; for classify one for each picture."""
+    extra_detections: Annotated[int, Field(ge=0, le=MAX_COUNT)] = 0
+    """Of INT8, which FP32 does not have."""
+    score_difference: Annotated[float, Field(ge=0, le=1)] = 0
+    """Mean difference of the scores of the detections that both have."""
+    pictures: Annotated[int, Field(ge=1, le=MAX_COUNT)]
+    """Pictures that were compared."""
+    calibration_pictures: Annotated[int, Field(ge=0, le=MAX_COUNT)] = 0
+    """Pictures that the ranges come from."""
+    size_bytes: Annotated[int, Field(ge=0, le=MAX_COUNT)] = 0
+    """Of the INT8 ONNX."""
+    size_bytes_float: Annotated[int, Field(ge=0, le=MAX_COUNT)] = 0
+    """Of the FP32 ONNX."""
+
+
 class Artifact(Recorded):
     """What was published for one revision: recorded in the resource's status."""
 
@@ -101,6 +125,8 @@ class Artifact(Recorded):
     end_to_end: bool = False
     reference: Literal["pytorch", "onnxruntime"] = "pytorch"
     """What the golden outputs come from."""
+    quantization: Quantization | None = None
+    """What INT8 lost, where export.calibration made it."""
 
     @property
     def revision(self) -> str:

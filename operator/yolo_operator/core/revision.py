@@ -47,6 +47,11 @@ def root(yolo: api.YoloDeployment, defaults: Defaults) -> str:
     return f"{storage_of(yolo, defaults).uri.rstrip('/')}/{yolo.namespace}/{yolo.name}"
 
 
+def symmetric(yolo: api.YoloDeployment, version: api.Version) -> bool:
+    """Whether an INT8 ONNX is made as TensorRT wants it: scales whose zero points are 0."""
+    return version.export.calibration is not None and yolo.spec.triton.tensorrt.enabled
+
+
 def _export_inputs(yolo: api.YoloDeployment, version: api.Version, defaults: Defaults) -> dict[str, object]:
     source = version.source
     return {
@@ -54,6 +59,8 @@ def _export_inputs(yolo: api.YoloDeployment, version: api.Version, defaults: Def
         "endpoint": source_endpoint(version, storage_of(yolo, defaults)) if source.uri.startswith("s3://") else None,
         "sha256": source.sha256,
         "rebuild": version.rebuild,
-        "export": version.export.model_dump(exclude_defaults=True),
+        # Like the source's, the keys of the calibration's pictures do not count.
+        "export": version.export.model_dump(exclude_defaults=True, exclude={"calibration": {"secret_ref"}}),
         "task": yolo.spec.task,
+        **({"symmetric": True} if symmetric(yolo, version) else {}),
     }

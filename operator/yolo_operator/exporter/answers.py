@@ -67,17 +67,22 @@ def distance(ours: Counter[str], theirs: Counter[str]) -> float:
 
 
 def shared(stable: Answer, canary: Answer, overlaps: Overlaps) -> int:
-    """How many detections of `stable` are in `canary` too: pairs are taken from the largest overlap on, each detection once."""
+    """How many detections of `stable` are in `canary` too."""
+    return len(pairs(stable, canary, overlaps))
+
+
+def pairs(stable: Answer, canary: Answer, overlaps: Overlaps) -> list[tuple[int, int]]:
+    """Places of the detections that both have: taken from the largest overlap on, each detection once."""
     if not stable.classes or not canary.classes:
-        return 0
+        return []
     same_class = np.array(stable.classes)[:, None] == np.array(canary.classes)
     overlap = np.where(same_class, np.nan_to_num(overlaps(stable.boxes, canary.boxes)), 0)
     left, right = np.nonzero(overlap >= MIN_IOU)
     best_first = np.argsort(-overlap[left, right], kind="stable")
-    taken_left: set[int] = set()
-    taken_right: set[int] = set()
+    found: dict[int, int] = {}
+    taken: set[int] = set()
     for one, other in zip(left[best_first].tolist(), right[best_first].tolist(), strict=True):
-        if one not in taken_left and other not in taken_right:
-            taken_left.add(one)
-            taken_right.add(other)
-    return len(taken_left)
+        if one not in found and other not in taken:
+            found[one] = other
+            taken.add(other)
+    return list(found.items())

@@ -27,9 +27,7 @@ URL = "http://triton:8000/model"
 def check(exported: Exported, wanted: Shapes | None) -> None:
     """Refuse a model that the client would ask with another size than it is made for. Raises InvalidSpec ClientMismatch, ShapesInvalid."""
     report, running = exported.report, reference.runtime(exported.onnx)
-    tensor = declared(running)
-    shapes = resolve(wanted, report.task, report.image_size, tensor)
-    said = metadata.metadata(described(report, tensor), shapes)
+    shapes, said = published(running, report, wanted)
     # Half of it, so that it is no square: only then does it show whether the client pads to one.
     photograph = golden.photograph(exported.golden.input)
     wide = np.ascontiguousarray(photograph[: max(photograph.shape[0] // 2, 1)])
@@ -41,6 +39,13 @@ def check(exported: Exported, wanted: Shapes | None) -> None:
                 f"the Ultralytics client would ask with pictures of {size}, and the model is made for {made_for} ({shapes} shapes): "
                 "set spec.versions[].export.imageSize to a multiple of the stride, or spec.versions[].export.shapes to Fixed",
             )
+
+
+def published(running: Any, report: ExportReport, wanted: Shapes | None) -> tuple[Shapes, dict[str, Any]]:
+    """The shapes that will be served, and the metadata that the client will read. Raises InvalidSpec ShapesInvalid."""
+    tensor = declared(running)
+    shapes = resolve(wanted, report.task, report.image_size, tensor)
+    return shapes, metadata.metadata(described(report, tensor), shapes)
 
 
 def fits(asked: Sequence[int], shapes: Shapes, report: ExportReport) -> bool:

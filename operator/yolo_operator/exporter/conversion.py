@@ -13,7 +13,7 @@ from pathlib import Path
 from yolo_operator.core.contract import EXPORT_FILE, GOLDEN, ONNX_FILE, SOURCE_FILE
 from yolo_operator.core.errors import InvalidSpec, OperatorError, Unavailable
 from yolo_operator.core.triton.description import ExportReport
-from yolo_operator.exporter import client_check, onnx_source, pytorch_source, wire
+from yolo_operator.exporter import client_check, onnx_source, pytorch_source, quantization, wire
 from yolo_operator.exporter.export import OUT_OF_MEMORY, ConversionOptions, leave_outcome
 from yolo_operator.exporter.source import Source
 from yolo_operator.model import golden
@@ -42,6 +42,8 @@ def convert(options: ConversionOptions, scratch: Path) -> None:
             exported = onnx_source.describe(weights, options)
         case _:
             exported = pytorch_source.export(weights, source, options, scratch)
+    if options.pictures_directory is not None:
+        exported = quantization.quantized(exported, options, options.pictures_directory, scratch)
     if source.kind != "onnx":
         exported = wire.finish(exported, options, scratch)
     client_check.check(exported, options.shapes)

@@ -52,6 +52,12 @@ class ConversionOptions(BaseModel):
     output_datatype: WireDatatype = "FP32"
     batch: int = 1
     task: Task | None = None
+    pictures_directory: Path | None = None
+    """Pictures to quantize to INT8 by; None: nothing is quantized."""
+    min_agreement: float = 0.8
+    """Least share of FP32's detections that INT8 must have too, 0 to 1."""
+    symmetric: bool = False
+    """Quantize as TensorRT wants it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +96,7 @@ def converse(options: ExportOptions, outcome: Path) -> int:
         update={
             "source_directory": options.conversion.source_directory.absolute(),
             "export_directory": options.conversion.export_directory.absolute(),
+            "pictures_directory": options.conversion.pictures_directory and options.conversion.pictures_directory.absolute(),
         }
     )
     command = [sys.executable, "-m", CHILD, asked.model_dump_json(), str(outcome.absolute())]

@@ -23,6 +23,11 @@ def picture(task: Task, image_size: tuple[int, int], channels: int = 3) -> Array
     photograph = cv2.imread(str(ASSETS / "bus.jpg"))
     if photograph is None:
         raise FileNotFoundError(f"{ASSETS / 'bus.jpg'}: the ultralytics package should bring it")
+    return shown(photograph, task, image_size, channels)
+
+
+def shown(photograph: Any, task: Task, image_size: tuple[int, int], channels: int = 3) -> Array:
+    """A picture as OpenCV reads one, as Ultralytics' client would send it: see `picture`."""
     array = classified(photograph, image_size) if task is Task.CLASSIFY else letterboxed(photograph, image_size)
     if channels != 3:
         array = np.repeat(array.mean(axis=1, keepdims=True), channels, axis=1)

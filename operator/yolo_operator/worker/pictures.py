@@ -1,4 +1,4 @@
-"""pictures: brings what an analysis shows both versions: the golden picture of a published revision, or the pictures below a prefix.
+"""pictures: brings what an analysis shows both versions and what a calibration runs: a revision's golden picture, or the pictures below a prefix.
 
 It has the keys that read them; the container that decodes and shows them has none.
 """
@@ -6,6 +6,7 @@ It has the keys that read them; the container that decodes and shows them has no
 import itertools
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -20,18 +21,27 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
-MAX_PICTURES = 64
 MAX_BYTES = 20 * 1024 * 1024
 MAX_KEYS = 10_000
 """Keys that are looked at: the prefix may name a whole bucket of other things."""
-FIELD = "spec.rollout.analysis.pictures"
-FAULTS = Faults(
-    prefix="Source",
-    uri=FIELD,
-    endpoint="spec.storage.endpoint",
-    secret="spec.rollout.analysis.secretRef",  # noqa: S106  a field's name
-    missing_bucket="SourceNotFound",
-)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purpose:
+    """What the pictures are for: how many at most, and the field that names them."""
+
+    field: str
+    endpoint_field: str
+    max_pictures: int
+
+    def faults(self) -> Faults:
+        """How the storage's faults are told."""
+        secret = f"{self.field.removesuffix('pictures')}secretRef"
+        return Faults(prefix="Source", uri=self.field, endpoint=self.endpoint_field, secret=secret, missing_bucket="SourceNotFound")
+
+
+ANALYSIS = Purpose(field="spec.rollout.analysis.pictures", endpoint_field="spec.storage.endpoint", max_pictures=64)
+CALIBRATION = Purpose(field="spec.versions[].export.calibration.pictures", endpoint_field="spec.versions[].export.calibration.endpoint", max_pictures=300)
 
 
 def golden(uri: str, options: StorageOptions, directory: Path) -> int:
@@ -46,24 +56,25 @@ def golden(uri: str, options: StorageOptions, directory: Path) -> int:
     return 1
 
 
-def below(uri: str, options: StorageOptions, directory: Path) -> int:
+def below(uri: str, options: StorageOptions, directory: Path, purpose: Purpose = ANALYSIS) -> int:
     """Bring the first pictures below s3://bucket/prefix by key, as 00.jpg, 01.png, …; how many were brought. Raises the source's faults."""
-    bucket, prefix = storage.split_uri(uri, FIELD)
+    bucket, prefix = storage.split_uri(uri, purpose.field)
+    digits = len(str(purpose.max_pictures - 1))
     s3 = storage.client(options, anonymous=not storage.has_credentials())
     directory.mkdir(parents=True, exist_ok=True)
     count = 0
-    with storage.named_faults(FAULTS, options, f"reading {uri}"):
-        for key in itertools.islice(keys(s3, bucket, f"{prefix}/" if prefix else ""), MAX_PICTURES):
+    with storage.named_faults(purpose.faults(), options, f"reading {uri}"):
+        for key in itertools.islice(keys(s3, bucket, f"{prefix}/" if prefix else ""), purpose.max_pictures):
             with s3.get_object(Bucket=bucket, Key=key)["Body"] as body:
                 content = body.read(MAX_BYTES)
-            name = f"{count:02}{PurePosixPath(key).suffix.lower()}"
+            name = f"{count:0{digits}}{PurePosixPath(key).suffix.lower()}"
             (directory / name).write_bytes(content)
             log.info("%s is s3://%s/%s", name, bucket, key)
             count += 1
     if not count:
         raise Unavailable(
             "SourceNotFound",
-            f"{FIELD}: no {', '.join(sorted(SUFFIXES))} of at most {MAX_BYTES // 1024**2} MiB below {uri}: put some there, or correct it",
+            f"{purpose.field}: no {', '.join(sorted(SUFFIXES))} of at most {MAX_BYTES // 1024**2} MiB below {uri}: put some there, or correct it",
         )
     return count
 

@@ -216,6 +216,7 @@ def describe(repository: Repository, options: PublishOptions, material: Material
         opset=onnx.opset,
         end_to_end=report.end_to_end,
         reference=report.reference,
+        quantization=report.quantization,
     )
     serving = options.serving
     return Manifest(

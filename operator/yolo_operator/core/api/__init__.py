@@ -12,6 +12,7 @@ from yolo_operator.core.api.network import Destination, NetworkPolicy, Peer
 from yolo_operator.core.api.rollout import Analysis, GatewayTraffic, GrpcTraffic, Mirror, ParentReference, Rollout, SessionPersistence, Step, Traffic, Verify
 from yolo_operator.core.api.spec import (
     Build,
+    Calibration,
     DynamicBatching,
     EngineCache,
     Export,
@@ -59,6 +60,7 @@ __all__ = [
     "VERSION",
     "Analysis",
     "Build",
+    "Calibration",
     "Condition",
     "Destination",
     "Display",

@@ -17,6 +17,16 @@ def rules(*pairs: tuple[str, str]) -> dict[str, Any]:
     return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in pairs]}
 
 
+def pictures_rule(field: str) -> dict[str, Any]:
+    """What a prefix with pictures looks like."""
+    return rules(
+        (
+            "self.matches('^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[0-9A-Za-z._-]+)*/?$') && !self.contains('..')",
+            f"{field} is s3://BUCKET/PREFIX, of letters, digits, dot, hyphen and underscore",
+        )
+    )
+
+
 class Model(BaseModel):
     """Base of all parts of the resource: camelCase on the wire, attribute docstrings as descriptions."""
 

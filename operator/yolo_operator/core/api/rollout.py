@@ -5,12 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from yolo_operator.core.api.fields import MAX_VERSION, Duration, LocalReference, Model, ObjectName, rules
+from yolo_operator.core.api.fields import MAX_VERSION, Duration, LocalReference, Model, ObjectName, pictures_rule, rules
 
-PICTURES_RULE = (
-    "self.matches('^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[0-9A-Za-z._-]+)*/?$') && !self.contains('..')",
-    "spec.rollout.analysis.pictures is s3://BUCKET/PREFIX, of letters, digits, dot, hyphen and underscore",
-)
 Hostname = Annotated[str, Field(min_length=1, max_length=253, pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")]
 
 
@@ -125,7 +121,7 @@ class Analysis(Model):
 
     enabled: bool = True
     """Off: a step lasts its duration and no figures are read."""
-    pictures: Annotated[str | None, Field(max_length=1024, json_schema_extra=rules(PICTURES_RULE))] = None
+    pictures: Annotated[str | None, Field(max_length=1024, json_schema_extra=pictures_rule("spec.rollout.analysis.pictures"))] = None
     """s3://BUCKET/PREFIX with pictures that both versions are shown, at most 64 of them. Default: the golden picture of the stable version."""
     secret_ref: LocalReference | None = None
     """Secret with the AWS keys for the pictures. Default: that of the storage."""

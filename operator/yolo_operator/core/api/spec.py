@@ -17,6 +17,7 @@ from yolo_operator.core.api.fields import (
     Quantity,
     Region,
     Resources,
+    pictures_rule,
     rules,
 )
 from yolo_operator.core.api.network import NetworkPolicy
@@ -106,8 +107,26 @@ class Source(Model):
     """Region of an s3:// source. Default: that of the storage."""
 
 
+class Calibration(Model):
+    """Makes an INT8 ONNX: runs pictures of yours through the model to find the range of every tensor, then compares INT8 with FP32 on others of them."""
+
+    pictures: str = Field(min_length=1, max_length=1024, json_schema_extra=pictures_rule("export.calibration.pictures"))
+    """s3://BUCKET/PREFIX with pictures like those the model will be asked with: .jpg, .jpeg, .png, .bmp or .webp, 16 or more, of which the first
+    300 by key are taken, 20 MiB each at most. Every fourth is kept for the comparison."""
+    secret_ref: LocalReference | None = None
+    """Secret with the AWS keys for the pictures. Default: that of the storage, where the pictures are on the same endpoint."""
+    endpoint: Annotated[str | None, Field(max_length=300, json_schema_extra=rules(ENDPOINT_RULE))] = None
+    """S3 endpoint of the pictures. Default: that of the storage."""
+    region: Region | None = None
+    """Region of the pictures' bucket. Default: that of the storage."""
+    min_agreement: float = Field(default=0.8, ge=0, le=1)
+    """Least share of FP32's detections that INT8 must have too, and of INT8's that FP32 must have: the same class, and boxes that overlap by half; for
+    classify the same class. Below it nothing is published."""
+
+
 class Export(Model):
-    """How the weights become ONNX: the arguments of Ultralytics' export. Of a source that is ONNX already imageSize and shapes alone are read."""
+    """How the weights become ONNX: the arguments of Ultralytics' export. Of a source that is ONNX already imageSize, shapes and calibration alone
+    are read."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -118,6 +137,14 @@ class Export(Model):
             (
                 "self.nms || !(has(self.confidence) || has(self.iou) || has(self.maxDetections) || has(self.agnosticNms))",
                 "export.confidence, iou, maxDetections and agnosticNms are arguments of the NMS in the graph: set export.nms to true, or remove them",
+            ),
+            (
+                "!has(self.calibration) || !self.half",
+                "export.calibration makes INT8 of FP32: set export.half to false, or remove export.calibration",
+            ),
+            (
+                "!has(self.calibration) || !has(self.opset) || self.opset >= 13",
+                "export.calibration needs an ONNX with a scale per channel: set export.opset to 13 or more, or remove it",
             ),
         )
     )
@@ -154,6 +181,8 @@ class Export(Model):
     """With nms: detections per picture, the best ones; an answer has rows for all, zeros where there are fewer. Default: 300, as there."""
     agnostic_nms: bool | None = None
     """With nms: boxes of different classes suppress one another too. Default: false."""
+    calibration: Calibration | None = None
+    """Quantize to INT8 (Q/DQ). Default: FP32, or FP16 with half."""
 
 
 class Version(Model):

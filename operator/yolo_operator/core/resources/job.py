@@ -43,12 +43,13 @@ def build(yolo: api.YoloDeployment, version: api.Version, defaults: Defaults) ->
             [mount("check", read_only=True), mount("source"), *pod.ca_mount(storage), *claim_mount(version)],
             resources,
         ),
+        *pictures_container(yolo, version, storage, defaults),
         container(
             "export",
             exporter,
             ["export", *export_arguments(yolo, version)],
             [],
-            [mount("check", read_only=True), mount("source", read_only=True), mount("export")],
+            [mount("check", read_only=True), mount("source", read_only=True), *pictures_mount(version), mount("export")],
             pod.resources(spec.build.resources),
         ),
         container(
@@ -69,7 +70,7 @@ def build(yolo: api.YoloDeployment, version: api.Version, defaults: Defaults) ->
         "volumes": [
             {"name": "work", "emptyDir": {"sizeLimit": spec.build.storage_size}},
             # Each container has a /tmp of its own: what one leaves there, no other may read.
-            *({"name": f"tmp-{name}", "emptyDir": {}} for name in ("check", "fetch", "export", "publish")),
+            *({"name": f"tmp-{part['name']}", "emptyDir": {}} for part in containers),
             *pod.ca_volume(storage),
             *claim_volume(version),
         ],
@@ -246,6 +247,24 @@ def fetch_arguments(yolo: api.YoloDeployment, version: api.Version, storage: api
     return arguments
 
 
+def pictures_container(yolo: api.YoloDeployment, version: api.Version, storage: api.Storage, defaults: Defaults) -> list[Manifest]:
+    """Brings the pictures for a calibration; none where none is asked for. The storage's keys go to its own server alone."""
+    wanted = version.export.calibration
+    if wanted is None:
+        return []
+    endpoint = wanted.endpoint or storage.endpoint
+    secret = wanted.secret_ref or ((storage.read_secret_ref or storage.secret_ref) if endpoint == storage.endpoint else None)
+    source = storage.model_copy(update={"endpoint": endpoint, "region": wanted.region or storage.region})
+    arguments = ["pictures", "--for=calibration", f"--pictures={wanted.pictures.rstrip('/')}", *pod.storage_arguments(source)]
+    mounts = [mount("check", read_only=True), mount("pictures"), *pod.ca_mount(storage)]
+    return [container("pictures", defaults.operator_image, arguments, pod.secret_env(secret), mounts, pod.resources(yolo.spec.jobs.resources))]
+
+
+def pictures_mount(version: api.Version) -> list[Manifest]:
+    """Where export finds them."""
+    return [] if version.export.calibration is None else [mount("pictures", read_only=True)]
+
+
 def claim_of(version: api.Version) -> str | None:
     """The claim of a pvc:// source."""
     uri = version.source.uri
@@ -274,6 +293,9 @@ def export_arguments(yolo: api.YoloDeployment, version: api.Version) -> list[str
     if export.opset is not None:
         arguments.append(f"--opset={export.opset}")
     arguments += [*shapes_arguments(export), *wire_arguments(export)]
+    if export.calibration is not None:
+        arguments += ["--calibrate", f"--min-agreement={export.calibration.min_agreement:g}"]
+        arguments += ["--symmetric"] if revision.symmetric(yolo, version) else []
     if yolo.spec.task is not None:
         arguments.append(f"--task={yolo.spec.task}")
     return arguments

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from yolo_operator.core.contract import Recorded, Task, Tensor, Value
+from yolo_operator.core.contract import Quantization, Recorded, Task, Tensor, Value
 
 MAX_CLASSES = 20_000
 MAX_NAME_LENGTH = 1_000
@@ -81,6 +81,9 @@ class ExportReport(Value):
     ir_version: int
     reference: Literal["pytorch", "onnxruntime"]
     """What the golden outputs come from."""
+    # Left out where there is none: releases that do not know it read a manifest as unreadable where a field is unknown to them.
+    quantization: Annotated[Quantization | None, Field(exclude_if=lambda value: value is None)] = None
+    """What INT8 lost, where the ONNX was quantized."""
     metadata: dict[str, Any]
     """Ultralytics' own metadata of the export, as JSON; the client reads it from the server."""
 
