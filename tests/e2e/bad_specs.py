@@ -385,6 +385,11 @@ HEALING = [
 SERVED = [
     pytest.param(Good(name="int8", spec=stored("int8.onnx", bad_weights.quantized, triton=batch(2))), id="an .onnx in INT8, with Q/DQ nodes"),
     pytest.param(
+        Good(name="batch-of-four", spec=stored("batch4.onnx", bad_weights.fixed_batch, triton=batch(0))),
+        id="an .onnx whose batch is fixed to four",
+        marks=pytest.mark.matrix,
+    ),
+    pytest.param(
         Good(name="yolov10", spec=stored("yolov10.onnx", bad_weights.yolov10, triton=batch(2))),
         id="an .onnx of a YOLOv10 that does not say it is end-to-end",
         marks=pytest.mark.matrix,

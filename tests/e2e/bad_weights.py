@@ -111,6 +111,11 @@ def yolov10() -> bytes:
     return bytes(foreign_onnx.answering({"output0": foreign_onnx.final()}).SerializeToString())
 
 
+def fixed_batch() -> bytes:
+    """A detector that takes four pictures, no fewer and no more."""
+    return bytes(foreign_onnx.detector(batch=4).SerializeToString())
+
+
 def quantized() -> bytes:
     """A detector in INT8, with Q/DQ nodes."""
     with tempfile.TemporaryDirectory() as folder:
