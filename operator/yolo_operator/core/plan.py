@@ -12,7 +12,7 @@ The steps of this line are here; those of `canary`, `traffic` and `prune` come i
 from collections.abc import Sequence
 from datetime import datetime
 
-from yolo_operator.core import api, clock, jobs, names, pods, revision, rollout, routes, status, surge, traffic
+from yolo_operator.core import api, clock, image_pull, jobs, names, pods, revision, rollout, routes, status, surge, traffic
 from yolo_operator.core.canary import canary_step
 from yolo_operator.core.contract import Artifact, Verification
 from yolo_operator.core.defaults import Defaults
@@ -59,6 +59,7 @@ def plan(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, now: 
     for each in progress:
         serve_step(turn, each, shares[each.version.version])
     look_again(turn, surge.next_look(yolo, observed, now))
+    look_again(turn, image_pull.next_look(observed.pods, now))
     drained = drain_step(turn, walk, progress)
     weights = traffic.route_step(turn, walk, progress, [each.version for each in drained])
     published, prune_failure = prune_step(turn, progress)
@@ -212,7 +213,8 @@ def serve_step(turn: Turn, progress: Progress, replicas: int) -> None:
     in_place = surge.in_place(turn.yolo, progress, live, turn.observed, turn.now)
     deployment["spec"]["strategy"] = triton.IN_PLACE if in_place else triton.SURGE
     turn.result.apply += [deployment, service.build(turn.yolo, version.version), budget.build(turn.yolo, version.version)]
-    progress.problem = progress.problem or trouble(turn.yolo, progress, turn.observed)
+    pulling = image_pull.problem(triton_pods(turn.observed, version.version), turn.now)
+    progress.problem = progress.problem or trouble(turn.yolo, progress, turn.observed) or pulling
 
 
 def drain_step(turn: Turn, walk: api.RolloutStatus | None, progress: Sequence[Progress]) -> list[api.VersionStatus]:
