@@ -89,6 +89,10 @@ def test_every_example_is_accepted(kubectl, path):
     "spec",
     [
         pytest.param({"storage": {"uri": "s3://models"}}, id="a bucket without a prefix"),
+        pytest.param(
+            {"storage": {"uri": "s3://models", "serverSideEncryption": {"algorithm": "aws:kms", "kmsKeyId": "arn:aws:kms:eu-central-1:1:key/a-b"}}},
+            id="a key of a key service",
+        ),
         pytest.param({"storage": {"uri": "s3://models/a/b-c_d.e/", "endpoint": "https://s3.example.com:443/"}}, id="a slash at the end"),
         pytest.param(
             {"gpu": {"count": 0}, "triton": {"maxBatchSize": 0}, "versions": [gen.version(1, export={"dynamic": False})]}, id="static, without batches"

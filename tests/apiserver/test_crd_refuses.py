@@ -60,6 +60,14 @@ SPECS = [
     pytest.param(storage(endpoint="http://key:word@s3:8333"), ["spec.storage.endpoint", "http://HOST:PORT"], id="an endpoint with credentials"),
     pytest.param(storage(endpoint="http://s3:8333/models"), ["spec.storage.endpoint", "http://HOST:PORT"], id="an endpoint with a path"),
     pytest.param(storage(secretRef={}), ["spec.storage.secretRef.name", "Required"], id="a reference to nothing"),
+    pytest.param(
+        storage(serverSideEncryption={"algorithm": "AES256", "kmsKeyId": "k"}),
+        ["spec.storage.serverSideEncryption", "aws:kms only"],
+        id="a key for an encryption that has none",
+    ),
+    pytest.param(
+        storage(serverSideEncryption={"algorithm": "DES"}), ["spec.storage.serverSideEncryption.algorithm", "Unsupported value"], id="another encryption"
+    ),
     # Names.
     pytest.param({"modelName": "a/b"}, ["spec.modelName", "rename spec.modelName"], id="a model name Triton cannot load"),
     pytest.param({"modelName": "-a"}, ["spec.modelName", "rename spec.modelName"], id="a model name that starts with a hyphen"),

@@ -172,6 +172,15 @@ def test_an_analysis_is_named_after_its_step(change, same):
     assert (manifests.analysis_job(**change)["metadata"]["name"] == manifests.analysis_job()["metadata"]["name"]) is same
 
 
+def test_the_jobs_that_write_are_told_the_encryption():
+    given = {"algorithm": "aws:kms", "kmsKeyId": "arn:aws:kms:eu-central-1:1:key/a-b"}
+    resource = gen.yolo(storage={"serverSideEncryption": given})
+    check, _, _, publish = containers(job.build(resource, resource.spec.versions[0], gen.DEFAULTS))
+    for container in (check, publish):
+        parsed = cli.parser().parse_args(container["args"])
+        assert {"algorithm": parsed.encryption, "kmsKeyId": parsed.kms_key_id} == given
+
+
 @pytest.mark.parametrize("make", [manifests.analysis_job, manifests.analysis_job_full])
 def test_the_command_line_understands_what_the_analysis_job_says(make):
     pictures, analyze = (cli.parser().parse_args(container["args"]) for container in containers(make()))

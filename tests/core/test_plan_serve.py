@@ -34,6 +34,7 @@ def test_never_started_because_scaled_to_zero_is_ready():
         pytest.param({"rollout": {"verify": {"minIoU": 0.5}}}, id="the limits of verification"),
         pytest.param({"build": {"resources": {"limits": {"memory": "9Gi"}}}}, id="the build's resources"),
         pytest.param({"jobs": {"resources": {"limits": {"memory": "2Gi"}}}}, id="the resources of the other Jobs"),
+        pytest.param({"storage": {"serverSideEncryption": {"algorithm": "AES256"}}}, id="the encryption of what is published"),
         pytest.param({"revisionHistoryLimit": 9}, id="the retention"),
         pytest.param({"deletionPolicy": "Delete"}, id="the deletion policy"),
         pytest.param({"networkPolicy": {"enabled": True, "storage": [{"cidr": "10.0.0.0/8", "port": 443}]}}, id="NetworkPolicies"),

@@ -90,6 +90,7 @@ THE_SAME: list[tuple[str, dict[str, Any]]] = [
     ("a slash at the end of the prefix", {"storage": {"uri": "s3://models/yolo/"}}),
     ("the build's resources", {"build": {"resources": {"limits": {"memory": "9Gi"}}}}),
     ("the resources of the other Jobs", {"jobs": {"resources": {"limits": {"memory": "2Gi"}}}}),
+    ("the encryption", {"storage": {"serverSideEncryption": {"algorithm": "aws:kms", "kmsKeyId": "alias/a"}}}),
     ("the build's timeout", {"build": {"timeout": "1m"}}),
     ("verification", {"rollout": {"verify": {"enabled": False}}}),
     ("a restart", {"restartedAt": "now"}),

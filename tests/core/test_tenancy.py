@@ -29,6 +29,7 @@ FULL: Manifest = gen.body(
         "region": "eu-central-1",
         "readSecretRef": {"name": "read"},
         "caBundleRef": {"name": "ca", "key": "ca.crt"},
+        "serverSideEncryption": {"algorithm": "aws:kms", "kmsKeyId": "alias/a"},
     },
     serviceAccountName="tenant",
     versions=[

@@ -1,5 +1,6 @@
 """Against a real S3: fetch, check, publish, prune, and their faults."""
 
+import base64
 import dataclasses
 import hashlib
 import json
@@ -281,6 +282,77 @@ def test_a_storage_that_refuses_checksums(repository, tmp_path, weed):
         prune.run(there, "c1")
         assert checked(there, tmp_path) == (None, Verdict(state="missing"))
         assert strict.refused == []
+
+
+def test_a_bucket_with_object_lock_that_wants_a_digest_with_each_upload(repository, weed, tmp_path):
+    with old_s3.before(weed, old_s3.object_lock) as strict:
+        there = storage.Repository(repository.root, storage.StorageOptions(endpoint=strict.endpoint))
+        published(there, tmp_path)
+        assert strict.refused == []
+        with pytest.raises(ClientError, match="Content-MD5 OR x-amz-checksum-"):
+            seaweed.client(strict.endpoint).put_object(Bucket="models", Key="without", Body=b"")
+
+
+def test_what_is_damaged_on_its_way_is_not_stored(repository, monkeypatch):
+    monkeypatch.setattr(storage, "content_md5", lambda content: base64.b64encode(hashlib.md5(b"other").digest()).decode())
+    with pytest.raises(Unavailable):
+        repository.write(f"{REVISION}/a", b"content", "")
+    assert repository.read(f"{REVISION}/a", 100) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "algorithm", "key"),
+    [
+        pytest.param({"encryption": "AES256"}, "AES256", "", id="the storage's own key"),
+        pytest.param({"encryption": "aws:kms"}, "aws:kms", "", id="the account's key"),
+        pytest.param({"encryption": "aws:kms", "kms_key_id": "alias/models"}, "aws:kms", "alias/models", id="a key by its alias"),
+    ],
+)
+def test_a_bucket_whose_policy_demands_an_encryption(repository, weed, tmp_path, given, algorithm, key):
+    seen = []
+
+    def rule(method, headers):
+        refused = old_s3.encryption(algorithm, key)(method, headers)
+        if method == "PUT":
+            seen.append("copy" if "x-amz-copy-source" in headers else "put")
+            # The real one behind it has no keys of AWS.
+            return refused or (old_s3.refusal(507, "InsufficientStorage", "let in") if algorithm == "aws:kms" else None)
+        return refused
+
+    with old_s3.before(weed, rule) as strict:
+        endpoint = {"endpoint": strict.endpoint}
+        with pytest.raises(Unavailable) as caught:
+            published(storage.Repository(repository.root, storage.StorageOptions(**endpoint)), tmp_path / "without")
+        assert caught.value.reason == "StorageAccessDenied"
+        assert "spec.storage.serverSideEncryption" in caught.value.message
+        there = storage.Repository(repository.root, storage.StorageOptions(**endpoint, **given))
+        if algorithm == "aws:kms":
+            with pytest.raises(Unavailable, match="full"):
+                there.write(f"{REVISION}/a", b"", "")
+            with pytest.raises(Unavailable, match="full"):
+                there.copy(f"{REVISION}/a", f"{REVISION}/b")
+            return
+        published(there, tmp_path / "with")
+        assert checked(there, tmp_path / "with", OTHER)[1] == Verdict(state="reusable", reuse=REVISION)
+        publish.run(there, publish_options(reused(tmp_path / "copied"), OTHER))
+        assert {"put", "copy"} <= set(seen)
+
+
+def reused(root):
+    """A build Pod that takes over the ONNX of REVISION."""
+    pod = yolo_models.build_pod(root)
+    verdict.write(pod.check, Verdict(state="reusable", reuse=REVISION))
+    return pod
+
+
+def test_what_a_bucket_refuses_for_its_own_reasons_is_said_in_its_words_and_not_tried_again(repository, weed, tmp_path):
+    with old_s3.before(weed, old_s3.nothing_is_written) as strict:
+        there = storage.Repository(repository.root, storage.StorageOptions(endpoint=strict.endpoint))
+        with pytest.raises(InvalidSpec) as caught:
+            checked(there, tmp_path)
+        assert len(strict.refused) == 1
+    assert caught.value.reason == "StorageRequestRefused"
+    assert "The bucket is being moved" in caught.value.message
 
 
 # prune

@@ -16,6 +16,8 @@ def add_storage_arguments(to: argparse.ArgumentParser) -> None:
     to.add_argument("--endpoint", default="", metavar="URL", help="http(s)://host:port of an S3-compatible storage; empty: AWS")
     to.add_argument("--region", default="", help="region of the bucket; empty: us-east-1")
     to.add_argument("--ca-bundle", default="", metavar="FILE", help="PEM file to trust besides the system's store")
+    to.add_argument("--encryption", choices=["AES256", "aws:kms"], default="", help="server-side encryption of what is written; without: the bucket's")
+    to.add_argument("--kms-key-id", default="", metavar="KEY", help="id, ARN or alias of the key, with --encryption=aws:kms")
 
 
 def add_revision_arguments(to: argparse.ArgumentParser) -> None:
@@ -39,7 +41,13 @@ def storage_options(arguments: Arguments) -> "StorageOptions":
     """S3 from the arguments."""
     from yolo_operator.worker.storage import StorageOptions  # noqa: PLC0415
 
-    return StorageOptions(endpoint=arguments.endpoint, region=arguments.region, ca_bundle=arguments.ca_bundle)
+    return StorageOptions(
+        endpoint=arguments.endpoint,
+        region=arguments.region,
+        ca_bundle=arguments.ca_bundle,
+        encryption=arguments.encryption,
+        kms_key_id=arguments.kms_key_id,
+    )
 
 
 def repository(arguments: Arguments) -> "Repository":

@@ -1,9 +1,11 @@
 """S3, for check, publish, verify and prune: one bucket and root prefix, bounded in time, faults named by their remedy.
 
 No botocore exception leaves this module. Works with AWS and with what calls itself S3-compatible: path addressing, no
-checksums beyond those S3 requires, one PUT per file (an ETag of several parts is no digest).
+checksums but Content-MD5, one PUT per file (an ETag of several parts is no digest).
 """
 
+import base64
+import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,6 +58,9 @@ DENIED = {
 }
 MISSING = {"NoSuchKey", "404", "NotFound"}
 REGION = {"PermanentRedirect", "301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
+REFUSED = {"InvalidRequest", "InvalidArgument", "InvalidEncryptionAlgorithmError"}
+"""Answers to what the bucket's own rules forbid: the same request would be refused again."""
+WRITES = {"PutObject", "CopyObject"}
 FULL = {"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "507"}
 KEY = re.compile(r"[0-9A-Za-z._-]+(/[0-9A-Za-z._-]+)*")
 BUCKET = re.compile(r"[0-9a-z][0-9a-z.-]{1,61}[0-9a-z]")
@@ -94,6 +99,15 @@ class StorageOptions:
     region: str = ""
     ca_bundle: str = ""
     """PEM file, trusted besides the system's store."""
+    encryption: str = ""
+    """AES256 or aws:kms; empty: as the bucket does by itself."""
+    kms_key_id: str = ""
+
+    @property
+    def written_with(self) -> dict[str, Any]:
+        """What each upload and copy says of encryption."""
+        said = {"ServerSideEncryption": self.encryption, "SSEKMSKeyId": self.kms_key_id}
+        return {name: value for name, value in said.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +211,17 @@ def refused(error: ClientError, faults: Faults, subject: str) -> OperatorError:
     status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     if code == "NoSuchBucket":
         return Unavailable(faults.missing_bucket, f"{subject}: there is no such bucket: check {faults.uri}, or make the bucket")
+    said = str(response.get("Error", {}).get("Message", ""))[:300]
     if code in DENIED or status in (401, 403):
-        return Unavailable(f"{faults.prefix}AccessDenied", f"{subject}: refused with {code}: check the keys of {faults.secret} and their rights")
+        policy = "; or does the bucket's policy demand spec.storage.serverSideEncryption?" if error.operation_name in WRITES else ""
+        return Unavailable(f"{faults.prefix}AccessDenied", f"{subject}: refused with {code}: check the keys of {faults.secret} and their rights{policy}")
+    if code in REFUSED and error.operation_name in WRITES:
+        return InvalidSpec(
+            "StorageRequestRefused",
+            f"{subject}: refused with {code}: {said}: check the bucket's rules (Object Lock, encryption) and spec.storage.serverSideEncryption",
+        )
+    if code.startswith("KMS."):
+        return Unavailable(f"{faults.prefix}AccessDenied", f"{subject}: {code}: {said}: check spec.storage.serverSideEncryption.kmsKeyId and the key's policy")
     if code in REGION:
         return Unavailable(f"{faults.prefix}Unreachable", f"{subject}: the bucket is in another region ({code}): set {faults.region}")
     if code in FULL or status == 507:
@@ -206,6 +229,21 @@ def refused(error: ClientError, faults: Faults, subject: str) -> OperatorError:
     if code in MISSING or status == 404:
         return Unavailable(f"{faults.prefix}NotFound", f"{subject}: not found")
     return Unavailable(f"{faults.prefix}Unreachable", f"{subject}: answered {code or status}: it is tried again")
+
+
+def content_md5(content: bytes | BufferedReader) -> str:
+    """Content-MD5 of what is sent; an open file is at its beginning afterwards.
+
+    Buckets with Object Lock want it, or a checksum that other stores refuse; every S3 compares it with what arrives.
+    """
+    found = hashlib.md5(usedforsecurity=False)
+    if isinstance(content, bytes):
+        found.update(content)
+    else:
+        content.seek(0)
+        found = hashlib.file_digest(content, lambda: found)
+        content.seek(0)
+    return base64.b64encode(found.digest()).decode()
 
 
 class Repository:
@@ -259,8 +297,7 @@ class Repository:
 
     def write(self, key: str, content: bytes | BufferedReader, sha256: str) -> None:
         """Put one object in one request, its digest in the metadata. An open file is sent from its beginning, a piece at a time."""
-        if not isinstance(content, bytes):
-            content.seek(0)
+        md5 = content_md5(content)
         with self._named(f"writing {self.uri(key)}"):
             self._s3.put_object(
                 Bucket=self._bucket,
@@ -268,12 +305,19 @@ class Repository:
                 Body=content,
                 Metadata={DIGEST: sha256},
                 ContentType="application/octet-stream",
+                ContentMD5=md5,
+                **self._options.written_with,
             )
 
     def copy(self, source: str, target: str) -> None:
         """Copy within the bucket, on the server; metadata goes along."""
         with self._named(f"copying {self.uri(source)}"):
-            self._s3.copy_object(Bucket=self._bucket, Key=self._key(target), CopySource={"Bucket": self._bucket, "Key": self._key(source)})
+            self._s3.copy_object(
+                Bucket=self._bucket,
+                Key=self._key(target),
+                CopySource={"Bucket": self._bucket, "Key": self._key(source)},
+                **self._options.written_with,
+            )
 
     def delete(self, key: str) -> None:
         """Remove one object; one that is gone already is no fault. One request each: bulk deletes need checksums some stores refuse."""

@@ -32,6 +32,19 @@ ENDPOINT_RULE = (
 NO_MIRROR = "!has(self.traffic) || !has(self.traffic.gateway) || !has(self.traffic.gateway.mirror)"
 
 
+class ServerSideEncryption(Model):
+    """How the storage encrypts what is published, where the bucket demands that each request says so."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(("!has(self.kmsKeyId) || self.algorithm == 'aws:kms'", "serverSideEncryption.kmsKeyId goes with algorithm aws:kms only"))
+    )
+
+    algorithm: Literal["AES256", "aws:kms"]
+    """x-amz-server-side-encryption of each upload and copy: AES256 for the storage's own key, aws:kms for one of a key service."""
+    kms_key_id: Annotated[str | None, Field(min_length=1, max_length=2048, pattern="^[0-9A-Za-z:/_.-]+$")] = None
+    """Key of the key service: its id, ARN or alias. Default: the bucket's or the account's."""
+
+
 class Storage(Model):
     """Where the Triton model repository is published: an S3 bucket and prefix."""
 
@@ -59,6 +72,8 @@ class Storage(Model):
     """Secret that Triton gets instead of secretRef, so that no serving pod can write to the bucket."""
     ca_bundle_ref: KeyReference | None = None
     """ConfigMap with CA certificates, PEM, that an https endpoint is trusted by besides the public ones. Triton reads it at a pod's start."""
+    server_side_encryption: ServerSideEncryption | None = None
+    """For buckets whose policy refuses uploads that do not name an encryption. A change concerns what is published from then on."""
 
 
 class Source(Model):

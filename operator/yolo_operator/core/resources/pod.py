@@ -66,6 +66,10 @@ def storage_arguments(storage: api.Storage) -> list[str]:
         arguments.append(f"--endpoint={storage.endpoint.rstrip('/')}")
     if storage.ca_bundle_ref is not None:
         arguments.append(f"--ca-bundle={CA_DIRECTORY}/{CA_FILE}")
+    if storage.server_side_encryption is not None:
+        arguments.append(f"--encryption={storage.server_side_encryption.algorithm}")
+        if storage.server_side_encryption.kms_key_id:
+            arguments.append(f"--kms-key-id={storage.server_side_encryption.kms_key_id}")
     return arguments
 
 

@@ -100,7 +100,7 @@ def template_inputs(yolo: api.YoloDeployment, artifact: contract.Artifact, defau
         {
             "uri": artifact.uri,
             "image": image_of(yolo, defaults),
-            "storage": storage.model_dump(exclude={"uri"}, exclude_defaults=True),
+            "storage": storage.model_dump(exclude={"uri", "server_side_encryption"}, exclude_defaults=True),
             "triton": spec.triton.model_dump(include={"release", "resources", "image_pull_secrets", "pod_template"}, exclude_defaults=True),
             "engineCache": cache.model_dump(exclude_defaults=True) if cache else None,
             "gpu": spec.gpu.model_dump(exclude_defaults=True),
