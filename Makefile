@@ -13,7 +13,7 @@ export YOLO_AUTOINSTALL := false
 
 include tests/cluster/cluster.mk
 
-.PHONY: help demo test test-unit test-all parts bench lint format crds golden verify venv lock sbom licences
+.PHONY: help demo test test-unit test-all parts bench bench-wire lint format crds golden verify venv lock sbom licences
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-20s %s\n", $$1, $$2}' | sed 's/: .*  /  /'
@@ -44,6 +44,9 @@ parts: ## All that demo and test need: packages, Python, cluster, images, weight
 
 bench: parts ## The figures of docs/performance.md, in one run
 	@$(BIN)/python bench/bench.py
+
+bench-wire: parts ## Bytes, times and pictures per second over slow links, for docs/performance.md
+	@$(BIN)/python bench/wire.py
 
 MADE := $(VENV)/made-for-$(shell cat requirements/dev.txt pyproject.toml | sha256sum | cut -c1-12)-$(shell pwd | sha256sum | cut -c1-6)
 

@@ -30,6 +30,8 @@ PICTURES = ("bus.jpg", "zidane.jpg")
 TASKS = ("detect", "segment", "pose", "obb", "classify")
 WITH_WEIGHTS = "detect"
 """The task that other people's weights go through as well, each time."""
+LEAN = {"nms": True, "confidence": 0.05, "inputDatatype": "FP16"}
+"""NMS in the graph with the confidence that client.py asks with, and small requests."""
 SIZES = {"classify": [224, 224]}
 
 
@@ -73,16 +75,19 @@ def client(cluster: Cluster) -> Iterator[Callable[..., Manifest]]:
 
 
 @pytest.mark.parametrize(
-    ("weights", "task"),
+    ("weights", "task", "export"),
     [
-        pytest.param("goldmine-detect.pt", "detect", id="other people's detect weights"),
-        pytest.param("fibrils-obb.pt", "obb", id="other people's obb weights", marks=pytest.mark.matrix),
+        pytest.param("goldmine-detect.pt", "detect", {}, id="other people's detect weights"),
+        pytest.param("goldmine-detect.pt", "detect", LEAN, id="lean on the wire"),
+        pytest.param("fibrils-obb.pt", "obb", {}, id="other people's obb weights", marks=pytest.mark.matrix),
+        pytest.param("fibrils-obb.pt", "obb", LEAN, id="oriented boxes lean on the wire", marks=pytest.mark.matrix),
     ],
 )
 def test_served_model_finds_what_the_local_weights_find(
-    cluster: Cluster, namespace: str, yolo: Callable[..., Manifest], client: Callable[..., Manifest], weights: str, task: str
+    cluster: Cluster, namespace: str, yolo: Callable[..., Manifest], client: Callable[..., Manifest], weights: str, task: str, export: Manifest
 ) -> None:
-    cluster.apply(yolo(namespace, source=f"s3://weights/{weights}", task=task))
+    version = {"version": 1, "source": {"uri": f"s3://weights/{weights}"}, "export": export}
+    cluster.apply(yolo(namespace, versions=[version], task=task))
 
     served = cluster.wait_ready(namespace, "model")["status"]
 

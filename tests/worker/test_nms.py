@@ -9,6 +9,7 @@ from onnx.reference import ReferenceEvaluator
 from yolo_operator.core.contract import Task
 from yolo_operator.exporter import nms, surgery
 from yolo_operator.exporter.nms import Suppression
+from yolo_operator.model import onnx_file
 
 CLASSES, ANCHORS = 3, 40
 EXTRAS = {Task.DETECT: 0, Task.SEGMENT: 32, Task.POSE: 6, Task.OBB: 1}
@@ -119,6 +120,13 @@ def test_boxes_of_different_classes_do_not_meet_far_out():
     given[0, 4:, 0], given[0, 4:, 1] = [0.9, 0, 0], [0, 0.8, 0]
     assert (run(with_nms(Suppression()), given)[0, :, 4] > 0).sum() == 2
     assert (run(with_nms(Suppression(agnostic_nms=True)), given)[0, :, 4] > 0).sum() == 1
+
+
+@pytest.mark.parametrize("task", [Task.DETECT, Task.OBB])
+def test_triton_may_be_given_it(task, tmp_path):
+    (tmp_path / "model.onnx").write_bytes(with_nms(Suppression(), task).SerializeToString())
+    facts, _ = onnx_file.inspect(tmp_path / "model.onnx")
+    assert facts.outputs[0].shape == [-1, 300, 6 + EXTRAS[task]]
 
 
 def test_the_output_declares_what_comes_out():

@@ -11,7 +11,7 @@ import onnx
 
 from yolo_operator.core.contract import Task
 from yolo_operator.core.errors import InvalidSpec
-from yolo_operator.core.triton.description import ExportReport
+from yolo_operator.core.triton.description import ExportReport, lowest
 from yolo_operator.exporter import nms, reference, surgery
 from yolo_operator.exporter.export import ConversionOptions
 from yolo_operator.exporter.reference import Array
@@ -92,7 +92,8 @@ def check_answers(finished: Exported, options: ConversionOptions) -> None:
     """One picture, and a batch of two where it takes one, as for the export itself. Raises InvalidSpec ExportMismatch."""
     running, report = reference.runtime(finished.onnx), finished.report
     layout = compare.Layout.reading(report, options.output_datatype)
-    precision = "FP16" if report.half or "FP16" in (options.input_datatype, options.output_datatype) else "FP32"
+    computed = ("FP16" if report.half else "", "INT8" if report.quantization is not None else "")
+    precision = lowest(options.input_datatype, options.output_datatype, *computed)
     for batch in [1, 2] if report.dynamic else [report.batch]:
         answered = reference.answer(running, finished.golden.input, batch)
         reference.check_same(finished.golden.outputs, answered, layout, precision)
