@@ -3,8 +3,8 @@
 from typing import Any
 
 from yolo_operator.core.contract import Tensor
-from yolo_operator.core.triton.config import ServingOptions
 from yolo_operator.core.triton.description import Description, ExportReport, OnnxFacts
+from yolo_operator.core.triton.options import ServingOptions
 
 SHA256 = "ab" * 32
 OUTPUTS: dict[str, list[Tensor]] = {

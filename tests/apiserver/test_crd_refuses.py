@@ -84,6 +84,21 @@ SPECS = [
     pytest.param(
         {"triton": {"tensorrt": {"enabled": True}}, "gpu": {"count": 0}}, ["spec.triton.tensorrt", "spec.gpu.count to 1"], id="TensorRT without a GPU"
     ),
+    pytest.param({"triton": {"tensorrt": {"enabled": True, "precision": "INT8"}}}, ["precision INT8", "export.calibration", "FP16"], id="INT8 of weights"),
+    pytest.param({"triton": {"release": "2.60.0"}}, ["spec.triton.release"], id="a release that is none"),
+    pytest.param(
+        {"triton": {"dynamicBatching": {"enabled": False, "queuePolicy": {"maxQueueSize": 8}}}}, ["queuePolicy", "maxBatchSize 1 or more"], id="no queue"
+    ),
+    pytest.param({"triton": {"dynamicBatching": {"queuePolicy": {"maxQueueSize": -1}}}}, ["maxQueueSize", "greater than"], id="a queue below nothing"),
+    pytest.param({"triton": {"gpuMemoryLimit": "4G"}}, ["spec.triton.gpuMemoryLimit"], id="memory in another unit"),
+    pytest.param({"triton": {"gpuMemoryLimit": "4Gi"}, "gpu": {"count": 0}}, ["spec.triton.gpuMemoryLimit", "spec.gpu.count"], id="GPU memory without one"),
+    pytest.param({"triton": {"forwardCompatibility": True}, "gpu": {"count": 0}}, ["forwardCompatibility", "spec.gpu.count"], id="CUDA without a GPU"),
+    pytest.param({"triton": {"parameters": {"metadata": "{}"}}}, ["spec.triton.parameters", "operator's"], id="a parameter of ours"),
+    pytest.param({"triton": {"parameters": {"a b": "1"}}}, ["spec.triton.parameters"], id="a parameter's name with a space"),
+    pytest.param({"triton": {"tracing": {"endpoint": "collector:4317"}}}, ["spec.triton.tracing.endpoint", "4318/v1/traces"], id="no URL of a collector"),
+    pytest.param(
+        network() | {"triton": {"tracing": {"endpoint": "http://collector:4318/v1/traces"}}}, ["spec.networkPolicy.tracing"], id="a collector shut out"
+    ),
     pytest.param({"triton": {"tensorrt": {"precision": "FP8"}}}, ["spec.triton.tensorrt.precision", "FP16"], id="a precision that is none"),
     # Sources.
     pytest.param(source("https://example.com/a.pt", secretRef={"name": "a"}), ["source", "s3:// sources only"], id="keys for an http source"),

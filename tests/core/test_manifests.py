@@ -7,8 +7,11 @@ import pytest
 import gen
 import manifests
 from yolo_operator import cli
+from yolo_operator.commands import worker
 from yolo_operator.core import contract, names
 from yolo_operator.core.resources import job, triton
+from yolo_operator.core.triton import releases
+from yolo_operator.core.triton.options import QueuePolicy
 
 JOBS = [manifests.build_job, manifests.build_job_full, manifests.verify_job, manifests.prune_job, manifests.analysis_job]
 
@@ -238,3 +241,89 @@ def engine_mount(deployment: dict[str, Any]) -> dict[str, Any]:
     """Where Triton keeps the engines it builds."""
     mounts = containers(deployment)[-1]["volumeMounts"]
     return next(mount for mount in mounts if mount["name"] == "tensorrt")
+
+
+def server_of(**spec: Any) -> dict[str, Any]:
+    """The container of Triton."""
+    found: dict[str, Any] = containers(manifests.deployment(**spec))[-1]
+    return found
+
+
+ON_THE_CPU = {"gpu": {"count": 0}, "triton": {"tensorrt": {"enabled": False}}}
+TRACING = {"endpoint": "http://collector.monitoring.svc:4318/v1/traces", "rate": 10, "resourceAttributes": {"deployment.environment": "test"}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        pytest.param({}, [], id="on a GPU the threads are as they were"),
+        pytest.param(
+            ON_THE_CPU,
+            ["enable-global-threadpool=1", "intra_op_thread_count=$(TRITON_CPU_LIMIT)", "inter_op_thread_count=1"],
+            id="on the CPU as many as the Pod may use CPUs",
+        ),
+        pytest.param(gen.merged(ON_THE_CPU, {"triton": {"parameters": {"intra_op_thread_count": "2"}}}), [], id="who says how many decides"),
+    ],
+)
+def test_how_many_threads_onnx_runtime_is_given(spec, said):
+    container = server_of(**spec)
+    assert [flag.removeprefix("--backend-config=onnxruntime,") for flag in container["args"] if flag.startswith("--backend-config")] == said
+    limits = [entry for entry in container["env"] if entry["name"] == "TRITON_CPU_LIMIT"]
+    assert all(entry["valueFrom"] == {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "1"}} for entry in limits)
+    assert bool(limits) is ("gpu" in spec)
+
+
+@pytest.mark.parametrize(
+    ("triton", "flags"),
+    [
+        pytest.param({}, [], id="nothing by default"),
+        pytest.param(
+            {"metrics": {"summaryLatencies": True, "intervalMilliseconds": 500}},
+            ["--metrics-config=summary_latencies=true", "--metrics-interval-ms=500"],
+            id="metrics",
+        ),
+        pytest.param(
+            {"tracing": TRACING},
+            [
+                "--trace-config=mode=opentelemetry",
+                "--trace-config=level=TIMESTAMPS",
+                "--trace-config=rate=10",
+                "--trace-config=opentelemetry,url=http://collector.monitoring.svc:4318/v1/traces",
+                "--trace-config=opentelemetry,resource=deployment.environment=test",
+                "--trace-config=opentelemetry,resource=service.name=helmet",
+                "--trace-config=opentelemetry,resource=service.version=1",
+            ],
+            id="tracing",
+        ),
+    ],
+)
+def test_what_triton_tells_of_itself(triton, flags):
+    assert [flag for flag in server_of(triton=triton)["args"] if flag.startswith(("--metrics", "--trace"))] == flags
+
+
+def test_forward_compatibility_starts_triton_through_nvidia_s_entrypoint():
+    assert server_of()["command"] == ["tritonserver"]
+    wanted = server_of(triton={"forwardCompatibility": True})
+    assert wanted["command"] == ["/opt/nvidia/nvidia_entrypoint.sh", "tritonserver"]
+    assert wanted["args"] == server_of()["args"]
+
+
+def test_the_command_line_understands_what_the_build_job_says_of_the_configuration():
+    triton = {
+        "dynamicBatching": {"queuePolicy": {"maxQueueSize": 8, "timeoutMicroseconds": 50000, "timeoutAction": "Delay", "allowTimeoutOverride": True}},
+        "gpuMemoryLimit": "4Gi",
+        "parameters": {"session.use_device_allocator_for_initializers": "1", "note": "a=b $(HOME)"},
+        "release": "26.07",
+        "tensorrt": {"enabled": True},
+    }
+    (container,) = manifests.build_job(triton=triton)["spec"]["template"]["spec"]["containers"]
+    options = worker.serving_options(cli.parser().parse_args([argument.replace("$$", "$") for argument in container["args"]]))
+    assert options.queue_policy == QueuePolicy(max_queue_size=8, timeout_microseconds=50000, timeout_action="DELAY", allow_timeout_override=True)
+    assert options.gpu_memory_bytes == 4 << 30
+    assert options.parameters == triton["parameters"]
+    assert options.release == releases.named("26.07")
+    assert options.tensorrt is not None
+    assert options.tensorrt.strongly_typed
+    (plain,) = manifests.build_job(triton={"release": "26.05", "tensorrt": {"enabled": True}})["spec"]["template"]["spec"]["containers"]
+    assert "--tensorrt-strongly-typed" not in plain["args"]
+    assert worker.serving_options(cli.parser().parse_args(plain["args"])).queue_policy is None

@@ -132,6 +132,15 @@ def test_with_clients_named_those_ask_triton_and_the_namespace_does_not():
     assert not passes(policies, PRUNE, TRITON, 8000)
 
 
+def test_triton_alone_reaches_the_collector_that_is_named():
+    collector = End({"app": "otel"}, "monitoring")
+    where = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}, "podSelector": {"matchLabels": {"app": "otel"}}}
+    policies = network(tracing=[where | {"port": 4318}])
+    assert passes(policies, TRITON, collector, 4318)
+    assert not any(passes(policies, other, collector, 4318) for other in (BUILD, VERIFY, ANALYSIS, PRUNE))
+    assert not passes(network(), TRITON, collector, 4318)
+
+
 def test_prometheus_reads_metrics_and_asks_for_no_inference():
     policies = network(prometheus=[{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}])
     assert passes(policies, PROMETHEUS, TRITON, 8002)

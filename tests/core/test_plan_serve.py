@@ -53,6 +53,10 @@ def test_what_pods_do_not_see_restarts_none_and_builds_nothing(change):
     "change",
     [
         pytest.param({"triton": {"image": "tritonserver:next"}}, id="Triton's image"),
+        pytest.param({"triton": {"release": "25.06"}}, id="Triton's release"),
+        pytest.param({"triton": {"forwardCompatibility": True}}, id="forward compatibility"),
+        pytest.param({"triton": {"metrics": {"summaryLatencies": True}}}, id="metrics"),
+        pytest.param({"triton": {"tracing": {"endpoint": "http://collector:4318/v1/traces"}}}, id="tracing"),
         pytest.param({"restartedAt": "2026-11-22"}, id="a restart"),
         pytest.param({"nodeSelector": {"gpu": "yes"}}, id="the node selector"),
         pytest.param({"gpu": {"count": 2}}, id="the number of GPUs"),

@@ -5,9 +5,15 @@ from typing import Any
 import pytest
 
 import gen
-from yolo_operator.core import jobs, names, pods
+from yolo_operator.core import jobs, names, pods, triton_log
 
 DETECT_PULL = 'Back-off pulling image "docker.io/example/export:1": ErrImagePull: rpc error: code = NotFound desc = failed to pull and unpack image'
+HARMLESS = "W1125 Unable to allocate pinned system memory, pinned memory pool will not be available: CUDA driver version is insufficient\n"
+DRIVER_TOO_OLD = (
+    HARMLESS + "E1125 failed to load 'helmet' version 1: Internal: onnx runtime error 6: CUDA driver version is insufficient for CUDA runtime version"
+)
+NO_GPU = HARMLESS + "Invalid argument: instance group helmet_0 of model helmet has kind KIND_GPU but no GPUs are available\nfailed to load all models"
+COMPATIBILITY = "failed to load 'helmet' version 1: Internal: forward compatibility was attempted on non supported HW"
 S3_REFUSED = (
     "E1122 03:00:00.0 1 server.cc:241] failed to load model repository: Internal: Unable to create S3 filesystem client. Check account credentials. "
     "Exception: '' Message: 'No response body.'"
@@ -147,6 +153,9 @@ def triton(last: dict[str, Any] | None = None, state: dict[str, Any] | None = No
             "spec.storage.caBundleRef",
             id="no CA",
         ),
+        pytest.param(triton(gen.terminated(1, DRIVER_TOO_OLD)), "TritonCrashed", "older than the image's CUDA needs", id="an old driver"),
+        pytest.param(triton(gen.terminated(1, NO_GPU)), "TritonCrashed", "spec.runtimeClassName is missing", id="no GPU in the container"),
+        pytest.param(triton(gen.terminated(1, COMPATIBILITY)), "TritonCrashed", "forwardCompatibility to false", id="a GPU without forward compatibility"),
         pytest.param(triton(gen.terminated(1, "Couldn't connect to server")), "TritonCrashed", "spec.storage.endpoint cannot be reached", id="no storage"),
         pytest.param(
             triton(gen.terminated(1, "error: creating server: Internal - failed to load all models")), "TritonCrashed", "kubectl logs --previous", id="no model"
@@ -245,3 +254,7 @@ def test_a_failed_job_without_pods_says_what_the_job_says():
     state = jobs.read(gen.job(ended="Failed"), [], ("publish",), gen.T0)
     assert isinstance(state, jobs.Failed)
     assert "BackoffLimitExceeded" in state.problem.message
+
+
+def test_a_driver_that_no_model_fails_for_is_no_cause():
+    assert "driver" not in triton_log.hint(HARMLESS + "Unable to create S3 filesystem client")

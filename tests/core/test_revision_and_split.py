@@ -76,10 +76,17 @@ PUBLISHED_ANEW: list[tuple[str, dict[str, Any]]] = [
     ("instances", {"triton": {"instances": 2}}),
     ("warmup", {"triton": {"warmup": False}}),
     ("TensorRT", {"triton": {"tensorrt": {"enabled": True}}}),
+    ("the queue's policy", {"triton": {"dynamicBatching": {"queuePolicy": {"maxQueueSize": 8}}}}),
+    ("the memory on the GPU", {"triton": {"gpuMemoryLimit": "4Gi"}}),
+    ("parameters of the configuration", {"triton": {"parameters": {"execution_mode": "1"}}}),
     ("no GPU", {"gpu": {"count": 0}}),
 ]
 THE_SAME: list[tuple[str, dict[str, Any]]] = [
     ("Triton's image", {"triton": {"image": "tritonserver:next"}}),
+    ("Triton's release", {"triton": {"release": "25.06"}}),
+    ("forward compatibility", {"triton": {"forwardCompatibility": True}}),
+    ("metrics", {"triton": {"metrics": {"summaryLatencies": True}}}),
+    ("tracing", {"triton": {"tracing": {"endpoint": "http://collector:4318/v1/traces"}}}),
     ("replicas", {"replicas": 9}),
     ("a second GPU", {"gpu": {"count": 2}}),
     ("the GPU's name", {"gpu": {"resourceName": "nvidia.com/mig-1g.5gb"}}),

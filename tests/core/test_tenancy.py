@@ -45,6 +45,10 @@ FULL: Manifest = gen.body(
         "image": "triton:1",
         "imagePullSecrets": [{"name": "pull"}],
         "tensorrt": {"enabled": True, "engineCache": {"persistentVolumeClaim": "engines"}},
+        "release": "25.08",
+        "gpuMemoryLimit": "4Gi",
+        "parameters": {"execution_mode": "1"},
+        "tracing": {"endpoint": "http://collector:4318/v1/traces", "resourceAttributes": {"a": "b"}},
         "podTemplate": {"metadata": {"labels": {"a": "b"}, "annotations": {"a": "b"}}},
     },
     gpu={"resourceName": "nvidia.com/gpu"},
@@ -62,7 +66,7 @@ FULL: Manifest = gen.body(
         },
     },
     networkPolicy={"enabled": True}
-    | {part: [{"cidr": "10.0.0.0/8", "port": 8333}] for part in ("storage", "source", "dns")}
+    | {part: [{"cidr": "10.0.0.0/8", "port": 8333}] for part in ("storage", "source", "dns", "tracing")}
     | {part: [{"cidr": "10.0.0.0/8"}] for part in ("clients", "prometheus")},
     rollout={
         "strategy": "Canary",

@@ -11,7 +11,7 @@ from onnx import TensorProto
 
 from yolo_operator.core.contract import EXPORT_FILE, GOLDEN, ONNX_FILE
 from yolo_operator.core.errors import InvalidSpec
-from yolo_operator.core.triton.config import ServingOptions, TensorRT
+from yolo_operator.core.triton.options import ServingOptions, TensorRT
 from yolo_operator.exporter import onnx_source, reference
 from yolo_operator.exporter.export import ConversionOptions
 from yolo_operator.model import golden
@@ -97,7 +97,6 @@ def test_a_fixed_batch_is_not_batched(repository, tmp_path):
         pytest.param(TensorProto.FLOAT, "FP32", "FP32", id="FP32 in both"),
         pytest.param(TensorProto.FLOAT, "FP16", "FP16", id="TensorRT's is lower"),
         pytest.param(TensorProto.FLOAT16, "FP32", "FP16", id="the file's is lower"),
-        pytest.param(TensorProto.FLOAT16, "INT8", "INT8", id="TensorRT's is lower than half"),
     ],
 )
 def test_the_published_precision_is_the_lowest(weights, tensorrt, precision, repository, tmp_path):

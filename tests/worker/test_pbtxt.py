@@ -10,8 +10,10 @@ from hypothesis import given
 from tritonclient.grpc import model_config_pb2 as pb
 
 import hostile
-from yolo_operator.core.triton import metadata
-from yolo_operator.core.triton.config import ServingOptions, TensorRT, configure, shapes_of
+from yolo_operator.core.contract import Tensor
+from yolo_operator.core.triton import metadata, releases
+from yolo_operator.core.triton.config import configure
+from yolo_operator.core.triton.options import QueuePolicy, ServingOptions, TensorRT, shapes_of
 from yolo_operator.worker import pbtxt
 from yolo_values import description, serving
 
@@ -23,7 +25,15 @@ ROWS = {
     "detect_cpu_b1": (description(), serving(max_batch_size=1, warmup=False)),
     "detect_static_b0": (description(batch=2), serving(max_batch_size=0)),
     "segment_gpu_b4": (description("segment"), serving(gpu=True, max_batch_size=4, instances=2)),
-    "pose_gpu_tensorrt_b4": (description("pose"), serving(gpu=True, max_batch_size=4, tensorrt=TENSORRT)),
+    "pose_gpu_tensorrt_b4": (description("pose"), serving(gpu=True, max_batch_size=4, tensorrt=TENSORRT, release=releases.named("25.08"))),
+    "end_to_end_gpu_shared_b2": (
+        description(end_to_end=True, outputs=[Tensor(name="output0", datatype="FP32", shape=[-1, 300, 6])]),
+        serving(gpu=True, max_batch_size=2, tensorrt=TENSORRT, gpu_memory_bytes=4 << 30, release=releases.named("26.05")),
+    ),
+    "detect_cpu_queue_b4": (
+        description(),
+        serving(max_batch_size=4, queue_policy=QueuePolicy(max_queue_size=8, timeout_microseconds=50000), parameters={"execution_mode": "1"}),
+    ),
     "obb_cpu_b2": (description("obb"), serving(max_batch_size=2, dynamic_batching=False)),
     "classify_cpu_b2": (description("classify", image_size=[224, 224]), serving(max_batch_size=2)),
     "detect_names_b1": (description(names=['it\'s "quoted"', "two\nlines {} 中文"]), serving(max_batch_size=1)),

@@ -10,7 +10,7 @@ from yolo_operator import cli
 from yolo_operator.commands import worker
 from yolo_operator.core.contract import MANIFEST, Verdict
 from yolo_operator.core.errors import OperatorError, Unavailable
-from yolo_operator.core.triton.config import ServingOptions
+from yolo_operator.core.triton.options import ServingOptions
 from yolo_operator.worker import pictures, publish, storage, verdict
 
 REVISION = "0123456789"

@@ -20,7 +20,8 @@ from botocore.exceptions import ClientError
 
 from yolo_operator.core.contract import MANIFEST, Verdict
 from yolo_operator.core.errors import InvalidSpec, OperatorError, Unavailable
-from yolo_operator.core.triton.config import ServingOptions
+from yolo_operator.core.triton import releases
+from yolo_operator.core.triton.options import ServingOptions
 from yolo_operator.worker import check, download, fetch, prune, publish, revisions, storage, verdict
 
 REVISION, OTHER = "0123456789", "abcdef0123"
@@ -243,13 +244,16 @@ def test_a_fixed_batch_warms_up_with_that_many_pictures(repository, tmp_path):
     [
         pytest.param({"max_opset": 16}, "the Triton image's ONNX Runtime knows up to 16", id="of an image that nobody knows"),
         pytest.param({"max_ir_version": 7}, "the Triton image's ONNX Runtime reads up to 7", id="by its format"),
-        pytest.param({"max_opset": 16, "triton_release": "23.01"}, "Triton 23.01 (ONNX Runtime 1.13.1) knows up to 16", id="of a release"),
-        pytest.param({"max_opset": 16, "triton_release": "23.01"}, "spec.triton.image of release 23.01 or later", id="which release reads it"),
+        pytest.param({"max_opset": 16, "release": "23.01"}, "Triton 23.01 (ONNX Runtime 1.13.1) knows up to 16", id="of a release"),
+        pytest.param({"max_opset": 16, "release": "23.01"}, "spec.triton.image of release 23.01 or later", id="which release reads it"),
     ],
 )
 def test_an_onnx_newer_than_the_server(repository, tmp_path, limits, words):
+    served = serving(release=releases.named(limits.get("release")))
     with pytest.raises(InvalidSpec) as caught:
-        publish.run(repository, publish_options(yolo_models.build_pod(tmp_path), **limits))
+        publish.run(
+            repository, publish_options(yolo_models.build_pod(tmp_path), serving=served, **{name: limit for name, limit in limits.items() if name != "release"})
+        )
     assert caught.value.reason == "OnnxTooNew"
     assert words in caught.value.message
 

@@ -15,7 +15,7 @@ from tritonclient.utils import InferenceServerException
 import manifests
 from yolo_operator.core import triton_log
 from yolo_operator.core.errors import InvalidSpec
-from yolo_operator.core.triton.config import ServingOptions
+from yolo_operator.core.triton.options import ServingOptions
 from yolo_operator.exporter import metrics
 from yolo_operator.worker import publish, verify
 from yolo_operator.worker.triton_client import GrpcClient, HttpClient

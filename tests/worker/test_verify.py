@@ -8,7 +8,7 @@ import yolo_models
 
 from yolo_operator.core.contract import MANIFEST
 from yolo_operator.core.errors import InvalidSpec, NotReady, OperatorError, Unavailable
-from yolo_operator.core.triton.config import ServingOptions
+from yolo_operator.core.triton.options import ServingOptions
 from yolo_operator.worker import pbtxt, publish, revisions, verify
 
 REVISION = "0123456789"

@@ -8,6 +8,7 @@ from yolo_operator.commands.arguments import SHAPES, Arguments, Result, add_dire
 from yolo_operator.core.contract import Task
 
 if TYPE_CHECKING:
+    from yolo_operator.core.triton.options import ServingOptions
     from yolo_operator.worker.storage import Repository, StorageOptions
 
 
@@ -125,12 +126,19 @@ def add_publish_arguments(to: argparse.ArgumentParser) -> None:
     to.add_argument("--dynamic-batching", action=yes_no, default=True, help="join requests into batches")
     to.add_argument("--preferred-batch-sizes", type=int, nargs="*", default=[], metavar="N", help="sizes to wait for")
     to.add_argument("--max-queue-delay-microseconds", type=int, default=0, metavar="N", help="how long a request waits for others")
+    to.add_argument("--queue-max-size", type=int, default=None, metavar="N", help="requests that may wait, 0: any number; without: no policy")
+    to.add_argument("--queue-timeout-microseconds", type=int, default=0, metavar="N", help="how long one may wait; 0: for ever")
+    to.add_argument("--queue-timeout-action", choices=["Reject", "Delay"], default="Reject", help="what becomes of it then")
+    to.add_argument("--queue-timeout-override", action=yes_no, default=False, help="a request may bring a shorter timeout")
     to.add_argument("--instances", type=int, default=1, metavar="N", help="per GPU, or in all on a CPU")
     to.add_argument("--warmup", action=yes_no, default=True, help="an inference per batch size before the model is ready")
+    to.add_argument("--gpu-memory-bytes", type=int, default=0, metavar="N", help="of ONNX Runtime's arena on the GPU; 0: no limit")
+    to.add_argument("--parameter", action="append", default=[], metavar="NAME=VALUE", help="further parameter of the configuration")
     to.add_argument("--tensorrt-precision", choices=["FP32", "FP16", "INT8"], default=None, help="run through TensorRT at this precision")
     to.add_argument("--tensorrt-max-workspace-bytes", type=int, default=3 * 1024**3, metavar="N", help="GPU memory TensorRT may use")
     to.add_argument("--tensorrt-cache-directory", default="", metavar="DIR", help="in the Triton pod, for built engines; empty: none are kept")
     to.add_argument("--shapes", choices=SHAPES, default=None, help="pictures of one size, or of any; without: what is right for the model")
+    to.add_argument("--tensorrt-strongly-typed", action="store_true", help="TensorRT takes the precision from the model alone")
     to.add_argument("--task", type=Task, choices=list(Task), default=None, help="task the weights must have")
     to.add_argument("--triton-release", default="", metavar="YY.MM", help="of the server; empty: unknown")
     to.add_argument("--max-ir-version", type=int, default=0, metavar="N", help="newest ONNX format the server reads; 0: any")
@@ -139,40 +147,57 @@ def add_publish_arguments(to: argparse.ArgumentParser) -> None:
     add_directory_arguments(to, "check", "source", "export")
 
 
-def run_publish(arguments: Arguments) -> Result:
-    """The artifact."""
-    from yolo_operator.core.triton.config import ServingOptions, TensorRT  # noqa: PLC0415
-    from yolo_operator.worker import publish  # noqa: PLC0415
+def serving_options(arguments: Arguments) -> "ServingOptions":
+    """How the model is to be served."""
+    from yolo_operator.core.triton import releases  # noqa: PLC0415
+    from yolo_operator.core.triton.options import QueuePolicy, ServingOptions, TensorRT  # noqa: PLC0415
 
     tensorrt = TensorRT(
         precision=arguments.tensorrt_precision or "FP32",
         max_workspace_bytes=arguments.tensorrt_max_workspace_bytes,
         cache_directory=arguments.tensorrt_cache_directory,
+        strongly_typed=arguments.tensorrt_strongly_typed,
     )
+    policy = QueuePolicy(
+        max_queue_size=arguments.queue_max_size or 0,
+        timeout_microseconds=arguments.queue_timeout_microseconds,
+        timeout_action=arguments.queue_timeout_action.upper(),
+        allow_timeout_override=arguments.queue_timeout_override,
+    )
+    return ServingOptions(
+        model_name=arguments.model_name,
+        version=arguments.version,
+        gpu=arguments.kind == "gpu",
+        max_batch_size=arguments.max_batch_size,
+        dynamic_batching=arguments.dynamic_batching,
+        preferred_batch_sizes=tuple(arguments.preferred_batch_sizes),
+        max_queue_delay_microseconds=arguments.max_queue_delay_microseconds,
+        queue_policy=policy if arguments.queue_max_size is not None else None,
+        instances=arguments.instances,
+        shapes=arguments.shapes,
+        warmup=arguments.warmup,
+        tensorrt=tensorrt if arguments.tensorrt_precision else None,
+        gpu_memory_bytes=arguments.gpu_memory_bytes,
+        parameters=dict(said.split("=", 1) for said in arguments.parameter),
+        release=releases.named(arguments.triton_release),
+    )
+
+
+def run_publish(arguments: Arguments) -> Result:
+    """The artifact."""
+    from yolo_operator.worker import publish  # noqa: PLC0415
+
     artifact = publish.run(
         repository(arguments),
         publish.PublishOptions(
             revision=arguments.revision,
             export_key=arguments.export_key,
             cluster_name=arguments.cluster_name,
-            serving=ServingOptions(
-                model_name=arguments.model_name,
-                version=arguments.version,
-                gpu=arguments.kind == "gpu",
-                max_batch_size=arguments.max_batch_size,
-                dynamic_batching=arguments.dynamic_batching,
-                preferred_batch_sizes=tuple(arguments.preferred_batch_sizes),
-                max_queue_delay_microseconds=arguments.max_queue_delay_microseconds,
-                instances=arguments.instances,
-                shapes=arguments.shapes,
-                warmup=arguments.warmup,
-                tensorrt=tensorrt if arguments.tensorrt_precision else None,
-            ),
+            serving=serving_options(arguments),
             check_directory=arguments.check_directory,
             source_directory=arguments.source_directory,
             export_directory=arguments.export_directory,
             task=arguments.task,
-            triton_release=arguments.triton_release,
             max_ir_version=arguments.max_ir_version,
             max_opset=arguments.max_opset,
         ),

@@ -18,13 +18,15 @@ def revision(yolo: api.YoloDeployment, version: api.Version, defaults: Defaults)
     """10 hex of what determines the published repository: the ONNX, its names, and config.pbtxt."""
     spec, storage = yolo.spec, storage_of(yolo, defaults)
     triton = spec.triton
+    config = triton.model_dump(include={"gpu_memory_limit", "parameters"}, exclude_defaults=True)
     return names.digest(
         {
             "export": _export_inputs(yolo, version, defaults),
             # The location belongs to it: published elsewhere is published anew.
             "storage": [storage.uri.rstrip("/"), storage.endpoint],
             "model": [yolo.model_name, version.version],
-            "config": {
+            "config": config
+            | {
                 "kind": "gpu" if spec.gpu.count else "cpu",
                 "maxBatchSize": triton.max_batch_size,
                 "dynamicBatching": triton.dynamic_batching.model_dump(exclude_defaults=True),

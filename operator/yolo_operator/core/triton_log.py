@@ -40,6 +40,16 @@ def hint(said: str) -> str:
 
 
 MEANINGS = (
+    (
+        # Without any GPU Triton says as well, and harmlessly, that the driver's version is insufficient: what a model fails for counts.
+        r"has kind KIND_GPU but no GPUs are available|failed to load[^\n]*(driver version is insufficient|CUDA failure 35\b)",
+        "it finds no GPU that it can use: the node's driver is older than the image's CUDA needs (take an older spec.triton.image, or set "
+        "spec.triton.forwardCompatibility), or spec.runtimeClassName is missing",
+    ),
+    (
+        "unsupported display driver / cuda driver combination|forward compatibility was attempted on non supported HW",
+        "CUDA's forward compatibility does not fit this GPU or its driver (set spec.triton.forwardCompatibility to false)",
+    ),
     ("curlCode: (60|77)", "it does not trust the storage's certificate (check spec.storage.caBundleRef and the host name in spec.storage.endpoint)"),
     ("Couldn't connect to server", "spec.storage.endpoint cannot be reached"),
     (

@@ -3,7 +3,7 @@
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from yolo_operator.core.triton.config import ModelConfig, Port
+from yolo_operator.core.triton.config import DynamicBatching, ModelConfig, Port
 
 
 def render(config: ModelConfig) -> str:
@@ -35,10 +35,7 @@ def message(config: ModelConfig) -> pb.ModelConfig:
         result.output.add(name=given.name, data_type=datatype(given), dims=given.dims)
     result.instance_group.add(count=config.instances, kind=pb.ModelInstanceGroup.Kind.Value(config.kind))
     if config.dynamic_batching is not None:
-        batching = result.dynamic_batching
-        batching.SetInParent()
-        batching.preferred_batch_size.extend(config.dynamic_batching.preferred_batch_sizes)
-        batching.max_queue_delay_microseconds = config.dynamic_batching.max_queue_delay_microseconds
+        add_batching(result, config.dynamic_batching)
     for name, parameters in config.gpu_accelerators.items():
         accelerator = result.optimization.execution_accelerators.gpu_execution_accelerator.add(name=name)
         for key, value in parameters.items():
@@ -47,6 +44,21 @@ def message(config: ModelConfig) -> pb.ModelConfig:
     for key, value in config.parameters.items():
         result.parameters[key].string_value = value
     return result
+
+
+def add_batching(result: pb.ModelConfig, wanted: DynamicBatching) -> None:
+    """The dynamic batcher, and the policy of its queue."""
+    batching = result.dynamic_batching
+    batching.SetInParent()
+    batching.preferred_batch_size.extend(wanted.preferred_batch_sizes)
+    batching.max_queue_delay_microseconds = wanted.max_queue_delay_microseconds
+    if wanted.queue_policy is not None:
+        policy = batching.default_queue_policy
+        policy.SetInParent()
+        policy.max_queue_size = wanted.queue_policy.max_queue_size
+        policy.default_timeout_microseconds = wanted.queue_policy.timeout_microseconds
+        policy.timeout_action = pb.ModelQueuePolicy.TimeoutAction.Value(wanted.queue_policy.timeout_action)
+        policy.allow_timeout_override = wanted.queue_policy.allow_timeout_override
 
 
 def add_warmups(result: pb.ModelConfig, config: ModelConfig) -> None:

@@ -18,9 +18,10 @@ from yolo_operator import __version__
 from yolo_operator.core.contract import GOLDEN, MANIFEST, ONNX_FILE, Artifact, Task
 from yolo_operator.core.errors import InvalidSpec, Unavailable
 from yolo_operator.core.triton import releases
-from yolo_operator.core.triton.config import WARMUP_FILE, ModelConfig, ServingOptions, configure, served_inputs
+from yolo_operator.core.triton.config import WARMUP_FILE, ModelConfig, configure
 from yolo_operator.core.triton.description import Description, lowest
 from yolo_operator.core.triton.manifest import Manifest, PublishedFile
+from yolo_operator.core.triton.options import ServingOptions, served_inputs
 from yolo_operator.model import golden
 from yolo_operator.worker import handover, pbtxt, revisions, verdict
 from yolo_operator.worker.storage import Repository
@@ -40,8 +41,6 @@ class PublishOptions:
     source_directory: Path
     export_directory: Path
     task: Task | None = None
-    triton_release: str = ""
-    """Of the image that is to serve it, such as 25.08; empty: unknown."""
     max_ir_version: int = 0
     """Of the Triton image's ONNX Runtime; 0: unknown, anything goes."""
     max_opset: int = 0
@@ -137,7 +136,7 @@ def taken_over(repository: Repository, revision: str, options: PublishOptions) -
 
 def check_runtime(description: Description, options: PublishOptions) -> None:
     """An ONNX newer than the server's ONNX Runtime would not load. Raises InvalidSpec OnnxTooNew."""
-    onnx, server = description.onnx, releases.named(options.triton_release)
+    onnx, server = description.onnx, options.serving.release
     reader = server.known_as if server else "the Triton image's ONNX Runtime"
     newer = releases.first_that_reads(onnx.ir_version, onnx.opset)
     image = f"spec.triton.image of release {newer.name} or later" if newer else "a newer spec.triton.image"

@@ -13,9 +13,9 @@ from google.protobuf.message import Message
 
 from yolo_operator.core.contract import GOLDEN, Tensor, Verification
 from yolo_operator.core.errors import InvalidSpec, NotReady, Unavailable
-from yolo_operator.core.triton.config import input_shape
 from yolo_operator.core.triton.description import lowest
 from yolo_operator.core.triton.manifest import Manifest
+from yolo_operator.core.triton.options import input_shape
 from yolo_operator.model import golden
 from yolo_operator.model.compare import LIMITS, Comparison, Layout, compare
 from yolo_operator.worker import handover, pbtxt, revisions

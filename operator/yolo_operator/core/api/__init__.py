@@ -1,7 +1,7 @@
 """The resource: spec and status of a YoloDeployment. The CRD is generated from these models (`make crds`).
 
-    fields ──► rollout, network ──► spec ──► yolo_deployment
-       └───────────────────────────► status ──┘
+    fields ──► triton, rollout, network ──► spec ──► yolo_deployment
+       └───────────────────────────────────► status ──┘
 
 Every field's docstring is its description in `kubectl explain`; every string and list is bounded, or the CEL rules are
 over the API server's budget. The rest of the code imports `api`, not the modules in it.
@@ -10,22 +10,7 @@ over the API server's budget. The rest of the code imports `api`, not the module
 from yolo_operator.core.api.fields import MAX_VERSION, KeyReference, LocalReference, Model, Resources, duration_text, rules
 from yolo_operator.core.api.network import Destination, NetworkPolicy, Peer
 from yolo_operator.core.api.rollout import Analysis, GatewayTraffic, GrpcTraffic, Mirror, ParentReference, Rollout, SessionPersistence, Step, Traffic, Verify
-from yolo_operator.core.api.spec import (
-    Build,
-    Calibration,
-    DynamicBatching,
-    EngineCache,
-    Export,
-    Gpu,
-    PodMetadata,
-    PodTemplate,
-    Source,
-    Spec,
-    Storage,
-    TensorRT,
-    Triton,
-    Version,
-)
+from yolo_operator.core.api.spec import Build, Calibration, Export, Gpu, Source, Spec, Storage, Version
 from yolo_operator.core.api.status import (
     Condition,
     Display,
@@ -38,6 +23,7 @@ from yolo_operator.core.api.status import (
     VerifiedTemplate,
     VersionStatus,
 )
+from yolo_operator.core.api.triton import DynamicBatching, EngineCache, Metrics, PodMetadata, PodTemplate, QueuePolicy, TensorRT, Tracing, Triton
 from yolo_operator.core.api.yolo_deployment import (
     API_VERSION,
     GROUP,
@@ -73,6 +59,7 @@ __all__ = [
     "GrpcTraffic",
     "KeyReference",
     "LocalReference",
+    "Metrics",
     "Mirror",
     "Model",
     "NetworkPolicy",
@@ -80,6 +67,7 @@ __all__ = [
     "Peer",
     "PodMetadata",
     "PodTemplate",
+    "QueuePolicy",
     "Resources",
     "RolledBack",
     "Rollout",
@@ -93,6 +81,7 @@ __all__ = [
     "StepAnalysis",
     "Storage",
     "TensorRT",
+    "Tracing",
     "Traffic",
     "Triton",
     "VerifiedTemplate",

@@ -55,6 +55,8 @@ class NetworkPolicy(Model):
     """Where the storage is; all Pods reach it. With workload identity, where their credentials come from as well."""
     source: list[Destination] = Field(default_factory=list, max_length=16)
     """Where the weights are, if not in the storage; for build Jobs only."""
+    tracing: list[Destination] = Field(default_factory=list, max_length=4)
+    """Where the collector of spec.triton.tracing is; the Triton pods reach it."""
     dns: list[Destination] = Field(default_factory=list, max_length=4)
     """Name servers, over UDP and TCP. Default: port 53 of every Pod in the cluster."""
     clients: list[Peer] = Field(default_factory=list, max_length=16)

@@ -1,4 +1,4 @@
-"""`spec`: what is wanted. `spec.traffic` and `spec.rollout` are in `rollout.py`, `spec.networkPolicy` in `network.py`."""
+"""`spec`: what is wanted. `spec.triton` is in `triton.py`, `spec.traffic` and `spec.rollout` in `rollout.py`, `spec.networkPolicy` in `network.py`."""
 
 from datetime import timedelta
 from typing import Annotated, Literal
@@ -22,6 +22,7 @@ from yolo_operator.core.api.fields import (
 )
 from yolo_operator.core.api.network import NetworkPolicy
 from yolo_operator.core.api.rollout import Rollout, Traffic
+from yolo_operator.core.api.triton import Triton
 from yolo_operator.core.contract import Task, WireDatatype
 from yolo_operator.core.triton.shapes import Shapes
 
@@ -242,92 +243,6 @@ class Jobs(Model):
     """Of each of them. The memory they need does not grow with the weights: docs/operations.md has it, measured."""
 
 
-class DynamicBatching(Model):
-    """Triton's dynamic batcher: joins requests that wait into one inference."""
-
-    enabled: bool = True
-    """Off: the server answers each request by itself."""
-    preferred_batch_sizes: list[Annotated[int, Field(ge=1, le=1024)]] = Field(default_factory=list, max_length=16)
-    """Batch sizes that are sent on without waiting any longer. Default: maxBatchSize."""
-    max_queue_delay_microseconds: int = Field(default=100, ge=0, le=10_000_000)
-    """Microseconds a request may wait for others to join its batch."""
-
-
-class EngineCache(Model):
-    """Where TensorRT keeps its built engines between restarts."""
-
-    persistent_volume_claim: ObjectName
-    """Claim that is mounted into the Triton pods, ReadWriteMany where there are several."""
-
-
-class TensorRT(Model):
-    """ONNX Runtime's TensorRT execution provider."""
-
-    enabled: bool = False
-    """Build and run TensorRT engines; needs a GPU. Not run in this project's own tests, which have none."""
-    precision: Literal["FP32", "FP16", "INT8"] = "FP16"
-    """precision_mode of the accelerator."""
-    max_workspace_bytes: int = Field(default=3221225472, ge=1 << 20, le=1 << 40)
-    """max_workspace_size_bytes of the accelerator, in bytes."""
-    engine_cache: EngineCache | None = None
-    """Keep engines on a volume. Default: an emptyDir, so each new pod builds its engines anew."""
-
-
-class PodMetadata(Model):
-    """Labels and annotations of the Triton pods."""
-
-    labels: Labels = Field(default_factory=dict)
-    """Labels besides ours, which cannot be changed."""
-    annotations: Annotated[dict[str, Annotated[str, Field(max_length=8192)]], Field(max_length=32)] = Field(default_factory=dict)
-    """Annotations besides ours."""
-
-
-class PodTemplate(Model):
-    """A part of a pod template."""
-
-    metadata: PodMetadata = Field(default_factory=PodMetadata)
-    """Labels and annotations."""
-    spec: Freeform = Field(default_factory=dict)
-    """As in a Pod, any part of it. Containers, volumes and environment are merged by name, mounts by path; tolerations are added."""
-
-
-class Triton(Model):
-    """The Triton Inference Server and the model's configuration in it."""
-
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            (
-                "!has(self.dynamicBatching) || !has(self.dynamicBatching.preferredBatchSizes) || "
-                "self.dynamicBatching.preferredBatchSizes.all(size, size <= self.maxBatchSize)",
-                "spec.triton.dynamicBatching.preferredBatchSizes may not be above spec.triton.maxBatchSize",
-            ),
-        )
-    )
-
-    image: Annotated[str | None, Field(min_length=1, max_length=512)] = None
-    """Image of the server. Default: the operator's setting (chart value triton.image)."""
-    release: Annotated[str | None, Field(pattern="^[0-9]{2}[.](0[1-9]|1[0-2])$", max_length=5)] = None
-    """NVIDIA's release that the image is, for example "25.08". Default: what its tag says; needed where that says nothing: a mirror's tag, a digest alone."""
-    image_pull_secrets: list[LocalReference] = Field(default_factory=list, max_length=8)
-    """Secrets to pull the images with, of the Triton pods and the Jobs."""
-    max_batch_size: int = Field(default=8, ge=0, le=1024)
-    """Largest batch. 0: no batching, every request is one inference as it is; 1 and more: the batch dimension is Triton's, which needs
-    a dynamic batch dimension."""
-    dynamic_batching: DynamicBatching = Field(default_factory=DynamicBatching)
-    """How requests are joined into batches."""
-    instances: int = Field(default=1, ge=1, le=64)
-    """Copies of the model per GPU (per pod on CPU)."""
-    tensorrt: TensorRT = Field(default_factory=TensorRT)
-    """TensorRT acceleration."""
-    warmup: bool = True
-    """Run the golden picture through every served batch size before the server is ready."""
-    resources: Resources = Field(default_factory=lambda: Resources(requests={"cpu": "500m", "memory": "1Gi"}))
-    """Of the Triton container; the GPU is added from spec.gpu."""
-    pod_template: PodTemplate | None = None
-    """Laid over the template of the Triton pods, for what no other field says: a sidecar, a volume, a variable. What the operator relies on
-    and what the restricted Pod Security Standard forbids is refused. A change rolls the pods; nothing is built."""
-
-
 class Gpu(Model):
     """GPUs of each Triton pod."""
 
@@ -353,6 +268,25 @@ class Spec(Model):
             (
                 "!has(self.gpu) || self.gpu.count > 0 || !has(self.triton) || !has(self.triton.tensorrt) || !self.triton.tensorrt.enabled",
                 "spec.triton.tensorrt needs a GPU: set spec.gpu.count to 1 or more, or spec.triton.tensorrt.enabled to false",
+            ),
+            (
+                "!has(self.triton) || !has(self.triton.tensorrt) || !self.triton.tensorrt.enabled || self.triton.tensorrt.precision != 'INT8' "
+                "|| self.versions.all(v, v.source.uri.endsWith('.onnx') || (has(v.export) && has(v.export.calibration)))",
+                "spec.triton.tensorrt.precision INT8 needs models that are quantized: set spec.versions[].export.calibration, or give an .onnx with "
+                "QuantizeLinear and DequantizeLinear nodes, or set precision to FP16",
+            ),
+            (
+                "!has(self.triton) || !has(self.triton.gpuMemoryLimit) || !has(self.gpu) || self.gpu.count > 0",
+                "spec.triton.gpuMemoryLimit is for GPUs: set spec.gpu.count to 1 or more, or remove it",
+            ),
+            (
+                "!has(self.triton) || !self.triton.forwardCompatibility || !has(self.gpu) || self.gpu.count > 0",
+                "spec.triton.forwardCompatibility is for GPUs: set spec.gpu.count to 1 or more, or remove it",
+            ),
+            (
+                "!has(self.triton) || !has(self.triton.tracing) || !has(self.networkPolicy) || !self.networkPolicy.enabled "
+                "|| (has(self.networkPolicy.tracing) && self.networkPolicy.tracing.size() > 0)",
+                "spec.networkPolicy.enabled shuts the collector of spec.triton.tracing out as well: name it in spec.networkPolicy.tracing",
             ),
             (
                 "self.versions.size() == 1 || (has(self.rollout) && self.rollout.strategy == 'Canary') || self.versions.all(v, has(v.weight))",

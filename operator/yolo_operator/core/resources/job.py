@@ -5,7 +5,7 @@ The hash leaves out the images: another release of the operator makes no finishe
 
 from collections.abc import Sequence
 
-from yolo_operator.core import api, contract, names, revision
+from yolo_operator.core import api, contract, drift, names, revision
 from yolo_operator.core.defaults import Defaults, release_of, storage_of
 from yolo_operator.core.names import Manifest
 from yolo_operator.core.resources import pod, service
@@ -24,7 +24,7 @@ def build(yolo: api.YoloDeployment, version: api.Version, defaults: Defaults) ->
     check and fetch said nor reach a credential.
     """
     storage = storage_of(yolo, defaults)
-    spec, revision_name = yolo.spec, revision.revision(yolo, version, defaults)
+    spec, revision_name, release = yolo.spec, revision.revision(yolo, version, defaults), release_of(yolo, defaults)
     destination = [
         f"--root={revision.root(yolo, defaults)}",
         f"--revision={revision_name}",
@@ -55,7 +55,7 @@ def build(yolo: api.YoloDeployment, version: api.Version, defaults: Defaults) ->
         container(
             "publish",
             worker,
-            ["publish", *destination, *config_arguments(yolo, version), *runtime_arguments(version, release_of(yolo, defaults))],
+            ["publish", *destination, *config_arguments(yolo, version, release), *runtime_arguments(version, release)],
             pod.secret_env(storage.secret_ref),
             [mount(name, read_only=True) for name in ("check", "source", "export")] + pod.ca_mount(storage),
             resources,
@@ -318,7 +318,7 @@ def shapes_arguments(export: api.Export) -> list[str]:
     return [] if export.shapes is None else [f"--shapes={export.shapes}"]
 
 
-def config_arguments(yolo: api.YoloDeployment, version: api.Version) -> list[str]:
+def config_arguments(yolo: api.YoloDeployment, version: api.Version, release: Release | None) -> list[str]:
     """Flags of `yolo-operator publish` that end up in config.pbtxt."""
     triton, batching = yolo.spec.triton, yolo.spec.triton.dynamic_batching
     arguments = [
@@ -333,7 +333,14 @@ def config_arguments(yolo: api.YoloDeployment, version: api.Version) -> list[str
     ]
     if batching.preferred_batch_sizes:
         arguments += ["--preferred-batch-sizes", *(str(size) for size in batching.preferred_batch_sizes)]
+    if batching.queue_policy is not None:
+        arguments += queue_arguments(batching.queue_policy)
+    if triton.gpu_memory_limit is not None:
+        arguments.append(f"--gpu-memory-bytes={drift.quantity(triton.gpu_memory_limit)}")
+    arguments += [f"--parameter={name}={value}" for name, value in sorted(triton.parameters.items())]
     if triton.tensorrt.enabled:
+        if release is not None and release.tensorrt_chooses_precision is False:
+            arguments.append("--tensorrt-strongly-typed")
         arguments += [
             f"--tensorrt-precision={triton.tensorrt.precision}",
             f"--tensorrt-max-workspace-bytes={triton.tensorrt.max_workspace_bytes}",
@@ -343,6 +350,16 @@ def config_arguments(yolo: api.YoloDeployment, version: api.Version) -> list[str
     if yolo.spec.task is not None:
         arguments.append(f"--task={yolo.spec.task}")
     return arguments
+
+
+def queue_arguments(policy: api.QueuePolicy) -> list[str]:
+    """Flags of the queue's policy."""
+    return [
+        f"--queue-max-size={policy.max_queue_size}",
+        f"--queue-timeout-microseconds={policy.timeout_microseconds}",
+        f"--queue-timeout-action={policy.timeout_action}",
+        "--queue-timeout-override" if policy.allow_timeout_override else "--no-queue-timeout-override",
+    ]
 
 
 def precision(yolo: api.YoloDeployment, version: api.Version) -> str:

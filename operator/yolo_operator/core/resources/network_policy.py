@@ -31,7 +31,7 @@ def build(yolo: api.YoloDeployment) -> list[Manifest]:
     return [
         policy(yolo, names.BUILD, pods(yolo, names.BUILD), [], [*everyones, *map(destination, wanted.source)]),
         policy(yolo, "jobs", pods(yolo, names.VERIFY, names.ANALYSIS, names.PRUNE), [], [*everyones, triton]),
-        policy(yolo, names.TRITON, pods(yolo, names.TRITON), ingress, everyones),
+        policy(yolo, names.TRITON, pods(yolo, names.TRITON), ingress, [*everyones, *map(destination, wanted.tracing)]),
     ]
 
 

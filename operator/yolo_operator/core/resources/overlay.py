@@ -47,6 +47,7 @@ ENV = frozenset(
         "HOME",
         "ORT_DISABLE_TELEMETRY",
         "POD_UID",
+        "TRITON_CPU_LIMIT",
     }
 )
 """Variables of the server that we set, or leave out for workload identity."""

@@ -24,6 +24,15 @@ MERGE_CA = f"{{ if [ -f {SYSTEM_CA} ]; then cat {SYSTEM_CA}; echo; fi; cat {pod.
 SURGE: Manifest = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
 IN_PLACE: Manifest = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}}
 """An old pod makes room for a new one."""
+ENTRYPOINT = "/opt/nvidia/nvidia_entrypoint.sh"
+"""Of NVIDIA's images. Its shell reads /etc/shinit_v2, which puts the image's driver library into LD_LIBRARY_PATH where the node's driver is older; of the
+file system it needs no more than /tmp."""
+CPU_LIMIT = "TRITON_CPU_LIMIT"
+"""Variable: CPUs that the container may use, rounded up; those of the node where it has no limit."""
+THREAD_PARAMETERS = frozenset({"intra_op_thread_count", "inter_op_thread_count", "execution_mode"})
+"""Of spec.triton.parameters: who sets one decides about the threads himself. The backend reads none of them with a thread pool of all models."""
+POD_FIELDS = {"release", "resources", "image_pull_secrets", "pod_template", "forward_compatibility", "metrics", "tracing"}
+"""Of spec.triton: what shapes the pods and not the published repository."""
 BYTES_OF = {"FP32": 4, "FP16": 2, "UINT8": 1}
 
 
@@ -101,7 +110,7 @@ def template_inputs(yolo: api.YoloDeployment, artifact: contract.Artifact, defau
             "uri": artifact.uri,
             "image": image_of(yolo, defaults),
             "storage": storage.model_dump(exclude={"uri", "server_side_encryption"}, exclude_defaults=True),
-            "triton": spec.triton.model_dump(include={"release", "resources", "image_pull_secrets", "pod_template"}, exclude_defaults=True),
+            "triton": spec.triton.model_dump(include=POD_FIELDS, exclude_defaults=True),
             "engineCache": cache.model_dump(exclude_defaults=True) if cache else None,
             "gpu": spec.gpu.model_dump(exclude_defaults=True),
             "scheduling": spec.model_dump(
@@ -188,8 +197,8 @@ def server(yolo: api.YoloDeployment, version: api.Version, artifact: contract.Ar
         "name": names.SERVER,
         "image": image_of(yolo, defaults),
         "imagePullPolicy": pod.IMAGE_PULL_POLICY,
-        "command": ["tritonserver"],
-        "args": arguments(yolo, artifact, defaults),
+        "command": [*([ENTRYPOINT] if spec.triton.forward_compatibility else []), "tritonserver"],
+        "args": arguments(yolo, version, artifact, defaults),
         "env": [
             *pod.secret_env(storage.read_secret_ref or storage.secret_ref),
             {"name": "AWS_DEFAULT_REGION", "value": storage.region},
@@ -197,6 +206,7 @@ def server(yolo: api.YoloDeployment, version: api.Version, artifact: contract.Ar
             {"name": "TRITON_AWS_MOUNT_DIRECTORY", "value": TMP},
             {"name": "HOME", "value": TMP},
             {"name": "ORT_DISABLE_TELEMETRY", "value": "1"},
+            *([] if spec.gpu.count else [{"name": CPU_LIMIT, "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "1"}}}]),
             # The secret word of the restricted endpoints: nobody needs them.
             {"name": "POD_UID", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.uid"}}},
         ],
@@ -218,7 +228,7 @@ def server(yolo: api.YoloDeployment, version: api.Version, artifact: contract.Ar
     }
 
 
-def arguments(yolo: api.YoloDeployment, artifact: contract.Artifact, defaults: Defaults) -> list[str]:
+def arguments(yolo: api.YoloDeployment, version: api.Version, artifact: contract.Artifact, defaults: Defaults) -> list[str]:
     """Triton's command line."""
     result = [
         f"--model-repository={repository_url(artifact.uri, storage_of(yolo, defaults))}",
@@ -234,7 +244,34 @@ def arguments(yolo: api.YoloDeployment, artifact: contract.Artifact, defaults: D
     needed, release = max_input_bytes(yolo, artifact), release_of(yolo, defaults)
     if needed > DEFAULT_MAX_INPUT_BYTES and release is not None and release.http_max_input_size:
         result.append(f"--http-max-input-size={needed}")
-    return result
+    return [*result, *thread_arguments(yolo), *metrics_arguments(yolo.spec.triton.metrics), *tracing_arguments(yolo, version)]
+
+
+def thread_arguments(yolo: api.YoloDeployment) -> list[str]:
+    """On the CPU as many threads as the Pod may use CPUs: ONNX Runtime by itself takes one per core of the node, in each instance."""
+    if yolo.spec.gpu.count or THREAD_PARAMETERS & yolo.spec.triton.parameters.keys():
+        return []
+    settings = ("enable-global-threadpool=1", f"intra_op_thread_count=$({CPU_LIMIT})", "inter_op_thread_count=1")
+    return [f"--backend-config=onnxruntime,{setting}" for setting in settings]
+
+
+def metrics_arguments(metrics: api.Metrics) -> list[str]:
+    """What the metrics tell."""
+    return [
+        *(["--metrics-config=summary_latencies=true"] if metrics.summary_latencies else []),
+        *([] if metrics.interval_milliseconds is None else [f"--metrics-interval-ms={metrics.interval_milliseconds}"]),
+    ]
+
+
+def tracing_arguments(yolo: api.YoloDeployment, version: api.Version) -> list[str]:
+    """Where traces go, and of what."""
+    tracing = yolo.spec.triton.tracing
+    if tracing is None:
+        return []
+    attributes = {"service.name": yolo.name, "service.version": str(version.version)} | tracing.resource_attributes
+    settings = ["mode=opentelemetry", "level=TIMESTAMPS", f"rate={tracing.rate}", f"opentelemetry,url={tracing.endpoint}"]
+    settings += [f"opentelemetry,resource={name}={value}" for name, value in sorted(attributes.items())]
+    return [f"--trace-config={setting}" for setting in settings]
 
 
 def repository_url(uri: str, storage: api.Storage) -> str:
