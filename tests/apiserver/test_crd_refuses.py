@@ -21,9 +21,9 @@ def storage(uri: str = "s3://models/yolo", **more: Any) -> dict[str, Any]:
     return {"storage": {"uri": uri} | more}
 
 
-def calibration(pictures: str | None = "s3://pictures/a", *, half: bool = False, opset: int = 17, **more: Any) -> dict[str, Any]:
+def calibration(pictures: str | None = "s3://pictures/a", *, half: bool = False, nms: bool = False, opset: int = 17, **more: Any) -> dict[str, Any]:
     wanted = {"pictures": pictures} if pictures else {}
-    return {"versions": [gen.version(1, export={"calibration": wanted | more, "half": half, "opset": opset})]}
+    return {"versions": [gen.version(1, export={"calibration": wanted | more, "half": half, "nms": nms, "opset": opset})]}
 
 
 def mirrored(*versions: dict[str, Any]) -> dict[str, Any]:
@@ -209,6 +209,7 @@ SPECS = [
     pytest.param(calibration(endpoint="http://s3"), ["calibration.endpoint", "http://HOST:PORT"], id="pictures on an endpoint without a port"),
     pytest.param(calibration(minAgreement=1.5), ["minAgreement", "less than or equal to 1"], id="an agreement above 1"),
     pytest.param(calibration(half=True), ["export.calibration", "export.half to false"], id="INT8 and half precision"),
+    pytest.param(calibration(nms=True), ["export.calibration", "export.nms to false"], id="INT8 with suppression"),
     pytest.param(calibration(opset=12), ["export.calibration", "export.opset to 13"], id="INT8 of an opset without scales per channel"),
 ]
 

@@ -159,6 +159,11 @@ class Export(Model):
                 "export.calibration makes INT8 of FP32: set export.half to false, or remove export.calibration",
             ),
             (
+                "!has(self.calibration) || !self.nms",
+                "export.calibration goes without NMS in the graph, whose threshold no INT8 answer can be checked against: set export.nms to false, or remove "
+                "export.calibration",
+            ),
+            (
                 "!has(self.calibration) || !has(self.opset) || self.opset >= 13",
                 "export.calibration needs an ONNX with a scale per channel: set export.opset to 13 or more, or remove it",
             ),
