@@ -21,6 +21,7 @@ EVERYTHING: dict[str, Any] = {
         "secretRef": {"name": "writer"},
         "readSecretRef": {"name": "reader"},
         "caBundleRef": {"name": "s3-ca", "key": "ca.pem"},
+        "serverSideEncryption": {"algorithm": "aws:kms", "kmsKeyId": "alias/models"},
     },
     "jobs": {"retryMinSeconds": 5, "retryMaxSeconds": 50},
     "assetsUrl": "https://mirror.example/assets",

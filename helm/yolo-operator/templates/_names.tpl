@@ -68,6 +68,9 @@ seccompProfile:
 {{- $reference := get $given $key -}}
 {{- if $reference.name }}{{ $_ := set $storage $key $reference }}{{ end -}}
 {{- end -}}
+{{- with $given.serverSideEncryption -}}
+{{- if .algorithm }}{{ $_ := set $storage "serverSideEncryption" (ternary . (pick . "algorithm") (not (empty .kmsKeyId))) }}{{ end -}}
+{{- end -}}
 {{- toJson $storage -}}
 {{- else if or $given.endpoint $given.region $given.secretRef.name $given.readSecretRef.name $given.caBundleRef.name -}}
 {{- fail "storage.uri is empty, but something else below storage is set: set storage.uri, for example s3://models/yolo" -}}
