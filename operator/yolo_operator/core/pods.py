@@ -140,12 +140,14 @@ def config_error(message: str) -> Problem:
     missing_key = re.search(r"couldn't find key (\S+) in Secret \S+/(\S+)", message)
     if missing_key:
         key, secret = missing_key.groups()
-        return Problem("SecretKeyMissing", f"Secret {secret!r} has no key {key}: add it (spec.storage.secretRef or source.secretRef)")
+        return Problem(
+            "SecretKeyMissing", f"Secret {secret!r} has no key {key}: add it (spec.storage.secretRef, source.secretRef or export.calibration.secretRef)"
+        )
     missing = re.search(r'secret "([^"]+)" not found', message)
     if missing:
         return Problem(
             "SecretNotFound",
-            f"Secret {missing[1]!r} is not in this namespace: create it, or correct spec.storage.secretRef or source.secretRef",
+            f"Secret {missing[1]!r} is not in this namespace: create it, or correct spec.storage.secretRef, source.secretRef or export.calibration.secretRef",
         )
     return Problem("ContainerConfigError", message[:MESSAGE_LIMIT])
 
