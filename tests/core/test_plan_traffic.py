@@ -133,6 +133,43 @@ def test_it_does_not_replace_the_version_that_serves_either() -> None:
     assert world.condition("Stalled") == ("True", "VersionsIncompatible")
 
 
+def end_with_size(world: World, number: int, *, fixed: bool) -> None:
+    """End the build of a version for 1280 pixels: of one size, or dynamic as earlier releases published each."""
+    size = [1280, 1280] if fixed else [-1, -1]
+    picture = {"name": "images", "datatype": "FP32", "shape": [-1, 3, *size]}
+    world.end_job("build", gen.outcome(result=gen.artifact_of(world.yolo, number, imageSize=[1280, 1280], inputs=[picture])))
+
+
+def test_a_version_that_an_earlier_release_made_dynamic_serves_on_and_says_what_cures_it() -> None:
+    world = World()
+    world.turn()
+    end_with_size(world, 1, fixed=False)
+    world.run()
+    assert world.condition("Ready") == ("True", "Serving")
+    assert "Version 1 was published by an earlier release: the Ultralytics client asks it with 640 pixels, and it is made for 1280x1280" in world.message()
+    assert "spec.versions[].rebuild" in world.message()
+
+    world.edit(versions=[gen.version(1, rebuild="now")])
+    world.turn()
+    end_with_size(world, 1, fixed=True)
+    world.run()
+    assert world.condition("Ready") == ("True", "Serving")
+    assert "rebuild" not in world.message()
+
+
+def test_beside_a_version_that_an_earlier_release_made_dynamic_the_message_says_which_to_rebuild() -> None:
+    world = World(versions=[gen.version(1, weight=50)])
+    world.turn()
+    end_with_size(world, 1, fixed=False)
+    world.run()
+    world.edit(versions=[gen.version(1, weight=50), gen.version(2, weight=50)])
+    world.turn()
+    end_with_size(world, 2, fixed=True)
+    world.run()
+    assert world.condition("Stalled") == ("True", "VersionsIncompatible")
+    assert "Change spec.versions[].rebuild of version 1 first." in world.message()
+
+
 # The canary in mode Service.
 
 
