@@ -7,6 +7,7 @@ To add one: write add_<name>_arguments and run_<name> in `commands`, and add a l
 
 import argparse
 import logging
+import resource
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -92,8 +93,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             Outcome(reason="InternalError", message=f"{type(error).__name__}: see the container's log"),
             TRANSIENT_EXIT_CODE,
         )
+    logging.getLogger(__name__).info("peak memory %d MiB", peak_memory() >> 20)
     say(outcome, Path(arguments.termination_log))
     return code
+
+
+def peak_memory() -> int:
+    """Bytes that this process or, if that was larger, one of its children had resident at most: what limits.memory must leave room for."""
+    return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) << 10
 
 
 def say(outcome: Outcome, termination_log: Path) -> None:
