@@ -28,8 +28,8 @@ test: parts gateway lint kind-config-check ## The suite: a row of every mechanis
 	@$(PYTEST) -m "not matrix"
 	@$(BIN)/pytest tests/afterwards
 
-test-all: parts gateway lint kind-config-check ## The suite with every long matrix whole; writes docs/bad-specs.md and docs/reliability.md
-	@$(PYTEST) --table=docs/bad-specs.md --faults-table=docs/reliability.md
+test-all: parts gateway lint kind-config-check ## The suite with every long matrix whole; writes docs/bad-specs.md, docs/reliability.md, docs/answers.md and docs/sizes.md
+	@$(PYTEST) --table=docs/bad-specs.md --faults-table=docs/reliability.md --answers-table=docs/answers.md --sizes-table=docs/sizes.md
 	@$(BIN)/pytest tests/afterwards
 
 test-unit: venv ## The quick tests that need no cluster

@@ -54,6 +54,27 @@ itself, without an edit, once the world is put right. Seconds are counted from `
 with a GPU.""",
     ),
     Table(
+        "answers_table",
+        "write what the client found behind each kind of model (test_answers.py) as Markdown",
+        ["Served", "Ends in", "The client asks at", "Detections", "Worst IoU", "Worst score difference"],
+        """# Answers
+
+Each line was seen on a real cluster, by `tests/e2e/test_answers.py`: the unmodified Ultralytics client, 8.4.190 over HTTP and gRPC and 8.3.138 over HTTP, against the
+local weights in PyTorch, both with their defaults (the local ones with `rect=False` where pictures are of one size). Ten pictures in six calls: a wide, a tall,
+a square and a tiny one, a list of three of one size, a list of three of different sizes. Detections are those of the local weights in all of them; each has its like
+behind the URL, and there are no others. Weights: detect and obb were trained by other people, on other things; segment, pose and classify are random ones whose scores were
+widened so that there is something to find. The worst of all pictures, protocols and clients.""",
+    ),
+    Table(
+        "sizes_table",
+        "write the peak memory of each container for large models (test_sizes.py) as Markdown",
+        ["Architecture", "Published (MiB)", "check (MiB)", "fetch (MiB)", "export (MiB)", "publish (MiB)", "verify (MiB)"],
+        """# Sizes
+
+Each line was seen on a real cluster, by `tests/e2e/test_sizes.py`: an architecture with random weights, from its `.yaml` to Ready, the export limited to 8Gi and every other
+container to its default of 1Gi. The figures are the largest resident set of the container's process or its child, as each worker logs it at its end (`peak memory`).""",
+    ),
+    Table(
         "faults_table",
         "write what became of each fault (tests/faults, and those of tests/e2e under load) as Markdown",
         ["Fault", "On", "Tried", "Ended well", "Seconds to recover", "Requests lost"],

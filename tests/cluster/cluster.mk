@@ -34,3 +34,4 @@ lock-exporter: ## Lock the exporter's and the client image's packages with hashe
 	UV_PYTHON_DOWNLOADS=never $(LOCK_EXPORTER) requirements/exporter.in --override requirements/exporter-overrides.txt -o requirements/exporter.txt
 	UV_PYTHON_DOWNLOADS=never $(LOCK_EXPORTER) tests/cluster/images/client/requirements.in -c requirements/exporter.txt \
 		-o tests/cluster/images/client/requirements.txt
+	UV_PYTHON_DOWNLOADS=never $(LOCK_EXPORTER) --no-deps tests/cluster/images/client/oldest.in -o tests/cluster/images/client/oldest.txt

@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[2]
 LOCKS = [
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "requirements").glob("*.txt") if "overrides" not in path.name),
     "tests/cluster/images/client/requirements.txt",
+    "tests/cluster/images/client/oldest.txt",
 ]
 ROW = re.compile(r"\| (\S+) \| (\S+) \| (.+) \|")
 

@@ -15,6 +15,7 @@ from e2e.cluster import CACHE, WEIGHTS, Cluster, Manifest
 from e2e.operator_process import OperatorProcess
 
 ROOT = Path(__file__).parents[2]
+CLIENT_IMAGE = "docker.io/yolo-operator/client:dev"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -102,6 +103,35 @@ def remove_namespace(cluster: Cluster, name: str) -> None:
         secrecy.check_namespace(cluster, name)
     finally:
         cluster.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
+
+
+@pytest.fixture(scope="session")
+def client_pod(cluster: Cluster) -> Callable[[str], None]:
+    """Starts the Pod `client` in a namespace: the unmodified Ultralytics client, with PyTorch for local weights."""
+
+    def start(namespace: str) -> None:
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "client", "namespace": namespace},
+            "spec": {
+                "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+                "containers": [
+                    {
+                        "name": "client",
+                        "image": CLIENT_IMAGE,
+                        "command": ["sleep", "infinity"],
+                        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+                        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+                    }
+                ],
+                "volumes": [{"name": "tmp", "emptyDir": {}}],
+            },
+        }
+        cluster.apply(pod)
+        cluster.kubectl("wait", "-n", namespace, "--for=condition=Ready", "pod/client", "--timeout=120s", timeout=130)
+
+    return start
 
 
 @pytest.fixture(scope="package")
