@@ -15,6 +15,8 @@ KUBECTL = CACHE / "tools" / "kubectl"
 KUBECONFIG = os.environ.get("KUBECONFIG") or str(CACHE / "state" / "kubeconfig")
 AUDIT_LOG = CACHE / "state" / "audit.log"
 WEIGHTS = CACHE / "weights"
+PICTURES = ("bus.jpg", "zidane.jpg")
+"""Photographs beside the weights: a tall and a wide one."""
 TRITON = "docker.io/yolo-operator/tritonserver-cpu:24.10"
 TRITON_B = "docker.io/yolo-operator/tritonserver-cpu:24.10-b"
 

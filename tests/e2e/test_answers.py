@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 
-from e2e.cluster import WEIGHTS, Cluster, Manifest
+from e2e.cluster import PICTURES, WEIGHTS, Cluster, Manifest
 from e2e.conftest import make_namespace, remove_namespace
 from e2e.storage import Storage
 from yolo_operator.model.compare import LIMITS
 
 SCRIPT = Path(__file__).with_name("answers_client.py")
-PICTURES = ("bus.jpg", "zidane.jpg")
 TASKS = {"detect": "", "segment": "-seg", "pose": "-pose", "obb": "-obb", "classify": "-cls"}
 OWN = "the task's own"
 SIZES = {OWN: None, "320": [320, 320], "640": [640, 640], "1280": [1280, 1280], "384x640": [384, 640]}

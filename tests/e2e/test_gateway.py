@@ -12,11 +12,10 @@ from collections.abc import Iterator
 import pytest
 
 from e2e.cluster import TRITON_B, WEIGHTS, Cluster, Manifest, condition, end_of_audit, writes
-from e2e.conftest import make_namespace, remove_namespace, yolo_deployment
+from e2e.conftest import CLIENT_IMAGE, make_namespace, remove_namespace, yolo_deployment
 from e2e.gateway import PORTS, Gateway, traffic
 from e2e.operator_process import OperatorProcess
 from e2e.storage import Storage
-from e2e.test_main_job import CLIENT_IMAGE
 
 HOST, GRPC_HOST = "model.e2e.example", "grpc.model.e2e.example"
 ROUTES = "httproutes.gateway.networking.k8s.io,grpcroutes.gateway.networking.k8s.io"

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from e2e.cluster import WEIGHTS, Cluster, Manifest
+from e2e.cluster import PICTURES, WEIGHTS, Cluster, Manifest
 from e2e.conftest import make_namespace, remove_namespace
 from e2e.storage import Storage
-from e2e.test_main_job import CLIENT_IMAGE, PICTURES
 
 SCRIPTS = [Path(__file__).with_name(name) for name in ("calibration_pictures.py", "detections_of.py")]
 COUNT = 32
@@ -20,20 +19,10 @@ DETECT = "goldmine-detect.pt"
 
 
 @pytest.fixture(scope="module")
-def client(cluster: Cluster) -> Iterator[Callable[..., str]]:
+def client(cluster: Cluster, client_pod: Callable[[str], None]) -> Iterator[Callable[..., str]]:
     """Runs a script in a Pod with Ultralytics' client, OpenCV, the photographs and the detect weights; gives its last line."""
     namespace = make_namespace(cluster, "int8-client")
-    container = {
-        "name": "client",
-        "image": CLIENT_IMAGE,
-        "command": ["sleep", "infinity"],
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
-    }
-    security = {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}}
-    spec = {"securityContext": security, "containers": [container], "volumes": [{"name": "tmp", "emptyDir": {}}]}
-    cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "client", "namespace": namespace}, "spec": spec})
-    cluster.kubectl("wait", "-n", namespace, "--for=condition=Ready", "pod/client", "--timeout=120s", timeout=130)
+    client_pod(namespace)
     for path in (*SCRIPTS, *(WEIGHTS / name for name in (*PICTURES, DETECT))):
         cluster.kubectl("cp", "-n", namespace, str(path), f"client:/tmp/{path.name}")
 
