@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from bench import PORT, resource
 
 from e2e import storage as s3
+from e2e.architectures import architecture
 from e2e.cluster import CACHE, KUBECONFIG, KUBECTL, WEIGHTS, Cluster
 from e2e.conftest import make_namespace, remove_namespace, weed_image
 from e2e.operator_process import OperatorProcess
@@ -99,9 +100,7 @@ def start_client(cluster: Cluster, namespace: str) -> None:
 
 def serve(cluster: Cluster, storage: s3.Storage, namespace: str) -> dict[str, str]:
     """The same architecture, served in each way; where each is asked."""
-    code = "import ultralytics, pathlib; print((pathlib.Path(ultralytics.__file__).parent / 'cfg/models/11/yolo11.yaml').read_text())"
-    architecture = cluster.exec(namespace, "client", "python3", "-c", code)
-    narrow, changed = re.subn(r"\bn: \[[^]]*\]", NARROW, architecture, count=1)
+    narrow, changed = re.subn(r"\bn: \[[^]]*\]", NARROW, architecture(cluster, namespace, "11/yolo11.yaml"), count=1)
     if not changed:
         raise SystemExit("bench-wire: Ultralytics' yolo11.yaml has no scale n any more: correct NARROW")
     source = {"uri": storage.put("weights", "yolo11n-narrow.yaml", narrow.encode())}

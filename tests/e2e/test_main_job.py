@@ -11,6 +11,7 @@ from google.protobuf import json_format
 from hypothesis import HealthCheck, example, given, settings
 
 import hostile
+from e2e.architectures import architecture
 from e2e.cluster import Cluster, Manifest
 from e2e.conftest import make_namespace, remove_namespace
 from e2e.operator_process import OperatorProcess
@@ -70,11 +71,9 @@ def every_task(
 
 @pytest.fixture(scope="module")
 def architectures(cluster: Cluster, client: str) -> dict[str, bytes]:
-    """Ultralytics' own architecture files, read from the package in the client Pod."""
-    code = "import ultralytics, pathlib; print(pathlib.Path(ultralytics.__file__).parent / 'cfg/models/11')"
-    folder = cluster.exec(client, "client", "python3", "-c", code).strip().splitlines()[-1]
+    """Ultralytics' own architecture files."""
     suffixes = {"detect": "", "segment": "-seg", "pose": "-pose", "obb": "-obb", "classify": "-cls"}
-    return {task: cluster.exec(client, "client", "cat", f"{folder}/yolo11{suffix}.yaml").encode() for task, suffix in suffixes.items()}
+    return {task: architecture(cluster, client, f"11/yolo11{suffix}.yaml").encode() for task, suffix in suffixes.items()}
 
 
 def test_metadata_of_a_hostile_export_stays_text_in_the_client(cluster: Cluster, client: str, tmp_path: Path) -> None:

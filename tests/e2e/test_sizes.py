@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from e2e.architectures import architecture
 from e2e.cluster import Cluster, Manifest
 from e2e.storage import Storage
 
@@ -46,9 +47,7 @@ def test_a_large_architecture_is_served_with_the_default_limits(
     record_property: Callable[[str, str], None],
 ) -> None:
     client_pod(namespace)
-    models = "import ultralytics, pathlib; print(pathlib.Path(ultralytics.__file__).parent / 'cfg/models')"
-    folder = cluster.exec(namespace, "client", "python3", "-c", models).strip().splitlines()[-1]
-    source = storage.put("weights", f"{size.architecture}.yaml", cluster.exec(namespace, "client", "cat", f"{folder}/{size.file}").encode())
+    source = storage.put("weights", f"{size.architecture}.yaml", architecture(cluster, namespace, size.file).encode())
     cluster.apply(
         yolo(
             namespace,
