@@ -42,8 +42,9 @@ def pulled(pod: Manifest) -> tuple[datetime | None, str]:
     begun = next((since(c) for c in status.get("conditions", ()) if c["type"] == "PodReadyToStartContainers" and c["status"] == "True"), None)
     if begun is None or pods.is_terminating(pod):
         return None, ""
+    sidecars = {container["name"] for container in pod.get("spec", {}).get("initContainers", ()) if container.get("restartPolicy") == "Always"}
     for container in status.get("initContainerStatuses", ()):
-        ended = done(container)
+        ended = done(container, sidecar=container["name"] in sidecars)
         if ended is None:
             return (begun, container.get("image", "")) if is_creating(container) else (None, "")
         begun = max(begun, ended)
@@ -56,12 +57,12 @@ def since(condition: Manifest) -> datetime:
     return clock.parse(condition.get("lastTransitionTime") or "")
 
 
-def done(container: Manifest) -> datetime | None:
-    """When an init container let the next one begin: by its end, or as a sidecar by its start."""
+def done(container: Manifest, *, sidecar: bool) -> datetime | None:
+    """When an init container let the next one begin: by its end, or as a sidecar by its start. `started` is true of any that runs."""
     state = container.get("state", {})
     if state.get("terminated", {}).get("exitCode") == 0:
         return clock.parse(state["terminated"].get("finishedAt") or "")
-    if "running" in state and container.get("started"):
+    if sidecar and "running" in state and container.get("started"):
         return clock.parse(state["running"].get("startedAt") or "")
     return None
 
