@@ -176,12 +176,13 @@ def test_the_client_finds_what_the_local_weights_find(
 
     for who, seen in found.items():
         assert seen["detections"] >= len(PICTURES), f"{who}: the pictures show nothing, the comparison would be empty"
-        # The older client's NMS rounds otherwise, which decides between boxes that overlap by just the limit, and it draws masks in another way.
+        # The older client's NMS rounds otherwise, which decides between boxes that overlap by just the limit, it draws
+        # masks in another way, and takes keypoints that it is not sure of for (0, 0).
         present = who[1] == "8.4.190"
         borderline = 0 if present else seen["detections"] // 100
         assert len(seen["unlike"]) <= borderline, f"{who}: not as many objects, or others: {seen['unlike']}"
         assert min(seen["worstIoU"], seen["worstMaskIoU"] if present else 1.0) >= row.limits[0], who
-        assert max(seen["worstScoreDifference"], seen["worstKeypoint"]) <= row.limits[1], who
+        assert max(seen["worstScoreDifference"], seen["worstKeypoint"] if present else 0.0) <= row.limits[1], who
     now = found["HTTP", "8.4.190"]
     size = "x".join(map(str, row.image_size))
     asked = "as local weights pad" if row.served == "Dynamic" else size
