@@ -50,7 +50,7 @@ TABLES = (
         """# What becomes of bad specs
 
 Each line was seen on a real cluster, by `tests/e2e/test_bad_specs.py`. *Stalled* needs an edit of the spec or other weights; what *heals* goes on by
-itself, without an edit, once the world is put right. Seconds are counted from `kubectl apply` to the reason in the status. Not one of them started a Pod
+itself, without an edit, once its cause is gone. Seconds are counted from `kubectl apply` to the reason in the status. Not one of them started a Pod
 with a GPU.""",
     ),
     Table(

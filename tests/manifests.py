@@ -103,12 +103,12 @@ def verify_job() -> Manifest:
     return job.verify(resource, resource.spec.versions[0], artifact, target, gen.DEFAULTS)
 
 
-def analysis_job(*, walk: Manifest | None = None, stable_pods: int = 2, **spec: Any) -> Manifest:
+def analysis_job(*, state: Manifest | None = None, stable_pods: int = 2, **spec: Any) -> Manifest:
     """The first step of version 2, with its golden picture."""
     steps = [{"weight": 20, "duration": "2m"}]
     resource = gen.yolo(**gen.merged({"versions": [gen.version(1), gen.version(2)], "rollout": {"strategy": "Canary", "steps": steps}}, spec))
     artifact = contract.Artifact.model_validate(gen.artifact_of(resource))
-    at = {"revision": "0123456789", "step": 1, "weight": 20, "started": "2026-11-22T03:00:00Z"} | (walk or {})
+    at = {"revision": "0123456789", "step": 1, "weight": 20, "started": "2026-11-22T03:00:00Z"} | (state or {})
     stable = [gen.pod(f"stable-{number}", podIP=f"10.0.0.{number}") for number in range(stable_pods)]
     canary = [gen.pod("canary-0", podIP="10.0.1.0"), gen.pod("canary-1", podIP="")]
     return analysis.build(

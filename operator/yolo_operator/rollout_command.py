@@ -15,8 +15,9 @@ from kubernetes import config
 from kubernetes.client import ApiClient, ApiException, Configuration, CustomObjectsApi
 from kubernetes.config import ConfigException
 
-from yolo_operator.core import api, clock, conditions, rollout
+from yolo_operator.core import api, clock, conditions
 from yolo_operator.core.contract import camel
+from yolo_operator.core.rollout import canary
 
 FIELD_MANAGER = "yolo-operator-cli"
 POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -104,15 +105,15 @@ def changed(found: Manifest, verb: str, version: int | None, now: datetime) -> t
         raise CommandError(f"{found['metadata']['name']} has no canary: spec.rollout.strategy is {wanted.get('strategy', 'Weighted')}")
     if verb in {"pause", "resume"}:
         return {"paused": verb == "pause"}, ""
-    walk = api.identity(found).status.rollout or api.RolloutStatus()
-    number = version or walk.canary
-    if not number or (verb == "retry" and not walk.canary):
-        raise CommandError(f"{found['metadata']['name']} has no canary now: {walk.message or 'status.rollout is empty'}")
+    state = api.identity(found).status.rollout or api.RolloutStatus()
+    number = version or state.canary
+    if not number or (verb == "retry" and not state.canary):
+        raise CommandError(f"{found['metadata']['name']} has no canary now: {state.message or 'status.rollout is empty'}")
     if verb == "retry":
         # An abort that stands would end the new attempt at once.
         return {"retry": clock.text(now)} | removed(wanted, "abort", number), ""
     other = "abort" if verb == "promote" else "promote"
-    return {verb: number} | removed(wanted, other, number), "".join(notes(verb, number, walk, wanted))
+    return {verb: number} | removed(wanted, other, number), "".join(notes(verb, number, state, wanted))
 
 
 def removed(wanted: Manifest, field: str, number: int) -> Change:
@@ -120,13 +121,13 @@ def removed(wanted: Manifest, field: str, number: int) -> Change:
     return {field: None} if wanted.get(field) == number else {}
 
 
-def notes(verb: str, number: int, walk: api.RolloutStatus, wanted: Manifest) -> Iterator[str]:
+def notes(verb: str, number: int, state: api.RolloutStatus, wanted: Manifest) -> Iterator[str]:
     """Why a verb has no effect yet."""
-    if number != walk.canary:
+    if number != state.canary:
         yield f"Version {number} is not the canary: this counts once it is.\n"
     elif verb == "promote":
-        if walk.phase == rollout.DEGRADED and walk.reason != "RolloutAborted":
-            yield f"Version {number} is {walk.phase} ({walk.reason}): this counts once it begins anew, see `yolo-operator rollout retry`.\n"
+        if state.phase == canary.DEGRADED and state.reason != "RolloutAborted":
+            yield f"Version {number} is {state.phase} ({state.reason}): this counts once it begins anew, see `yolo-operator rollout retry`.\n"
         if wanted.get("paused"):
             yield f"spec.rollout.paused is true: version {number} is the stable one only after `yolo-operator rollout resume`.\n"
 
@@ -134,19 +135,19 @@ def notes(verb: str, number: int, walk: api.RolloutStatus, wanted: Manifest) -> 
 def lines(found: Manifest) -> Iterator[str]:
     """A resource's versions and its canary, as text."""
     yolo = api.identity(found)
-    walk = yolo.status.rollout
+    state = yolo.status.rollout
     yield from headline(yolo)
-    if walk is not None and walk.canary:
-        step = f"step {walk.step} of {walk.steps}" if walk.step <= walk.steps else "after the last step"
-        yield f"  {step}, weight {walk.weight} %"
+    if state is not None and state.canary:
+        step = f"step {state.step} of {state.steps}" if state.step <= state.steps else "after the last step"
+        yield f"  {step}, weight {state.weight} %"
     yield ""
-    roles = {} if walk is None else {walk.stable: "stable", walk.canary: "canary"}
+    roles = {} if state is None else {state.stable: "stable", state.canary: "canary"}
     rows = [
         (str(each.version), roles.get(each.version, ""), each.phase, f"{each.weight} %", f"{each.ready_replicas}/{each.replicas}", each.revision)
         for each in yolo.status.versions
     ]
     yield from table([("VERSION", "ROLE", "PHASE", "WEIGHT", "READY", "REVISION"), *rows])
-    for entry in walk.analyses if walk is not None else ():
+    for entry in state.analyses if state is not None else ():
         yield ""
         yield f"Analysis of step {entry.step}, weight {entry.weight} %: {entry.verdict}"
         yield from (f"  {line}" for line in entry.message.splitlines())
@@ -155,10 +156,10 @@ def lines(found: Manifest) -> Iterator[str]:
 
 def headline(yolo: api.YoloDeployment) -> Iterator[str]:
     """How the canary is, or the whole resource where there is none to speak of."""
-    walk, ready = yolo.status.rollout, conditions.find(yolo.status.conditions, conditions.READY)
-    told = (walk.phase, walk.reason) if walk is not None else (ready.reason,) if ready is not None else ()
+    state, ready = yolo.status.rollout, conditions.find(yolo.status.conditions, conditions.READY)
+    told = (state.phase, state.reason) if state is not None else (ready.reason,) if ready is not None else ()
     yield "  ".join((f"{yolo.namespace}/{yolo.name}", *told))
-    message = walk.message if walk is not None else ready.message if ready is not None else ""
+    message = state.message if state is not None else ready.message if ready is not None else ""
     yield from (f"  {line}" for line in message.splitlines())
 
 

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 import yaml
 
 from gen import merged
-from world import copied
+from simulation import copied
 from yolo_operator.controller import kinds
 from yolo_operator.controller.cache import Key
 from yolo_operator.controller.kinds import Kind, Manifest

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import gen
-from world import FakeKube, World
+from simulation import FakeKube, Simulation
 from yolo_operator.controller import gateway_features, kinds
 from yolo_operator.controller.gateway_features import GatewayFeatures
 from yolo_operator.controller.kube import error_of
@@ -34,7 +34,7 @@ def route_crd(**properties: Any) -> dict[str, Any]:
 
 def kube(*names: str, session: tuple[str, ...] = ()) -> FakeKube:
     """With a Gateway whose class lists these features."""
-    made = FakeKube(World())
+    made = FakeKube(Simulation())
     made.others[EDGE] = {"spec": {"gatewayClassName": "traefik"}}
     made.others[CLASS] = {"status": {"supportedFeatures": [{"name": each} for each in names]}}
     made.others[CRD] = route_crd(sessionPersistence={"properties": {name: {"type": "string"} for name in session}}) if session else route_crd()

@@ -1,4 +1,4 @@
-"""The doorbells, with kopf's real watches over HTTP: what an event rings, what it leaves in the cache, and what kopf must not do."""
+"""The handlers, with kopf's real watches over HTTP: what an event enqueues, what it leaves in the cache, and what kopf must not do."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -18,31 +18,31 @@ KEY, CHILD = Key("factory", "helmet"), Key("factory", "child")
 
 
 class Watching:
-    """The watches of an operator; `rung` is for whom they rang so far, `seen` what was in the cache at the first bell."""
+    """The watches of an operator; `enqueued` is what was enqueued so far, `seen` what was in the cache at the first event."""
 
     def __init__(self, api: ApiServer) -> None:
         self.api = api
         self.cache, self.queue = Cache(), Queue[Key]()
-        self.rung: list[Key] = []
+        self.enqueued: list[Key] = []
         self.seen: dict[str, int] = {}
 
     async def pass_over(self, key: Key) -> bool:
         self.seen = self.seen or {kind.name: len(list(self.cache.all(kind))) for kind in kinds.WATCHED}
-        self.rung.append(key)
+        self.enqueued.append(key)
         return True
 
     async def quiet(self) -> None:
-        """All that was written so far has been shown: a resource that is written now is rung for."""
+        """All that was written so far has been shown: a resource that is written now is enqueued."""
         self.api.put(kinds.YOLO, gen.body(name="last"))
-        await until(lambda: Key("factory", "last") in self.rung)
-        self.rung.clear()
+        await until(lambda: Key("factory", "last") in self.enqueued)
+        self.enqueued.clear()
 
-    async def rings(self, *keys: Key) -> None:
-        """These are rung for, and within a moment nobody else."""
-        await until(lambda: set(self.rung) >= set(keys))
+    async def expects(self, *keys: Key) -> None:
+        """These are enqueued, and within a moment nobody else."""
+        await until(lambda: set(self.enqueued) >= set(keys))
         await asyncio.sleep(0.1)
-        assert set(self.rung) == set(keys)
-        self.rung.clear()
+        assert set(self.enqueued) == set(keys)
+        self.enqueued.clear()
 
 
 async def until(reached: Callable[[], bool]) -> None:
@@ -85,12 +85,12 @@ def test_a_childs_beginning_change_and_end_ring_for_its_owner(watching, api, kin
     async def scenario(it: Watching) -> None:
         for status in ({}, {"changed": True}):
             api.put(kind, child(kind) | {"status": status})
-            await it.rings(KEY)
+            await it.expects(KEY)
             kept = it.cache.get(kind, CHILD)
             assert kept is not None
             assert kept["status"] == status
         api.remove(kind, CHILD)
-        await it.rings(KEY)
+        await it.expects(KEY)
         assert it.cache.get(kind, CHILD) is None
 
     watching(scenario)
@@ -100,12 +100,12 @@ def test_a_resources_beginning_change_and_end_ring_for_itself(watching, api):
     async def scenario(it: Watching) -> None:
         for replicas in (1, 2):
             api.put(kinds.YOLO, gen.body(replicas=replicas))
-            await it.rings(KEY)
+            await it.expects(KEY)
             kept = it.cache.get(kinds.YOLO, KEY)
             assert kept is not None
             assert kept["spec"]["replicas"] == replicas
         api.remove(kinds.YOLO, KEY)
-        await it.rings(KEY)
+        await it.expects(KEY)
         assert it.cache.get(kinds.YOLO, KEY) is None
 
     watching(scenario)
@@ -125,7 +125,7 @@ def test_who_belongs_to_nobody_rings_for_nobody(watching, api):
     async def scenario(it: Watching) -> None:
         api.put(kinds.SERVICE, child(kinds.SERVICE, **{names.OWNER: ""}))
         api.put(kinds.SERVICE, child(kinds.SERVICE, "other", **{names.OWNER: "vest"}))
-        await it.rings(Key("factory", "vest"))
+        await it.expects(Key("factory", "vest"))
 
     watching(scenario)
 
@@ -150,7 +150,7 @@ def test_the_first_pass_sees_all_children_however_long_their_list_takes(watching
     api.slow[slow.plural] = 0.3
 
     async def scenario(it: Watching) -> None:
-        await it.rings(KEY)
+        await it.expects(KEY)
         assert it.seen == {kind.name: 1 for kind in kinds.WATCHED}
 
     watching(scenario)
@@ -162,7 +162,7 @@ def test_kopf_writes_nothing(watching, api):
     api.put(kinds.POD, child(kinds.POD))
 
     async def scenario(it: Watching) -> None:
-        await it.rings(KEY)
+        await it.expects(KEY)
         api.put(kinds.POD, child(kinds.POD))
         api.remove(kinds.POD, CHILD)
         await it.quiet()
@@ -178,7 +178,7 @@ def test_another_operator_made_with_kopf_does_not_pause_ours(watching, api):
 
     async def scenario(it: Watching) -> None:
         api.put(kinds.YOLO, gen.body())
-        await it.rings(KEY)
+        await it.expects(KEY)
 
     watching(scenario)
     assert api.writes() == []
@@ -187,7 +187,7 @@ def test_another_operator_made_with_kopf_does_not_pause_ours(watching, api):
 def test_without_namespaces_the_whole_cluster_is_watched(watching, api):
     async def scenario(it: Watching) -> None:
         api.put(kinds.YOLO, gen.body(metadata={"namespace": "anywhere"}))
-        await it.rings(Key("anywhere", "helmet"))
+        await it.expects(Key("anywhere", "helmet"))
 
     watching(scenario)
     assert {request.path for request in api.watches()} == {kind.path() for kind in kinds.WATCHED}
@@ -197,7 +197,7 @@ def test_with_namespaces_nothing_is_asked_about_others(watching, api):
     async def scenario(it: Watching) -> None:
         for namespace in ("lab", "elsewhere", "factory"):
             api.put(kinds.YOLO, gen.body(metadata={"namespace": namespace}))
-        await it.rings(KEY, Key("lab", "helmet"))
+        await it.expects(KEY, Key("lab", "helmet"))
 
     watching(scenario, "factory", "lab")
     served = {kind.path(namespace) for kind in kinds.WATCHED for namespace in ("factory", "lab")}
@@ -215,7 +215,7 @@ def test_a_watch_that_shows_nothing_is_made_anew(watching, api, monkeypatch):
         await until(lambda: len(api.watches()) >= before + 2 * len(kinds.WATCHED))
         api.mute = False
         api.put(kinds.YOLO, gen.body(replicas=2))
-        await it.rings(KEY)
+        await it.expects(KEY)
 
     watching(scenario)
 
@@ -228,7 +228,7 @@ def test_events_are_counted_by_kind(watching, api):
 
     async def scenario(it: Watching) -> None:
         api.put(kinds.JOB, child(kinds.JOB))
-        await it.rings(KEY)
+        await it.expects(KEY)
         assert counted() == before | {"Job": before["Job"] + 1}
 
     watching(scenario)

@@ -187,7 +187,7 @@ def test_a_stuck_pass_shows():
 
 @pytest.mark.parametrize("steps", range(6))
 def test_a_bell_does_not_hide_that_it_is_to_end(steps):
-    """The loop has come so many steps with a bell when the cancellation arrives."""
+    """The loop has come so many steps with an item when the cancellation arrives."""
 
     async def main() -> bool:
         queue: Queue[str] = Queue()

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 import gen
-from world import FakeKube, World
+from simulation import FakeKube, Simulation
 from yolo_operator.controller import gateway_features, kinds, reconciler
 from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.kube import Missing, NamespaceTerminating
@@ -22,11 +22,11 @@ KEY = Key("factory", "helmet")
 
 
 class Stage:
-    """A reconciler over a world; `see` shows the cache what the watches would."""
+    """A reconciler over a cluster; `see` shows the cache what the watches would."""
 
-    def __init__(self, world: World | None = None) -> None:
-        self.world = world or World()
-        self.kube = FakeKube(self.world)
+    def __init__(self, cluster: Simulation | None = None) -> None:
+        self.cluster = cluster or Simulation()
+        self.kube = FakeKube(self.cluster)
         self.queue: Queue[Key] = Queue()
         self.restart()
 
@@ -38,20 +38,20 @@ class Stage:
             cache=self.cache,
             queue=self.queue,
             defaults=gen.DEFAULTS,
-            now=lambda: self.world.now,
+            now=lambda: self.cluster.now,
         )
 
     def see(self) -> None:
         """All watches catch up."""
-        for name, store in self.world.objects.items():
+        for name, store in self.cluster.objects.items():
             kind = kinds.BY_NAME[name]
             for gone in [body for body in self.cache.all(kind) if body["metadata"]["name"] not in store]:
                 self.cache.drop(kind, gone)
             for live in store.values():
                 self.cache.drop(kind, live)
                 self.cache.put(kind, live)
-        self.cache.drop(kinds.YOLO, self.world.body)
-        self.cache.put(kinds.YOLO, self.world.body)
+        self.cache.drop(kinds.YOLO, self.cluster.body)
+        self.cache.put(kinds.YOLO, self.cluster.body)
 
     def passes(self, count: int = 1, *, blind: bool = False) -> list[tuple[str, str]]:
         """Some passes; what they wrote."""
@@ -68,18 +68,18 @@ class Stage:
         return list(self.kube.writes)
 
     def condition(self, kind: str) -> tuple[str, str]:
-        (found,) = [c for c in self.world.body["status"]["conditions"] if c["type"] == kind]
+        (found,) = [c for c in self.cluster.body["status"]["conditions"] if c["type"] == kind]
         return found["status"], found["reason"]
 
     def message(self) -> str:
-        (found,) = [c for c in self.world.body["status"]["conditions"] if c["type"] == "Ready"]
+        (found,) = [c for c in self.cluster.body["status"]["conditions"] if c["type"] == "Ready"]
         return str(found.get("message", ""))
 
 
 def at_rest(**spec: Any) -> Stage:
-    world = World(**spec)
-    world.run()
-    stage = Stage(world)
+    cluster = Simulation(**spec)
+    cluster.run()
+    stage = Stage(cluster)
     stage.passes(2)
     return stage
 
@@ -116,15 +116,15 @@ def test_at_rest_nothing_is_written_not_even_by_a_new_process():
 )
 def test_what_serves_goes_on_beside_a_spec(bad):
     stage = at_rest(replicas=2)
-    stage.world.edit(**bad)
+    stage.cluster.edit(**bad)
     assert stage.passes(2) == [("status", "helmet")]
     assert stage.condition("Stalled")[0] == "True"
     assert stage.condition("Available") == ("True", "MinimumReplicasAvailable")
 
-    gone, _ = stage.world.pods()
-    del stage.world.objects["Pod"][gone["metadata"]["name"]]
-    stage.world.start_pods()
-    (new,) = [pod for pod in stage.world.pods() if "Ready" not in {c["type"] for c in pod["status"]["conditions"]}]
+    gone, _ = stage.cluster.pods()
+    del stage.cluster.objects["Pod"][gone["metadata"]["name"]]
+    stage.cluster.start_pods()
+    (new,) = [pod for pod in stage.cluster.pods() if "Ready" not in {c["type"] for c in pod["status"]["conditions"]}]
     assert stage.passes() == [("gate", new["metadata"]["name"])]
     assert stage.passes() == []
 
@@ -132,7 +132,7 @@ def test_what_serves_goes_on_beside_a_spec(bad):
 def test_a_pass_that_sees_an_old_state_does_no_harm():
     stage = Stage()
     stage.passes(2, blind=False)
-    stage.world.build_succeeds()
+    stage.cluster.build_succeeds()
     assert stage.passes(blind=True) == [], "it has not heard of the end of the build"
     assert ("apply", "helmet-v1") in stage.passes()
 
@@ -140,13 +140,13 @@ def test_a_pass_that_sees_an_old_state_does_no_harm():
 def test_from_nothing_to_serving():
     stage = Stage()
     stage.passes()
-    stage.world.build_succeeds()
+    stage.cluster.build_succeeds()
     stage.passes()
-    stage.world.start_pods()
+    stage.cluster.start_pods()
     stage.passes()
-    stage.world.end_one(stage.world.jobs("verify")[0], gen.outcome(result=gen.verification()))
+    stage.cluster.end_one(stage.cluster.jobs("verify")[0], gen.outcome(result=gen.verification()))
     assert [verb for verb, _ in stage.passes()].count("gate") == 1
-    stage.world.start_pods()
+    stage.cluster.start_pods()
     stage.passes()
     assert stage.condition("Ready") == ("True", "Serving")
     assert "Serving" in [reason for reason, _ in stage.kube.events]
@@ -154,11 +154,11 @@ def test_from_nothing_to_serving():
 
 def test_what_is_decided_is_recorded_before_it_is_acted_on():
     stage = at_rest()
-    stage.world.edit(triton={"image": "example.com/triton:wrong"})
+    stage.cluster.edit(triton={"image": "example.com/triton:wrong"})
     stage.passes()
-    stage.world.start_pods()
+    stage.cluster.start_pods()
     stage.passes()
-    stage.world.end_job("verify", gen.outcome(reason="WrongAnswers"), code=42)
+    stage.cluster.end_job("verify", gen.outcome(reason="WrongAnswers"), code=42)
     writes = stage.passes()
     assert writes[:2] == [("status", "helmet"), ("apply", "helmet-v1")], "it goes back to the pods verified last"
     recorded = stage.kube.statuses[0]
@@ -169,7 +169,7 @@ def test_what_is_decided_is_recorded_before_it_is_acted_on():
 
 def test_drift_made_by_hand_is_put_back():
     stage = at_rest()
-    stage.world.objects["Service"]["helmet"]["spec"]["selector"] = {"somebody": "else"}
+    stage.cluster.objects["Service"]["helmet"]["spec"]["selector"] = {"somebody": "else"}
     assert stage.passes() == [("apply", "helmet")]
     assert stage.passes() == []
 
@@ -178,7 +178,7 @@ def test_a_spec_that_goes_to_and_fro_is_no_fight():
     stage = at_rest()
     for _ in range(2 * reconciler.DRIFT_FIGHT_TIMES):
         for replicas in (2, 1):
-            stage.world.edit(replicas=replicas)
+            stage.cluster.edit(replicas=replicas)
             assert ("apply", "helmet-v1") in stage.passes()
     assert stage.condition("Ready")[1] != "DriftFight"
 
@@ -186,19 +186,19 @@ def test_a_spec_that_goes_to_and_fro_is_no_fight():
 def test_who_changes_it_again_and_again_is_named_and_left_alone():
     stage = at_rest()
     for _ in range(reconciler.DRIFT_FIGHT_TIMES):
-        stage.world.objects["Service"]["helmet"]["spec"]["selector"] = {"somebody": "else"}
+        stage.cluster.objects["Service"]["helmet"]["spec"]["selector"] = {"somebody": "else"}
         assert ("apply", "helmet") in stage.passes()
-    stage.world.objects["Service"]["helmet"]["spec"]["selector"] = {"somebody": "else"}
+    stage.cluster.objects["Service"]["helmet"]["spec"]["selector"] = {"somebody": "else"}
     assert ("apply", "helmet") not in stage.passes()
     assert stage.condition("Ready") == ("False", "DriftFight")
     assert "spec.selector" in stage.message()
     assert not stage.went_well
-    assert stage.world.objects["Deployment"], "the rest is looked after"
+    assert stage.cluster.objects["Deployment"], "the rest is looked after"
 
 
 def test_a_write_that_is_refused_again_and_again_is_no_fight():
     stage = at_rest()
-    stage.world.objects["Service"]["helmet"]["spec"]["selector"] = {"somebody": "else"}
+    stage.cluster.objects["Service"]["helmet"]["spec"]["selector"] = {"somebody": "else"}
     stage.kube.faults["apply", "helmet"] = Unavailable("ApiServerError", "500")
     for _ in range(2 * reconciler.DRIFT_FIGHT_TIMES):
         assert ("apply", "helmet") in stage.passes()
@@ -210,19 +210,19 @@ def test_a_write_that_is_refused_again_and_again_is_no_fight():
 def test_another_change_of_the_spec_is_no_fight():
     stage = at_rest()
     for replicas in (2, 3, 4, 5, 6, 7):
-        stage.world.edit(replicas=replicas)
+        stage.cluster.edit(replicas=replicas)
         assert ("apply", "helmet-v1") in stage.passes()
 
 
 def test_a_foreign_object_of_the_name_is_reported_and_the_others_still_applied():
-    stage = Stage(World())
-    stage.world.run()
-    stage.world.objects["Service"].pop("helmet")
-    stage.world.objects["PodDisruptionBudget"].clear()
+    stage = Stage(Simulation())
+    stage.cluster.run()
+    stage.cluster.objects["Service"].pop("helmet")
+    stage.cluster.objects["PodDisruptionBudget"].clear()
     stage.kube.foreign.add(("Service", "helmet"))
     writes = stage.passes()
     assert ("apply", "helmet-v1") in writes, "the budget"
-    assert stage.world.objects["PodDisruptionBudget"]
+    assert stage.cluster.objects["PodDisruptionBudget"]
     assert stage.condition("Ready") == ("False", "NameConflict")
     assert stage.condition("Reconciling") == ("True", "NameConflict")
     assert stage.condition("Stalled")[0] == "False"
@@ -253,13 +253,13 @@ def test_the_status_is_written_on_failure(error, stalled, well):
 @pytest.mark.parametrize("verb", ["delete", "gate"])
 def test_what_is_refused_while_deleting_or_letting_in_is_reported(verb):
     stage = Stage()
-    stage.world.run()
+    stage.cluster.run()
     if verb == "delete":
-        stage.world.create(gen.merged(stage.world.only_job("build"), {"metadata": {"name": "late"}}))
+        stage.cluster.create(gen.merged(stage.cluster.only_job("build"), {"metadata": {"name": "late"}}))
     else:
-        for pod in stage.world.pods():
+        for pod in stage.cluster.pods():
             pod["status"]["conditions"] = [{"type": "ContainersReady", "status": "True"}]
-    name = "late" if verb == "delete" else stage.world.pods()[0]["metadata"]["name"]
+    name = "late" if verb == "delete" else stage.cluster.pods()[0]["metadata"]["name"]
     stage.kube.faults[verb, name] = Unavailable("Forbidden", "no")
     stage.passes()
     assert stage.condition("Ready") == ("False", "Forbidden")
@@ -267,7 +267,7 @@ def test_what_is_refused_while_deleting_or_letting_in_is_reported(verb):
 
 def test_a_spec_that_cannot_be_read_is_stalled_and_says_where():
     stage = Stage()
-    stage.world.body["spec"]["replicas"] = "many"
+    stage.cluster.body["spec"]["replicas"] = "many"
     stage.passes()
     assert stage.condition("Stalled") == ("True", "InvalidSpec")
     assert "spec.replicas" in stage.message()
@@ -289,17 +289,17 @@ def test_a_fault_of_ours_is_said_in_the_status_too(monkeypatch, caplog):
 
 def test_what_a_gateways_class_does_not_list_is_left_out_of_the_route_until_it_does(monkeypatch):
     monkeypatch.setattr(gateway_features, "AGE_SECONDS", 0.0)
-    world = World(**gen.behind_a_gateway(mirror={"version": 2}))
-    world.gateway_features = {"infra/edge": Support()}
-    world.run()
-    stage = Stage(world)
+    cluster = Simulation(**gen.behind_a_gateway(mirror={"version": 2}))
+    cluster.gateway_features = {"infra/edge": Support()}
+    cluster.run()
+    stage = Stage(cluster)
     stage.kube.others = {("Gateway", "infra", "edge"): {"spec": {"gatewayClassName": "a"}}, ("GatewayClass", "", "a"): {"status": {}}}
 
     def filters() -> list[str]:
         stage.passes(2)
-        world.answer_routes()
+        cluster.answer_routes()
         stage.passes(2)
-        return [each["type"] for each in world.objects["HTTPRoute"]["helmet"]["spec"]["rules"][-1].get("filters", ())]
+        return [each["type"] for each in cluster.objects["HTTPRoute"]["helmet"]["spec"]["rules"][-1].get("filters", ())]
 
     assert filters() == []
     assert stage.condition("Ready") == ("False", "GatewayFeatureMissing")
@@ -325,22 +325,22 @@ def test_a_resource_that_goes_while_its_status_is_written_is_no_trouble():
 
 def test_the_finalizer_comes_and_goes_with_the_policy():
     stage = at_rest()
-    stage.world.edit(deletionPolicy="Delete")
+    stage.cluster.edit(deletionPolicy="Delete")
     assert ("finalizer", "helmet") in stage.passes()
-    assert stage.world.body["metadata"]["finalizers"] == [names.FINALIZER]
+    assert stage.cluster.body["metadata"]["finalizers"] == [names.FINALIZER]
     assert stage.passes() == []
-    stage.world.edit(deletionPolicy="Retain")
+    stage.cluster.edit(deletionPolicy="Retain")
     assert ("finalizer", "helmet") in stage.passes()
-    assert stage.world.body["metadata"]["finalizers"] == []
+    assert stage.cluster.body["metadata"]["finalizers"] == []
 
 
 def test_in_a_namespace_that_is_being_deleted_the_finalizer_goes_with_an_event():
     stage = at_rest(deletionPolicy="Delete")
-    stage.world.body["metadata"]["deletionTimestamp"] = "2026-11-22T04:00:00Z"
+    stage.cluster.body["metadata"]["deletionTimestamp"] = "2026-11-22T04:00:00Z"
     stage.passes()
     stage.kube.faults["create", "Job"] = NamespaceTerminating("NamespaceTerminating", "being terminated")
     stage.passes()
-    assert stage.world.body["metadata"]["finalizers"] == []
+    assert stage.cluster.body["metadata"]["finalizers"] == []
     assert any(reason == "RetainedInStorage" and "s3://models/yolo/factory/helmet" in message for reason, message in stage.kube.events)
 
 

@@ -1,4 +1,4 @@
-"""The slow resync: rings for all, makes up for what a watch has missed, and tells a dead watch from one that lags."""
+"""The slow resync: enqueues all, makes up for what a watch has missed, and tells a dead watch from one that lags."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 import gen
-from world import copied
+from simulation import copied
 from yolo_operator.controller import kinds, resync
 from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.kinds import Kind, Manifest
@@ -73,14 +73,14 @@ class Stage:
         return "" if body is None else str(body["metadata"]["resourceVersion"])
 
     async def rounds(self, count: int = 1) -> set[Key]:
-        """Some rounds; for whom they rang."""
+        """Some rounds; what was enqueued."""
         self._left = count
         with contextlib.suppress(Enough):
             await self.resync.run()
-        rung: set[Key] = set()
+        enqueued: set[Key] = set()
 
         async def pass_over(key: Key) -> bool:
-            rung.add(key)
+            enqueued.add(key)
             return True
 
         serving = asyncio.create_task(self.queue.run(pass_over, 1))
@@ -88,7 +88,7 @@ class Stage:
             await REAL_SLEEP(0)
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
-        return rung
+        return enqueued
 
 
 @pytest.fixture

@@ -39,9 +39,9 @@ def kubeconfig(api: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", os.environ["KUBECONFIG"])
 
 
-def put(api: ApiServer, walk: Manifest | None = None, **rollout: Any) -> None:
+def put(api: ApiServer, state: Manifest | None = None, **rollout: Any) -> None:
     """A canary in the middle of its first step."""
-    status = {"rollout": CANARY | (walk or {}), "versions": VERSIONS}
+    status = {"rollout": CANARY | (state or {}), "versions": VERSIONS}
     api.put(YOLO, gen.body(versions=[gen.version(1), gen.version(2)], rollout={"strategy": "Canary"} | rollout, status=status))
 
 
@@ -91,14 +91,14 @@ def test_another_version_may_be_named_before_it_is_the_canary(api: ApiServer, ca
 
 
 @pytest.mark.parametrize(
-    ("walk", "fields", "said"),
+    ("state", "fields", "said"),
     [
         ({"phase": "Degraded", "reason": "AnalysisFailed"}, {}, "Version 2 is Degraded (AnalysisFailed): this counts once it begins anew"),
         ({}, {"paused": True}, "only after `yolo-operator rollout resume`"),
     ],
 )
-def test_promote_says_what_it_waits_for(api: ApiServer, capsys: pytest.CaptureFixture[str], walk: Manifest, fields: Manifest, said: str) -> None:
-    put(api, walk, **fields)
+def test_promote_says_what_it_waits_for(api: ApiServer, capsys: pytest.CaptureFixture[str], state: Manifest, fields: Manifest, said: str) -> None:
+    put(api, state, **fields)
     assert ends("promote") == 0
     assert said in capsys.readouterr().out
 

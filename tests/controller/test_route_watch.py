@@ -1,4 +1,4 @@
-"""The watch of the routes, over HTTP: what it leaves in the cache, for whom it rings, and what it does where the CRDs are missing, come and go."""
+"""The watch of the routes, over HTTP: what it leaves in the cache, what it enqueues, and what it does where the CRDs are missing, come and go."""
 
 import asyncio
 import json
@@ -94,8 +94,8 @@ class Watching:
 
         await self._queue.run(reconcile, 1)
 
-    async def rings(self) -> None:
-        """The resource is rung for."""
+    async def expects(self) -> None:
+        """The resource is enqueued."""
         await until(lambda: KEY in self._rung)
         self._rung.clear()
 
@@ -163,12 +163,12 @@ def test_a_routes_beginning_change_and_end_ring_for_its_owner():
     async def scenario(it: Watching) -> None:
         await until(lambda: len(it.api.watches) == 2)
         it.api.put()
-        await it.rings()
+        await it.expects()
         assert it.known() == ["helmet"]
         it.api.put()
-        await it.rings()
+        await it.expects()
         it.api.remove()
-        await it.rings()
+        await it.expects()
         assert it.known() == []
 
     watched(scenario)
@@ -199,10 +199,10 @@ def missing(api: GatewayApi) -> None:
 def test_missing_crds_hold_nothing_up_and_are_noticed_when_they_come():
     async def scenario(it: Watching) -> None:
         await it.served(False)
-        await it.rings()
+        await it.expects()
         it.api.served = True
         await it.served(True)
-        await it.rings()
+        await it.expects()
         await until(lambda: len(it.api.watches) == 2)
         it.api.put()
         await until(lambda: it.known() == ["helmet"])
@@ -216,7 +216,7 @@ def test_crds_that_go_take_their_routes_along():
         it.api.served = False
         it.api.end_watches()
         await it.served(False)
-        await it.rings()
+        await it.expects()
         await until(lambda: it.known() == [])
 
     watched(scenario, lambda api: api.put())
@@ -230,11 +230,11 @@ CUT = "{"
 def test_what_a_watch_has_missed_is_found_when_it_ends(last):
     async def scenario(it: Watching) -> None:
         await until(lambda: len(it.api.watches) == 2)
-        await it.rings()
+        await it.expects()
         it.api.put("helmet-v1", tell=False)
         it.api.remove(tell=False)
         it.api.end_watches(*last)
-        await it.rings()
+        await it.expects()
         await until(lambda: it.known() == ["helmet-v1"])
 
     watched(scenario, lambda api: api.put())
@@ -246,7 +246,7 @@ def test_a_watch_that_shows_nothing_is_made_anew(monkeypatch):
     async def scenario(it: Watching) -> None:
         await until(lambda: len(it.api.watches) == 2)
         it.api.put(tell=False)
-        await it.rings()
+        await it.expects()
         assert it.known() == ["helmet"]
 
     watched(scenario)
@@ -258,7 +258,7 @@ def test_a_bookmark_is_no_route():
         for _, watch in it.api.watches:
             watch.put_nowait({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "999"}}})
         it.api.put()
-        await it.rings()
+        await it.expects()
 
     watched(scenario)
 
@@ -285,7 +285,7 @@ def test_a_missing_right_holds_nothing_up_and_is_no_missing_crd(caplog):
         await it.served(True)
         it.api.forbidden = False
         it.api.put()
-        await it.rings()
+        await it.expects()
 
     watched(scenario, forbid)
     assert "routes not listed" in caplog.text

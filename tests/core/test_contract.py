@@ -50,7 +50,7 @@ def test_a_result_that_does_not_fit_is_an_error_not_half_an_answer():
         pytest.param("Segmentation fault", id="a crash's last line"),
         pytest.param('{"result": {"uri": "s3://…', id="cut by the kubelet"),
         pytest.param('{"reason": 7}', id="of another type"),
-        pytest.param('{"hello": "world"}', id="somebody else's JSON"),
+        pytest.param('{"hello": "cluster"}', id="somebody else's JSON"),
         pytest.param("[]", id="a list"),
         pytest.param("null", id="null"),
         pytest.param("[" * 100_000, id="nested too deep"),

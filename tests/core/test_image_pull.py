@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import gen
-from world import World
+from simulation import Simulation
 from yolo_operator.core import clock, image_pull
 
 LATE = gen.T0 + timedelta(seconds=40)
@@ -59,8 +59,8 @@ def test_a_container_that_does_not_start_in_a_sandbox_that_is_there_waits_for_it
     assert f"docker.io/example/{image}:1" in problem.message
     assert clock.text(gen.T0 + timedelta(seconds=begun)) in problem.message
     assert image_pull.problem([found], gen.T0 + timedelta(seconds=begun + 30)) is None
-    assert image_pull.next_look([found], gen.T0) == gen.T0 + timedelta(seconds=begun + 31)
-    assert image_pull.next_look([found], LATE) is None
+    assert image_pull.next_check([found], gen.T0) == gen.T0 + timedelta(seconds=begun + 31)
+    assert image_pull.next_check([found], LATE) is None
 
 
 @pytest.mark.parametrize(
@@ -86,22 +86,22 @@ def test_what_waits_for_something_else_is_not_being_pulled(found):
 
 
 def test_the_status_tells_it_and_the_operator_looks_again_by_itself():
-    world = World()
-    world.turn()
-    (name,) = world.jobs("build")
-    job = world.objects["Job"][name]
+    cluster = Simulation()
+    cluster.reconcile()
+    (name,) = cluster.jobs("build")
+    job = cluster.objects["Job"][name]
     waits = pod(INITIALIZING, init=(INITIALIZING,))
     waits["metadata"] |= {"name": "builder", "labels": job["spec"]["template"]["metadata"]["labels"] | {"batch.kubernetes.io/job-name": name}}
     waits["metadata"]["ownerReferences"] = [{"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": job["metadata"]["uid"], "controller": True}]
-    waits["status"]["conditions"][0]["lastTransitionTime"] = clock.text(world.now)
-    world.objects["Pod"]["builder"] = waits
-    world.turn()
-    assert world.condition("Ready") == ("False", "Building")
-    assert world.plan.again_at == world.now + timedelta(seconds=31)
-    world.later(31)
-    world.turn()
-    assert world.condition("Ready") == ("False", "PullingImage")
-    assert world.condition("Stalled")[0] == "False"
+    waits["status"]["conditions"][0]["lastTransitionTime"] = clock.text(cluster.now)
+    cluster.objects["Pod"]["builder"] = waits
+    cluster.reconcile()
+    assert cluster.condition("Ready") == ("False", "Building")
+    assert cluster.plan.requeue_at == cluster.now + timedelta(seconds=31)
+    cluster.later(31)
+    cluster.reconcile()
+    assert cluster.condition("Ready") == ("False", "PullingImage")
+    assert cluster.condition("Stalled")[0] == "False"
     waits["status"]["initContainerStatuses"][0]["state"] = {"running": {}}
-    world.turn()
-    assert world.condition("Ready") == ("False", "Building")
+    cluster.reconcile()
+    assert cluster.condition("Ready") == ("False", "Building")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import manifests
-from world import World
+from simulation import Simulation
 from yolo_operator.core import api
 from yolo_operator.core.resources import network_policy
 
@@ -157,51 +157,51 @@ def test_what_a_client_is_may_be_said_with_every_word_of_a_networkpolicy():
 # When they are there.
 
 
-def names_of(world: World) -> list[str]:
-    return sorted(world.objects["NetworkPolicy"])
+def names_of(cluster: Simulation) -> list[str]:
+    return sorted(cluster.objects["NetworkPolicy"])
 
 
 ALL = ["helmet-build", "helmet-jobs", "helmet-triton"]
 
 
 def test_by_default_there_are_none():
-    world = World()
-    world.run()
-    assert names_of(world) == []
+    cluster = Simulation()
+    cluster.run()
+    assert names_of(cluster) == []
 
 
 def test_they_are_there_before_any_pod_and_after_them_nothing_changes():
-    world = World(**manifests.NETWORK)
-    decided = world.turn()
+    cluster = Simulation(**manifests.NETWORK)
+    decided = cluster.reconcile()
     assert [made["metadata"]["name"] for made in decided.apply[:3]] == ALL
-    assert names_of(world) == ALL
-    world.run()
-    assert world.condition("Ready") == ("True", "Serving")
-    assert names_of(world) == ALL
+    assert names_of(cluster) == ALL
+    cluster.run()
+    assert cluster.condition("Ready") == ("True", "Serving")
+    assert names_of(cluster) == ALL
 
 
 def test_switched_off_they_go_and_nothing_else_does():
-    world = World(**manifests.NETWORK)
-    world.run()
-    others = {kind: sorted(store) for kind, store in world.objects.items() if kind != "NetworkPolicy"}
-    world.edit(networkPolicy={"enabled": False})
-    world.run()
-    assert names_of(world) == []
-    assert {kind: sorted(store) for kind, store in world.objects.items() if kind != "NetworkPolicy"} == others
-    assert world.decide().delete == []
+    cluster = Simulation(**manifests.NETWORK)
+    cluster.run()
+    others = {kind: sorted(store) for kind, store in cluster.objects.items() if kind != "NetworkPolicy"}
+    cluster.edit(networkPolicy={"enabled": False})
+    cluster.run()
+    assert names_of(cluster) == []
+    assert {kind: sorted(store) for kind, store in cluster.objects.items() if kind != "NetworkPolicy"} == others
+    assert cluster.decide().delete == []
 
 
 def test_one_that_this_release_does_not_make_goes():
-    world = World(**manifests.NETWORK)
-    world.run()
-    world.apply(world.objects["NetworkPolicy"]["helmet-jobs"] | {"metadata": {"name": "helmet-old", "labels": {}}})
-    world.run()
-    assert names_of(world) == ALL
+    cluster = Simulation(**manifests.NETWORK)
+    cluster.run()
+    cluster.apply(cluster.objects["NetworkPolicy"]["helmet-jobs"] | {"metadata": {"name": "helmet-old", "labels": {}}})
+    cluster.run()
+    assert names_of(cluster) == ALL
 
 
 def test_while_the_resource_is_deleted_they_stay_for_the_job_that_clears_the_storage():
-    world = World(**manifests.NETWORK, deletionPolicy="Delete")
-    world.run()
-    world.body["metadata"]["deletionTimestamp"] = "2026-11-22T04:00:00Z"
-    decided = world.turn()
+    cluster = Simulation(**manifests.NETWORK, deletionPolicy="Delete")
+    cluster.run()
+    cluster.body["metadata"]["deletionTimestamp"] = "2026-11-22T04:00:00Z"
+    decided = cluster.reconcile()
     assert not [live for live in decided.delete if live["kind"] == "NetworkPolicy"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import gen
 import manifests
 import templates
-from world import World
+from simulation import Simulation
 from yolo_operator.core import api, drift, names, pod_security
 from yolo_operator.core.errors import InvalidSpec
 from yolo_operator.core.resources import overlay
@@ -107,16 +107,16 @@ def test_only_the_triton_pods_get_it():
 
 
 def test_a_change_rolls_the_pods_and_builds_nothing():
-    world = World()
-    world.run()
-    before, jobs = world.objects["Deployment"]["helmet-v1"]["spec"]["template"], world.jobs("build")
-    world.edit(triton={"podTemplate": {"metadata": {"labels": {"team": "vision"}}}})
-    world.run()
-    after = world.objects["Deployment"]["helmet-v1"]["spec"]["template"]
-    assert (after["metadata"]["labels"]["team"], world.condition("Ready")) == ("vision", ("True", "Serving"))
+    cluster = Simulation()
+    cluster.run()
+    before, jobs = cluster.objects["Deployment"]["helmet-v1"]["spec"]["template"], cluster.jobs("build")
+    cluster.edit(triton={"podTemplate": {"metadata": {"labels": {"team": "vision"}}}})
+    cluster.run()
+    after = cluster.objects["Deployment"]["helmet-v1"]["spec"]["template"]
+    assert (after["metadata"]["labels"]["team"], cluster.condition("Ready")) == ("vision", ("True", "Serving"))
     assert before["metadata"]["labels"][names.TEMPLATE] != after["metadata"]["labels"][names.TEMPLATE]
-    assert world.jobs("build") == jobs
-    assert len(world.jobs("verify")) == 2, "another template is verified anew"
+    assert cluster.jobs("build") == jobs
+    assert len(cluster.jobs("verify")) == 2, "another template is verified anew"
 
 
 def test_a_second_pass_differs_in_nothing():

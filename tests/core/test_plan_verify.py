@@ -3,7 +3,7 @@
 from typing import Any
 
 import gen
-from world import World, serving, started
+from simulation import Simulation, serving, started
 from yolo_operator.core import names
 
 
@@ -13,133 +13,133 @@ def address(job: dict[str, Any]) -> str:
 
 
 def test_a_pod_of_an_unverified_template_is_asked_by_its_ip():
-    world = started()
-    world.turn()
-    (pod,) = world.pods()
-    assert address(world.only_job("verify")) == pod["status"]["podIP"]
-    assert world.only_job("verify")["metadata"]["labels"][names.POD_TEMPLATE_HASH] == names.label(pod, names.POD_TEMPLATE_HASH)
-    assert world.opened == []
-    assert world.plan.status.versions[0].phase == "Verifying"
+    cluster = started()
+    cluster.reconcile()
+    (pod,) = cluster.pods()
+    assert address(cluster.only_job("verify")) == pod["status"]["podIP"]
+    assert cluster.only_job("verify")["metadata"]["labels"][names.POD_TEMPLATE_HASH] == names.label(pod, names.POD_TEMPLATE_HASH)
+    assert cluster.opened == []
+    assert cluster.plan.status.versions[0].phase == "Verifying"
 
 
 def test_of_several_pods_the_oldest_that_answers_is_asked():
-    world = started(replicas=3)
-    first, second, _ = world.pods()
+    cluster = started(replicas=3)
+    first, second, _ = cluster.pods()
     first["status"]["conditions"] = []
-    world.turn()
-    assert address(world.only_job("verify")) == second["status"]["podIP"]
+    cluster.reconcile()
+    assert address(cluster.only_job("verify")) == second["status"]["podIP"]
 
 
 def test_an_older_pod_that_answers_later_is_not_asked_as_well():
-    world = started(replicas=2)
-    first, second = world.pods()
+    cluster = started(replicas=2)
+    first, second = cluster.pods()
     answers = first["status"]["conditions"]
     first["status"]["conditions"] = []
-    world.turn()
+    cluster.reconcile()
     first["status"]["conditions"] = answers
-    world.turn()
-    assert address(world.only_job("verify")) == second["status"]["podIP"]
-    world.end_job("verify", gen.outcome(result=gen.verification()))
-    world.turn()
-    assert sorted(world.opened) == sorted(pod["metadata"]["name"] for pod in (first, second))
+    cluster.reconcile()
+    assert address(cluster.only_job("verify")) == second["status"]["podIP"]
+    cluster.end_job("verify", gen.outcome(result=gen.verification()))
+    cluster.reconcile()
+    assert sorted(cluster.opened) == sorted(pod["metadata"]["name"] for pod in (first, second))
 
 
 def test_if_the_asked_pod_goes_another_is_asked():
-    world = started(replicas=2)
-    world.turn()
-    first, second = world.pods()
-    (old,) = world.jobs("verify")
+    cluster = started(replicas=2)
+    cluster.reconcile()
+    first, second = cluster.pods()
+    (old,) = cluster.jobs("verify")
     first["metadata"]["deletionTimestamp"] = "2026-11-22T03:00:00Z"
-    world.turn()
-    (new,) = world.jobs("verify")
+    cluster.reconcile()
+    (new,) = cluster.jobs("verify")
     assert new != old
-    assert address(world.objects["Job"][new]) == second["status"]["podIP"]
+    assert address(cluster.objects["Job"][new]) == second["status"]["podIP"]
 
 
 def test_no_pod_answers_no_pod_is_asked():
-    world = started()
-    for pod in world.pods():
+    cluster = started()
+    for pod in cluster.pods():
         pod["status"]["conditions"] = []
-    assert world.turn().create == []
+    assert cluster.reconcile().create == []
 
 
 def test_right_answers_open_the_gate_of_all_pods_of_that_template_and_no_other():
-    world = serving(replicas=3)
-    old = {pod["metadata"]["name"] for pod in world.pods()}
-    world.edit(restartedAt="now")
-    world.turn()
-    world.start_pods()
-    new = {pod["metadata"]["name"] for pod in world.pods()} - old
-    world.turn()
-    assert world.opened == []
-    world.end_one(world.plan.create[0]["metadata"]["name"], gen.outcome(result=gen.verification()))
-    world.turn()
-    assert set(world.opened) == new
-    assert len(world.opened) == 3
-    verified = world.plan.status.versions[0].verified
-    assert len(verified) == 2, "the old template stays verified: its rescheduled pod is let in"
+    cluster = serving(replicas=3)
+    old = {pod["metadata"]["name"] for pod in cluster.pods()}
+    cluster.edit(restartedAt="now")
+    cluster.reconcile()
+    cluster.start_pods()
+    new = {pod["metadata"]["name"] for pod in cluster.pods()} - old
+    cluster.reconcile()
+    assert cluster.opened == []
+    cluster.end_one(cluster.plan.create[0]["metadata"]["name"], gen.outcome(result=gen.verification()))
+    cluster.reconcile()
+    assert set(cluster.opened) == new
+    assert len(cluster.opened) == 3
+    verified = cluster.plan.status.versions[0].verified
+    assert len(verified) == 2, "the old template stays verified: its rescheduled pod becomes ready"
     assert verified[-1].worst_iou == 0.999
 
 
 def test_a_rescheduled_pod_of_a_verified_template_is_let_in_without_a_job():
-    world = serving()
-    jobs = world.jobs("verify")
-    (pod,) = world.pods()
-    del world.objects["Pod"][pod["metadata"]["name"]]
-    world.start_pods()
-    world.turn()
-    assert world.opened == [world.pods()[0]["metadata"]["name"]]
-    assert world.jobs("verify") == jobs
+    cluster = serving()
+    jobs = cluster.jobs("verify")
+    (pod,) = cluster.pods()
+    del cluster.objects["Pod"][pod["metadata"]["name"]]
+    cluster.start_pods()
+    cluster.reconcile()
+    assert cluster.opened == [cluster.pods()[0]["metadata"]["name"]]
+    assert cluster.jobs("verify") == jobs
 
 
 def test_wrong_answers_open_no_gate_and_touch_no_old_pod():
-    world = serving(replicas=2)
-    old = [pod["metadata"]["name"] for pod in world.pods()]
-    world.edit(triton={"image": "tritonserver:next"})
-    world.turn()
-    world.start_pods()
-    world.turn()
-    finished = world.plan.create[0]["metadata"]["name"]
-    others = {name: world.objects["Job"].pop(name) for name in world.jobs() if name != finished}
-    world.end_job("verify", gen.outcome(reason="WrongAnswers", message="a box is off by 40 pixels"), code=42)
-    world.objects["Job"] |= others
+    cluster = serving(replicas=2)
+    old = [pod["metadata"]["name"] for pod in cluster.pods()]
+    cluster.edit(triton={"image": "tritonserver:next"})
+    cluster.reconcile()
+    cluster.start_pods()
+    cluster.reconcile()
+    finished = cluster.plan.create[0]["metadata"]["name"]
+    others = {name: cluster.objects["Job"].pop(name) for name in cluster.jobs() if name != finished}
+    cluster.end_job("verify", gen.outcome(reason="WrongAnswers", message="a box is off by 40 pixels"), code=42)
+    cluster.objects["Job"] |= others
     for seconds in (0, 3600):
-        world.later(seconds)
-        decided = world.turn()
-        assert (decided.let_in, decided.create) == ([], [])
-        assert world.condition("Stalled") == ("True", "WrongAnswers")
-        assert world.plan.status.versions[0].phase == "Failed"
-        assert world.message().startswith("a box is off by 40 pixels (the pods are those verified last")
-    world.start_pods()
-    assert [name for name in old if name not in world.objects["Pod"]] == []
+        cluster.later(seconds)
+        decided = cluster.reconcile()
+        assert (decided.open_gates, decided.create) == ([], [])
+        assert cluster.condition("Stalled") == ("True", "WrongAnswers")
+        assert cluster.plan.status.versions[0].phase == "Failed"
+        assert cluster.message().startswith("a box is off by 40 pixels (the pods are those verified last")
+    cluster.start_pods()
+    assert [name for name in old if name not in cluster.objects["Pod"]] == []
 
 
 def test_other_limits_ask_again_after_wrong_answers():
-    world = started()
-    world.turn()
-    world.end_job("verify", gen.outcome(reason="WrongAnswers", message="…"), code=42)
-    world.turn()
-    world.edit(rollout={"verify": {"minIoU": 0.5}})
-    assert [made["metadata"]["labels"][names.COMPONENT] for made in world.turn().create] == ["verify"]
+    cluster = started()
+    cluster.reconcile()
+    cluster.end_job("verify", gen.outcome(reason="WrongAnswers", message="…"), code=42)
+    cluster.reconcile()
+    cluster.edit(rollout={"verify": {"minIoU": 0.5}})
+    assert [made["metadata"]["labels"][names.COMPONENT] for made in cluster.reconcile().create] == ["verify"]
 
 
 def test_a_verify_job_that_could_not_ask_is_tried_again():
-    world = started()
-    world.turn()
-    world.end_job("verify", gen.outcome(reason="StorageUnreachable", message="…"), code=1)
-    world.turn()
-    assert world.condition("Reconciling") == ("True", "StorageUnreachable")
-    world.later(60)
-    world.turn()
-    assert len(world.turn().status.versions) == 1
-    assert len(world.jobs("verify")) == 1
+    cluster = started()
+    cluster.reconcile()
+    cluster.end_job("verify", gen.outcome(reason="StorageUnreachable", message="…"), code=1)
+    cluster.reconcile()
+    assert cluster.condition("Reconciling") == ("True", "StorageUnreachable")
+    cluster.later(60)
+    cluster.reconcile()
+    assert len(cluster.reconcile().status.versions) == 1
+    assert len(cluster.jobs("verify")) == 1
 
 
 def test_without_verification_there_is_no_gate_and_no_job():
-    world = World(rollout={"verify": {"enabled": False}})
-    world.run()
-    assert world.condition("Ready") == ("True", "Serving")
-    assert world.condition("Verified") == ("False", "VerificationDisabled")
-    assert "not checked" in world.message()
-    assert world.jobs("verify") == []
-    assert "readinessGates" not in world.objects["Deployment"]["helmet-v1"]["spec"]["template"]["spec"]
+    cluster = Simulation(rollout={"verify": {"enabled": False}})
+    cluster.run()
+    assert cluster.condition("Ready") == ("True", "Serving")
+    assert cluster.condition("Verified") == ("False", "VerificationDisabled")
+    assert "not checked" in cluster.message()
+    assert cluster.jobs("verify") == []
+    assert "readinessGates" not in cluster.objects["Deployment"]["helmet-v1"]["spec"]["template"]["spec"]

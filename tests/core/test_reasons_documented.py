@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from yolo_operator.core import observed
+from yolo_operator.core import progress
 
 ROOT = Path(__file__).parents[2]
 CODE = ROOT / "operator" / "yolo_operator"
@@ -15,10 +15,10 @@ PAGE = ROOT / "docs" / "status.md"
 STALLS = {"InvalidSpec"}
 HEALS = {"NotReady", "Unavailable", "Missing", "Conflict", "NamespaceTerminating", "TryAgain", "Problem"}
 """Callables that make a reason, and what becomes of the resource; a Problem heals unless it is marked permanent."""
-WALKS: dict[str, set[str]] = {"degraded": {"stalls"}, "at": set()}
+TRANSITIONS: dict[str, set[str]] = {"degraded": {"stalls"}, "at": set()}
 """Callables that move a canary, the third argument being the reason, and what becomes of it."""
 KEYWORDS = {"reason", "yes", "no", "missing_bucket"}
-PHASES = {observed.BUILDING, observed.STARTING, observed.VERIFYING, observed.SERVING, observed.IDLE, observed.DRAINING, observed.FAILED}
+PHASES = {progress.BUILDING, progress.STARTING, progress.VERIFYING, progress.SERVING, progress.IDLE, progress.DRAINING, progress.FAILED}
 REASON = re.compile("[A-Z][a-z]+[0-9A-Za-z]*")
 
 
@@ -68,8 +68,8 @@ def made(node: ast.AST, prefixes: set[str], containers: set[str]) -> Iterator[tu
                 place = node.args[1:2] if name == "TryAgain" else node.args[:1]
                 for value in place:
                     yield from ((text, end) for text in expanded(value, prefixes, containers))
-            if name in WALKS and len(node.args) > 2:
-                yield from ((text, WALKS[name]) for text in texts(node.args[2]))
+            if name in TRANSITIONS and len(node.args) > 2:
+                yield from ((text, TRANSITIONS[name]) for text in texts(node.args[2]))
             if name == "deleting" and len(node.args) > 1:
                 yield from ((text, set()) for text in texts(node.args[1]))
             yield from ((text, set()) for word in node.keywords if word.arg in KEYWORDS for text in texts(word.value))

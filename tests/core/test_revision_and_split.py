@@ -10,7 +10,7 @@ import gen
 from yolo_operator.core import api, revision
 from yolo_operator.core.contract import Artifact
 from yolo_operator.core.resources import job, triton
-from yolo_operator.core.split import split
+from yolo_operator.core.rollout.split import split
 
 DIGEST = "c" * 64
 

@@ -1,4 +1,4 @@
-"""The canary's walk: every state against every event, and what holds whatever happens."""
+"""The canary's state: every state against every event, and what holds whatever happens."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gen
-from yolo_operator.core import api, rollout
+from yolo_operator.core import api
 from yolo_operator.core.contract import Comparison
 from yolo_operator.core.pods import Problem
-from yolo_operator.core.rollout import Facts
+from yolo_operator.core.rollout import canary
+from yolo_operator.core.rollout.canary import Facts
 
 STEPS = [{"weight": 10, "duration": "2m"}, {"weight": 50, "duration": "5m"}]
 T0, MINUTE = gen.T0, timedelta(minutes=1)
@@ -36,38 +37,38 @@ NO_GPU = Problem("InsufficientGPU", "no node has enough nvidia.com/gpu free")
 def start(spec: api.Rollout | None = None) -> api.RolloutStatus:
     """The canary's first step, asked for and not reached."""
     spec = spec or wanted()
-    walk = None
+    state = None
     for _ in range(3):
-        walk = rollout.advance(walk, spec, SERVING, T0)
-    assert walk is not None
-    return walk
+        state = canary.advance(state, spec, SERVING, T0)
+    assert state is not None
+    return state
 
 
-def state(name: str) -> api.RolloutStatus:
+def reached_state(name: str) -> api.RolloutStatus:
     """The states the table begins from, reached by events as in life."""
-    walk = start()
+    state = start()
     match name:
         case "starting":
-            return walk
+            return state
         case "step 1":
-            return rollout.advance(walk, wanted(), SHARED, T0)
+            return canary.advance(state, wanted(), SHARED, T0)
         case "step 2 asked":
-            return rollout.advance(state("step 1"), wanted(), SHARED, T0 + 2 * MINUTE)
+            return canary.advance(reached_state("step 1"), wanted(), SHARED, T0 + 2 * MINUTE)
         case "step 2":
-            return rollout.advance(state("step 2 asked"), wanted(), SHARED, T0 + 2 * MINUTE)
+            return canary.advance(reached_state("step 2 asked"), wanted(), SHARED, T0 + 2 * MINUTE)
         case "last asked":
-            return rollout.advance(state("step 2"), wanted(), SHARED, T0 + 7 * MINUTE)
+            return canary.advance(reached_state("step 2"), wanted(), SHARED, T0 + 7 * MINUTE)
         case "paused":
-            return rollout.advance(state("step 1"), wanted(paused=True), SHARED, T0)
+            return canary.advance(reached_state("step 1"), wanted(paused=True), SHARED, T0)
         case "aborted":
-            return rollout.advance(state("step 1"), wanted(abort=2), SHARED, T0)
+            return canary.advance(reached_state("step 1"), wanted(abort=2), SHARED, T0)
         case "failed":
             spec = wanted(analysis={"enabled": True})
-            return rollout.advance(state("step 1"), spec, replace(SHARED, comparison=compared("Fail", "errors 5 %")), T0)
+            return canary.advance(reached_state("step 1"), spec, replace(SHARED, comparison=compared("Fail", "errors 5 %")), T0)
         case "late":
-            return rollout.advance(walk, wanted(), SERVING, T0 + 31 * MINUTE)
+            return canary.advance(state, wanted(), SERVING, T0 + 31 * MINUTE)
         case "done":
-            return rollout.advance(state("last asked"), wanted(), SHARED, T0 + 7 * MINUTE)
+            return canary.advance(reached_state("last asked"), wanted(), SHARED, T0 + 7 * MINUTE)
     raise AssertionError(name)
 
 
@@ -190,33 +191,33 @@ TABLE: dict[str, dict[str, str]] = {
 }
 
 
-def words(walk: api.RolloutStatus) -> str:
-    return f"{walk.phase} {walk.reason} {walk.step} {walk.weight} {walk.stable}/{walk.canary}"
+def words(state: api.RolloutStatus) -> str:
+    return f"{state.phase} {state.reason} {state.step} {state.weight} {state.stable}/{state.canary}"
 
 
 @pytest.mark.parametrize(("before", "event", "after"), [(a, b, c) for a, row in TABLE.items() for b, c in row.items()])
 def test_every_state_meets_every_event(before: str, event: str, after: str) -> None:
     spec, facts = EVENTS[event]
-    assert words(rollout.advance(state(before), spec, facts, LATER)) == after
+    assert words(canary.advance(reached_state(before), spec, facts, LATER)) == after
 
 
 def test_the_first_look_only_notes_what_is_stable() -> None:
-    assert words(rollout.advance(None, wanted(), SERVING, T0)) == "Healthy RolloutCompleted 0 0 1/0"
+    assert words(canary.advance(None, wanted(), SERVING, T0)) == "Healthy RolloutCompleted 0 0 1/0"
 
 
 def test_pods_of_the_version_before_are_kept_for_the_delay() -> None:
     spec = wanted(scaleDownDelay="10m")
-    done = state("done")
-    assert (done.previous, rollout.deadline(done, spec)) == (1, T0 + 17 * MINUTE)
-    assert rollout.advance(done, spec, SHARED, T0 + 16 * MINUTE).previous == 1
-    assert rollout.advance(done, spec, SHARED, T0 + 17 * MINUTE).previous == 0
+    done = reached_state("done")
+    assert (done.previous, canary.deadline(done, spec)) == (1, T0 + 17 * MINUTE)
+    assert canary.advance(done, spec, SHARED, T0 + 16 * MINUTE).previous == 1
+    assert canary.advance(done, spec, SHARED, T0 + 17 * MINUTE).previous == 0
 
 
 def test_it_looks_again_when_a_step_ends_and_when_a_canary_is_late() -> None:
-    assert rollout.deadline(state("step 1"), wanted()) == T0 + 2 * MINUTE
-    assert rollout.deadline(state("starting"), wanted()) == T0 + 30 * MINUTE
-    waiting = rollout.advance(start(), wanted(), replace(SERVING, problem=NO_GPU), LATER)
-    assert rollout.deadline(waiting, wanted()) is None, "a GPU may be waited for without end"
+    assert canary.deadline(reached_state("step 1"), wanted()) == T0 + 2 * MINUTE
+    assert canary.deadline(reached_state("starting"), wanted()) == T0 + 30 * MINUTE
+    waiting = canary.advance(start(), wanted(), replace(SERVING, problem=NO_GPU), LATER)
+    assert canary.deadline(waiting, wanted()) is None, "a GPU may be waited for without end"
 
 
 @pytest.mark.parametrize(
@@ -229,42 +230,42 @@ def test_it_looks_again_when_a_step_ends_and_when_a_canary_is_late() -> None:
     ],
 )
 def test_steps_edited_in_the_middle_never_take_share_away(steps: list[dict[str, Any]], goes_on_at: tuple[int, int]) -> None:
-    walk = rollout.advance(state("step 2"), wanted(steps=steps), SERVING, T0 + 2 * MINUTE)
-    assert (walk.step, walk.weight) == goes_on_at
+    state = canary.advance(reached_state("step 2"), wanted(steps=steps), SERVING, T0 + 2 * MINUTE)
+    assert (state.step, state.weight) == goes_on_at
 
 
 def test_the_stable_version_keeps_its_part_while_its_only_pod_restarts() -> None:
     facts = Facts(revisions={2: "rev-two"}, ready=set(), alive={1, 2}, built=True)
-    assert rollout.advance(state("failed"), wanted(), facts, LATER).stable == 1
-    assert rollout.advance(state("step 1"), wanted(), facts, LATER).stable == 1
+    assert canary.advance(reached_state("failed"), wanted(), facts, LATER).stable == 1
+    assert canary.advance(reached_state("step 1"), wanted(), facts, LATER).stable == 1
     gone = replace(facts, alive={2})
-    assert rollout.advance(state("step 1"), wanted(), gone, LATER).stable == 2
+    assert canary.advance(reached_state("step 1"), wanted(), gone, LATER).stable == 2
 
 
 def test_a_retry_that_is_taken_back_asks_for_nothing() -> None:
     spec = wanted(retry="a", analysis={"enabled": True})
-    walk = rollout.advance(state("failed"), spec, SHARED, LATER)
-    assert (walk.phase, walk.retry) == ("Progressing", "a")
+    state = canary.advance(reached_state("failed"), spec, SHARED, LATER)
+    assert (state.phase, state.retry) == ("Progressing", "a")
     for _ in range(3):
-        walk = rollout.advance(walk, spec, replace(SHARED, comparison=compared("Fail", "errors")), LATER)
-    assert walk.phase == "Degraded"
-    assert rollout.advance(walk, wanted(), SHARED, LATER).phase == "Degraded"
+        state = canary.advance(state, spec, replace(SHARED, comparison=compared("Fail", "errors")), LATER)
+    assert state.phase == "Degraded"
+    assert canary.advance(state, wanted(), SHARED, LATER).phase == "Degraded"
 
 
 def test_a_verdict_counts_for_the_weight_it_was_found_at() -> None:
     spec = wanted(analysis={"enabled": True})
-    walk = rollout.advance(state("step 1"), spec, replace(SHARED, comparison=compared("Pass")), T0)
-    assert [entry.step for entry in walk.analyses] == [1]
-    walk = rollout.advance(walk, wanted(steps=[{"weight": 30}], analysis={"enabled": True}), SHARED, T0)
-    assert (walk.step, walk.weight, walk.analyses) == (1, 30, [])
+    state = canary.advance(reached_state("step 1"), spec, replace(SHARED, comparison=compared("Pass")), T0)
+    assert [entry.step for entry in state.analyses] == [1]
+    state = canary.advance(state, wanted(steps=[{"weight": 30}], analysis={"enabled": True}), SHARED, T0)
+    assert (state.step, state.weight, state.analyses) == (1, 30, [])
 
 
 def test_the_deadline_does_not_run_while_a_gpu_is_waited_for() -> None:
-    walk = rollout.advance(start(), wanted(), replace(SERVING, problem=NO_GPU), T0 + 90 * MINUTE)
-    assert walk.reason == "InsufficientGPU"
-    walk = rollout.advance(walk, wanted(), SERVING, T0 + 91 * MINUTE)
-    assert (walk.phase, walk.reason) == ("Progressing", "CanaryStarting")
-    assert rollout.deadline(walk, wanted()) == T0 + 121 * MINUTE
+    state = canary.advance(start(), wanted(), replace(SERVING, problem=NO_GPU), T0 + 90 * MINUTE)
+    assert state.reason == "InsufficientGPU"
+    state = canary.advance(state, wanted(), SERVING, T0 + 91 * MINUTE)
+    assert (state.phase, state.reason) == ("Progressing", "CanaryStarting")
+    assert canary.deadline(state, wanted()) == T0 + 121 * MINUTE
 
 
 VERDICTS = st.sampled_from([None, "Pass", "Fail", "Inconclusive"])
@@ -299,35 +300,35 @@ FACTS = st.builds(
 @given(st.lists(st.tuples(SPECS, FACTS, st.integers(0, 3600)), max_size=12))
 @settings(max_examples=500, deadline=None)
 def test_whatever_happens(events: list[tuple[api.Rollout, Facts, int]]) -> None:
-    walk, now = None, T0
+    state, now = None, T0
     shared: set[tuple[int, str]] = set()
     for spec, facts, seconds in events:
         now += timedelta(seconds=seconds)
-        walk = rollout.advance(walk, spec, facts, now)
+        state = canary.advance(state, spec, facts, now)
         if facts.has_share:
-            shared.add((walk.canary, walk.revision))
-        assert 0 <= walk.routed <= walk.weight <= 100
-        assert walk.canary != walk.stable
-        assert not walk.routed or (walk.canary, walk.revision) in shared, "no weight to a version that never had verified pods"
-        assert walk.phase != rollout.DEGRADED or walk.routed == walk.weight == 0
-        assert walk.stable in facts.revisions or walk.stable in facts.ready or not facts.revisions
-        assert api.RolloutStatus.model_validate(walk.model_dump()) == walk
+            shared.add((state.canary, state.revision))
+        assert 0 <= state.routed <= state.weight <= 100
+        assert state.canary != state.stable
+        assert not state.routed or (state.canary, state.revision) in shared, "no weight to a version that never had verified pods"
+        assert state.phase != canary.DEGRADED or state.routed == state.weight == 0
+        assert state.stable in facts.revisions or state.stable in facts.ready or not facts.revisions
+        assert api.RolloutStatus.model_validate(state.model_dump()) == state
     # Every path ends, once nobody holds it.
-    plain = wanted(retry=walk.retry if walk is not None else None)
+    plain = wanted(retry=state.retry if state is not None else None)
     for _ in range(12):
         now += timedelta(minutes=6)
         newest = max(BOTH)
-        walk = rollout.advance(walk, plain, replace(SHARED, revisions=BOTH), now)
-    assert walk is not None
-    assert walk.phase == rollout.DEGRADED or (walk.phase, walk.stable) == (rollout.HEALTHY, newest)
+        state = canary.advance(state, plain, replace(SHARED, revisions=BOTH), now)
+    assert state is not None
+    assert state.phase == canary.DEGRADED or (state.phase, state.stable) == (canary.HEALTHY, newest)
 
 
 @given(SPECS, FACTS, st.sampled_from(["starting", "step 1", "step 2", "paused", "aborted", "failed", "late", "done"]))
 @settings(max_examples=300, deadline=None)
 def test_it_comes_to_rest_when_nothing_changes(spec: api.Rollout, facts: Facts, before: str) -> None:
-    walk = state(before)
+    state = reached_state(before)
     seen = []
     for _ in range(12):
-        walk = rollout.advance(walk, spec, facts, LATER)
-        seen.append(walk)
-    assert seen[-1] == seen[-2], "the same world twice writes nothing"
+        state = canary.advance(state, spec, facts, LATER)
+        seen.append(state)
+    assert seen[-1] == seen[-2], "the same cluster twice writes nothing"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gen
-from world import World
+from simulation import Simulation
 from yolo_operator.core import api, clock, conditions, status
 from yolo_operator.core.errors import InvalidSpec, Unavailable
 
@@ -30,12 +30,12 @@ def test_a_message_is_never_longer_than_the_schema_allows():
 
 
 def test_conditions_keep_their_transition_time_from_pass_to_pass():
-    world = World()
-    world.turn()
-    before = {c.type: c.last_transition_time for c in world.plan.status.conditions}
-    world.later(3600)
-    world.turn()
-    assert {c.type: c.last_transition_time for c in world.plan.status.conditions} == before
+    cluster = Simulation()
+    cluster.reconcile()
+    before = {c.type: c.last_transition_time for c in cluster.plan.status.conditions}
+    cluster.later(3600)
+    cluster.reconcile()
+    assert {c.type: c.last_transition_time for c in cluster.plan.status.conditions} == before
 
 
 @pytest.mark.parametrize(
@@ -48,20 +48,20 @@ def test_conditions_keep_their_transition_time_from_pass_to_pass():
     ],
 )
 def test_a_status_is_read_back_as_it_was_written(spec):
-    world = World(**spec)
-    world.run()
-    written = world.plan.status
+    cluster = Simulation(**spec)
+    cluster.run()
+    written = cluster.plan.status
     wire = written.model_dump(mode="json", by_alias=True, exclude_none=True)
     assert api.parse_status(wire) == written
     assert api.parse_status(wire).model_dump(mode="json", by_alias=True, exclude_none=True) == wire
 
 
 def test_failures_are_read_back_too():
-    world = World()
-    world.turn()
-    world.end_job("build", gen.outcome(reason="StorageUnreachable", message="…"), code=1)
-    world.turn()
-    written = world.plan.status
+    cluster = Simulation()
+    cluster.reconcile()
+    cluster.end_job("build", gen.outcome(reason="StorageUnreachable", message="…"), code=1)
+    cluster.reconcile()
+    written = cluster.plan.status
     assert api.parse_status(written.model_dump(mode="json", by_alias=True, exclude_none=True)) == written
 
 
@@ -99,35 +99,35 @@ def test_fields_that_a_newer_release_wrote_are_read_over(wire):
     ("error", "stalled"),
     [
         pytest.param(InvalidSpec("StorageMissing", "spec.storage is not set"), True, id="only an edit helps"),
-        pytest.param(Unavailable("NameConflict", "Service 'helmet' is not ours"), False, id="the world must cure it"),
+        pytest.param(Unavailable("NameConflict", "Service 'helmet' is not ours"), False, id="the cluster must cure it"),
     ],
 )
 def test_an_error_is_told_and_what_was_known_stays(error, stalled):
-    world = World()
-    world.run()
-    told = status.failed(world.yolo, error, world.now)
+    cluster = Simulation()
+    cluster.run()
+    told = status.failed(cluster.yolo, error, cluster.now)
     found = {c.type: (c.status, c.reason) for c in told.conditions}
     assert found["Ready"] == ("False", error.reason)
     assert found["Stalled"] == (("True", error.reason) if stalled else ("False", "NotStalled"))
     assert found["Reconciling"] == (("False", "Stalled") if stalled else ("True", error.reason))
     assert found["Built"] == ("True", "Published")
-    assert told.versions == world.yolo.status.versions
+    assert told.versions == cluster.yolo.status.versions
 
 
 def test_exactly_one_of_ready_reconciling_and_stalled_is_true():
-    world = World()
+    cluster = Simulation()
     for _ in range(3):
-        world.turn()
-        assert sum(conditions.is_true(world.plan.status.conditions, kind) for kind in ("Ready", "Reconciling", "Stalled")) == 1
-    world.run()
-    assert [kind for kind in ("Ready", "Reconciling", "Stalled") if conditions.is_true(world.plan.status.conditions, kind)] == ["Ready"]
+        cluster.reconcile()
+        assert sum(conditions.is_true(cluster.plan.status.conditions, kind) for kind in ("Ready", "Reconciling", "Stalled")) == 1
+    cluster.run()
+    assert [kind for kind in ("Ready", "Reconciling", "Stalled") if conditions.is_true(cluster.plan.status.conditions, kind)] == ["Ready"]
 
 
 def test_urls_are_those_of_the_service():
-    world = World(modelName="hat")
-    world.turn()
-    assert world.plan.status.url == "http://helmet.factory.svc:8000/hat"
-    assert world.plan.status.grpc_url == "grpc://helmet.factory.svc:8001/hat"
+    cluster = Simulation(modelName="hat")
+    cluster.reconcile()
+    assert cluster.plan.status.url == "http://helmet.factory.svc:8000/hat"
+    assert cluster.plan.status.grpc_url == "grpc://helmet.factory.svc:8001/hat"
 
 
 def test_a_time_that_cannot_be_read_is_long_ago():
@@ -150,9 +150,9 @@ LARGE, ONNX = {"maxBatchSize": 32}, [gen.version(source={"uri": "s3://weights/he
     ],
 )
 def test_an_image_whose_release_nobody_says_is_ready_and_says_what_is_left_undone(spec, release, words):
-    world = World(**spec)
-    world.run()
-    ready = next(condition for condition in world.plan.status.conditions if condition.type == "Ready")
-    assert (ready.status, ready.reason, world.plan.status.triton_release) == ("True", "Serving", release)
+    cluster = Simulation(**spec)
+    cluster.run()
+    ready = next(condition for condition in cluster.plan.status.conditions if condition.type == "Ready")
+    assert (ready.status, ready.reason, cluster.plan.status.triton_release) == ("True", "Serving", release)
     assert ready.message.startswith(status.SERVES)
     assert (words in ready.message and "spec.triton.release" in ready.message) if words else ready.message == status.SERVES

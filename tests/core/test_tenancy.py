@@ -169,12 +169,12 @@ def objects(spec: Manifest) -> list[Manifest]:
     resource = api.parse(body | {"spec": spec})
     version, defaults = resource.spec.versions[0], gen.DEFAULTS
     artifact = contract.Artifact.model_validate(gen.artifact_of(resource))
-    walk = api.RolloutStatus.model_validate({"revision": "0123456789", "step": 1, "weight": 20, "started": "2026-11-22T03:00:00Z"})
+    state = api.RolloutStatus.model_validate({"revision": "0123456789", "step": 1, "weight": 20, "started": "2026-11-22T03:00:00Z"})
     return [
         job.build(resource, version, defaults),
         job.verify(resource, version, artifact, gen.pod(), defaults),
         job.prune(resource, None, defaults),
-        analysis.build(resource, version, 1, artifact, walk, timedelta(minutes=1), [gen.pod()], [gen.pod()], defaults),
+        analysis.build(resource, version, 1, artifact, state, timedelta(minutes=1), [gen.pod()], [gen.pod()], defaults),
         triton.build(resource, version, artifact, 1, None, defaults),
         service.build(resource, 1),
         budget.build(resource, 1),

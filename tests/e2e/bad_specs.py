@@ -1,6 +1,6 @@
 """The table of bad specs: what each is given, the reason and the words it ends in, and its cure. Only data and what it takes to say it.
 
-STALLED asks for an edit, HEALING waits for the world, SERVED only looks odd.
+STALLED asks for an edit, HEALING waits for others to act, SERVED only looks odd.
 """
 
 import json
@@ -12,7 +12,7 @@ import pytest
 from e2e import bad_weights
 from e2e import storage as s3
 from e2e.cluster import WEIGHTS
-from e2e.rows import CPU, GPU, Good, Row, World, bucket, gpus, run
+from e2e.rows import CPU, GPU, Environment, Good, Row, bucket, gpus, run
 
 NO_SUCH_IMAGE = "docker.io/yolo-operator/no-such-image:1"
 API_SERVER = "https://kubernetes.default.svc/api/v1/namespaces/kube-system/secrets"
@@ -31,10 +31,10 @@ def storage(**changes: Any) -> dict[str, Any]:
     return {"storage": base | changes} | source("s3://weights/small.onnx")
 
 
-def stored(name: str, content: Callable[[], bytes], **spec: Any) -> Callable[[World], dict[str, Any]]:
+def stored(name: str, content: Callable[[], bytes], **spec: Any) -> Callable[[Environment], dict[str, Any]]:
     """A spec whose source is a file of this content."""
     version = {key: spec.pop(key) for key in ("export", "sha256") if key in spec}
-    return lambda world: source(world.storage.put("weights", f"bad/{name}", content()), **version) | spec
+    return lambda environment: source(environment.storage.put("weights", f"bad/{name}", content()), **version) | spec
 
 
 def batch(size: int) -> dict[str, Any]:
@@ -57,58 +57,67 @@ def truncated() -> bytes:
     return (WEIGHTS / "goldmine-detect.pt").read_bytes()[:200_000]
 
 
-def nothing_found(world: World, message: str) -> None:
+def nothing_found(environment: Environment, message: str) -> None:
     """The weights' program found nothing and got in nowhere."""
     assert "found []" in message, message
     assert "was answered [403, 40" in message, message
-    told = json.dumps(world.cluster.yolo(world.namespace, "spy"))
+    told = json.dumps(environment.cluster.yolo(environment.namespace, "spy"))
     assert not any(key in told for key in (*s3.ADMIN, *s3.WRITER))
 
 
-def slice_for_later(world: World) -> None:
+def slice_for_later(environment: Environment) -> None:
     """The Service gets a server behind it."""
-    pod = world.cluster.list("pods", s3.NAMESPACE, "app=s3")[0]["status"]["podIP"]
-    made = world.object("discovery.k8s.io/v1", "EndpointSlice", "later", addressType="IPv4", endpoints=[{"addresses": [pod]}], ports=[{"port": 8333}])
+    pod = environment.cluster.list("pods", s3.NAMESPACE, "app=s3")[0]["status"]["podIP"]
+    made = environment.object("discovery.k8s.io/v1", "EndpointSlice", "later", addressType="IPv4", endpoints=[{"addresses": [pod]}], ports=[{"port": 8333}])
     made["metadata"]["labels"] = {"kubernetes.io/service-name": "later"}
-    world.cluster.apply(made)
+    environment.cluster.apply(made)
 
 
-def name_for_unknown(world: World) -> None:
+def name_for_unknown(environment: Environment) -> None:
     """The host name gets an address."""
-    world.cluster.apply(world.object("v1", "Service", "unknown", spec={"type": "ExternalName", "externalName": f"s3.{s3.NAMESPACE}.svc.cluster.local"}))
+    environment.cluster.apply(
+        environment.object("v1", "Service", "unknown", spec={"type": "ExternalName", "externalName": f"s3.{s3.NAMESPACE}.svc.cluster.local"})
+    )
 
 
-def claim(world: World) -> None:
+def claim(environment: Environment) -> None:
     """A volume of the node with the weights in it, and the claim that takes it."""
     volume = {"hostPath": {"path": "/tmp/yolo-operator-e2e", "type": "DirectoryOrCreate"}}
     code = "import shutil, sys, urllib.request; shutil.copyfileobj(urllib.request.urlopen(sys.argv[1]), open('/claim/small.onnx', 'wb'))"
     url = f"{s3.ENDPOINT}/{s3.PUBLIC}/small.onnx"
     container = {"name": "fill", "image": CLIENT_IMAGE, "args": ["-c", code, url], "volumeMounts": [{"name": "claim", "mountPath": "/claim"}]}
     # Not in the rows' namespace, which forbids host paths.
-    run(world, "fill", {"containers": [container | {"securityContext": {"runAsUser": 0}}], "volumes": [{"name": "claim", **volume}]}, namespace=s3.NAMESPACE)
+    run(
+        environment,
+        "fill",
+        {"containers": [container | {"securityContext": {"runAsUser": 0}}], "volumes": [{"name": "claim", **volume}]},
+        namespace=s3.NAMESPACE,
+    )
     size = {"accessModes": ["ReadWriteOnce"], "storageClassName": ""}
-    owner = {"claimRef": {"namespace": world.namespace, "name": "later"}}
-    world.cluster.apply(
+    owner = {"claimRef": {"namespace": environment.namespace, "name": "later"}}
+    environment.cluster.apply(
         {
             "apiVersion": "v1",
             "kind": "PersistentVolume",
-            "metadata": {"name": world.namespace},
+            "metadata": {"name": environment.namespace},
             "spec": size | owner | volume | {"capacity": {"storage": "1Gi"}},
         },
-        world.object("v1", "PersistentVolumeClaim", "later", spec=size | {"volumeName": world.namespace, "resources": {"requests": {"storage": "1Gi"}}}),
+        environment.object(
+            "v1", "PersistentVolumeClaim", "later", spec=size | {"volumeName": environment.namespace, "resources": {"requests": {"storage": "1Gi"}}}
+        ),
     )
 
 
-def scheduled(world: World) -> bool:
+def scheduled(environment: Environment) -> bool:
     """Whether the row's Triton pod has found its node."""
-    return any(pod["spec"].get("nodeName") for pod in world.pods("gpu", "triton"))
+    return any(pod["spec"].get("nodeName") for pod in environment.pods("gpu", "triton"))
 
 
 STALLED = [
     pytest.param(
         Row(
             name="checksum",
-            spec=lambda world: source("s3://weights/small.onnx", sha256="0" * 64),
+            spec=lambda environment: source("s3://weights/small.onnx", sha256="0" * 64),
             reason="ChecksumMismatch",
             words=["spec.versions[].source.sha256", "one of them is wrong"],
         ),
@@ -186,7 +195,7 @@ STALLED = [
     pytest.param(
         Row(
             name="task",
-            spec=lambda world: source("s3://weights/small.onnx") | {"task": "segment"},
+            spec=lambda environment: source("s3://weights/small.onnx") | {"task": "segment"},
             reason="TaskMismatch",
             words=["the weights are for detect", "spec.task says segment", "set it to detect"],
         ),
@@ -206,7 +215,7 @@ STALLED = [
     pytest.param(
         Row(
             name="image-size",
-            spec=lambda world: source("s3://weights/small.onnx", export={"imageSize": [100, 100]}),
+            spec=lambda environment: source("s3://weights/small.onnx", export={"imageSize": [100, 100]}),
             reason="ImageSizeInvalid",
             words=["spec.versions[].export.imageSize", "the nearest is 128"],
         ),
@@ -216,7 +225,7 @@ STALLED = [
     pytest.param(
         Row(
             name="memory",
-            spec=lambda world: source("s3://weights/goldmine-detect.pt") | memory("256Mi"),
+            spec=lambda environment: source("s3://weights/goldmine-detect.pt") | memory("256Mi"),
             reason="OutOfMemory",
             words=["raise spec.build.resources.limits.memory"],
         ),
@@ -247,8 +256,8 @@ HEALING = [
     pytest.param(
         Row(
             name="refused",
-            given=lambda world: [world.object("v1", "Service", "later", spec={"ports": [{"port": 8333}]})],
-            spec=lambda world: storage(endpoint=f"http://later.{world.namespace}.svc:8333"),
+            given=lambda environment: [environment.object("v1", "Service", "later", spec={"ports": [{"port": 8333}]})],
+            spec=lambda environment: storage(endpoint=f"http://later.{environment.namespace}.svc:8333"),
             reason="StorageUnreachable",
             words=["check spec.storage.endpoint", "that it runs"],
             cure=slice_for_later,
@@ -259,7 +268,7 @@ HEALING = [
     pytest.param(
         Row(
             name="unknown-host",
-            spec=lambda world: storage(endpoint=f"http://unknown.{world.namespace}.svc:8333"),
+            spec=lambda environment: storage(endpoint=f"http://unknown.{environment.namespace}.svc:8333"),
             reason="StorageUnreachable",
             words=["check spec.storage.endpoint", "that it runs"],
             cure=name_for_unknown,
@@ -270,11 +279,11 @@ HEALING = [
     pytest.param(
         Row(
             name="keys",
-            given=lambda world: [world.secret("wrong-keys", ("nobody", f"{s3.SECRET}-nobody"))],
-            spec=lambda world: storage(secretRef={"name": "wrong-keys"}),
+            given=lambda environment: [environment.secret("wrong-keys", ("nobody", f"{s3.SECRET}-nobody"))],
+            spec=lambda environment: storage(secretRef={"name": "wrong-keys"}),
             reason="StorageAccessDenied",
             words=["check the keys of spec.storage.secretRef"],
-            cure=lambda world: world.cluster.apply(world.secret("wrong-keys")),
+            cure=lambda environment: environment.cluster.apply(environment.secret("wrong-keys")),
         ),
         id="the keys are wrong",
         marks=pytest.mark.matrix,
@@ -282,11 +291,11 @@ HEALING = [
     pytest.param(
         Row(
             name="bucket",
-            given=lambda world: [world.secret("writer", s3.WRITER)],
-            spec=lambda world: storage(uri=f"s3://{bucket(world)}/yolo", secretRef={"name": "writer"}),
+            given=lambda environment: [environment.secret("writer", s3.WRITER)],
+            spec=lambda environment: storage(uri=f"s3://{bucket(environment)}/yolo", secretRef={"name": "writer"}),
             reason="BucketNotFound",
             words=["check spec.storage.uri", "make the bucket"],
-            cure=lambda world: world.storage.client.create_bucket(Bucket=bucket(world)),
+            cure=lambda environment: environment.storage.client.create_bucket(Bucket=bucket(environment)),
         ),
         id="the bucket is missing",
         marks=pytest.mark.matrix,
@@ -294,21 +303,21 @@ HEALING = [
     pytest.param(
         Row(
             name="secret",
-            spec=lambda world: storage(secretRef={"name": "later"}),
+            spec=lambda environment: storage(secretRef={"name": "later"}),
             reason="SecretNotFound",
             words=["'later'", "create it", "spec.storage.secretRef"],
-            cure=lambda world: world.cluster.apply(world.secret("later")),
+            cure=lambda environment: environment.cluster.apply(environment.secret("later")),
         ),
         id="the Secret is missing",
     ),
     pytest.param(
         Row(
             name="secret-key",
-            given=lambda world: [world.object("v1", "Secret", "half", stringData={"AWS_ACCESS_KEY_ID": s3.ADMIN[0]})],
-            spec=lambda world: storage(secretRef={"name": "half"}),
+            given=lambda environment: [environment.object("v1", "Secret", "half", stringData={"AWS_ACCESS_KEY_ID": s3.ADMIN[0]})],
+            spec=lambda environment: storage(secretRef={"name": "half"}),
             reason="SecretKeyMissing",
             words=["'half'", "AWS_SECRET_ACCESS_KEY", "add it", "spec.storage.secretRef"],
-            cure=lambda world: world.cluster.apply(world.secret("half")),
+            cure=lambda environment: environment.cluster.apply(environment.secret("half")),
         ),
         id="the Secret lacks a key",
         marks=pytest.mark.matrix,
@@ -316,10 +325,10 @@ HEALING = [
     pytest.param(
         Row(
             name="weights",
-            spec=lambda world: source(f"s3://weights/{world.namespace}/later.onnx"),
+            spec=lambda environment: source(f"s3://weights/{environment.namespace}/later.onnx"),
             reason="SourceNotFound",
             words=["check spec.versions[].source.uri"],
-            cure=lambda world: world.storage.put("weights", f"{world.namespace}/later.onnx", bad_weights.detector()),
+            cure=lambda environment: environment.storage.put("weights", f"{environment.namespace}/later.onnx", bad_weights.detector()),
         ),
         id="the weights are missing",
         marks=pytest.mark.matrix,
@@ -327,10 +336,10 @@ HEALING = [
     pytest.param(
         Row(
             name="page-missing",
-            spec=lambda world: source(f"{s3.ENDPOINT}/{s3.PUBLIC}/{world.namespace}.onnx"),
+            spec=lambda environment: source(f"{s3.ENDPOINT}/{s3.PUBLIC}/{environment.namespace}.onnx"),
             reason="SourceNotFound",
             words=["answers 404", "check spec.versions[].source.uri"],
-            cure=lambda world: world.storage.put(s3.PUBLIC, f"{world.namespace}.onnx", bad_weights.detector()),
+            cure=lambda environment: environment.storage.put(s3.PUBLIC, f"{environment.namespace}.onnx", bad_weights.detector()),
         ),
         id="the weights are missing on a web server",
         marks=pytest.mark.matrix,
@@ -338,11 +347,11 @@ HEALING = [
     pytest.param(
         Row(
             name="source-keys",
-            given=lambda world: [world.secret("tenant", s3.TENANTS["tenant-a"])],
-            spec=lambda world: source("s3://weights/small.onnx", secretRef={"name": "tenant"}),
+            given=lambda environment: [environment.secret("tenant", s3.TENANTS["tenant-a"])],
+            spec=lambda environment: source("s3://weights/small.onnx", secretRef={"name": "tenant"}),
             reason="SourceAccessDenied",
             words=["spec.versions[].source.secretRef"],
-            cure=lambda world: world.cluster.apply(world.secret("tenant")),
+            cure=lambda environment: environment.cluster.apply(environment.secret("tenant")),
         ),
         id="the keys may not read the weights",
         marks=pytest.mark.matrix,
@@ -350,7 +359,7 @@ HEALING = [
     pytest.param(
         Row(
             name="claim",
-            spec=lambda world: source("pvc://later/small.onnx") | {"gpu": CPU},
+            spec=lambda environment: source("pvc://later/small.onnx") | {"gpu": CPU},
             reason="PersistentVolumeClaimNotFound",
             words=["'later'", "create it", "pvc:// URI"],
             cure=claim,
@@ -362,10 +371,10 @@ HEALING = [
     pytest.param(
         Row(
             name="gpu",
-            spec=lambda world: source("s3://weights/small.onnx") | {"gpu": {"count": 1, "resourceName": GPU}},
+            spec=lambda environment: source("s3://weights/small.onnx") | {"gpu": {"count": 1, "resourceName": GPU}},
             reason="InsufficientGPU",
             words=[f"enough {GPU} free", "add a node", "spec.gpu.resourceName and count"],
-            cure=lambda world: gpus(world, "1"),
+            cure=lambda environment: gpus(environment, "1"),
             healed=scheduled,
         ),
         id="no node has the GPU",
@@ -373,7 +382,7 @@ HEALING = [
     pytest.param(
         Row(
             name="image",
-            spec=lambda world: source("s3://weights/small.onnx") | {"gpu": CPU, "triton": batch(2) | {"image": NO_SUCH_IMAGE}},
+            spec=lambda environment: source("s3://weights/small.onnx") | {"gpu": CPU, "triton": batch(2) | {"image": NO_SUCH_IMAGE}},
             reason="ImagePullFailed",
             words=[NO_SUCH_IMAGE, "check the image, its registry and imagePullSecrets"],
         ),
@@ -396,8 +405,8 @@ SERVED = [
     ),
     pytest.param(Good(name="names", spec=stored("names.onnx", lambda: bad_weights.detector(bad_weights.ODD_NAMES))), id="class names of any characters"),
     pytest.param(
-        Good(name="http", spec=lambda world: source(f"{s3.ENDPOINT}/{s3.PUBLIC}/small.onnx")), id="weights from a web server", marks=pytest.mark.matrix
+        Good(name="http", spec=lambda environment: source(f"{s3.ENDPOINT}/{s3.PUBLIC}/small.onnx")), id="weights from a web server", marks=pytest.mark.matrix
     ),
-    pytest.param(Good(name="asset", spec=lambda world: source("ultralytics://yolo-small.pt")), id="Ultralytics' own weights, from a mirror"),
+    pytest.param(Good(name="asset", spec=lambda environment: source("ultralytics://yolo-small.pt")), id="Ultralytics' own weights, from a mirror"),
 ]
-SERVING = Good(name="serving", spec=lambda world: source("s3://weights/small.onnx"))
+SERVING = Good(name="serving", spec=lambda environment: source("s3://weights/small.onnx"))

@@ -1,4 +1,4 @@
-"""What a row of `bad_specs` is, and the world that it is given and that its cure changes."""
+"""What a row of `bad_specs` is, and the environment that it is given and that its cure changes."""
 
 import json
 import os
@@ -20,7 +20,7 @@ CPU = {"count": 0}
 JSON_PATH = '{.metadata.name}{" "}{.status.conditions[?(@.type=="Ready")].reason}{"\\n"}'
 
 
-class World:
+class Environment:
     """A namespace with the storage's keys, and what the rows change in it."""
 
     def __init__(self, cluster: Cluster, storage: s3.Storage, namespace: str) -> None:
@@ -84,8 +84,8 @@ class Good:
     """A spec that is served."""
 
     name: str
-    spec: Callable[[World], dict[str, Any]]
-    given: Callable[[World], list[Manifest]] | None = None
+    spec: Callable[[Environment], dict[str, Any]]
+    given: Callable[[Environment], list[Manifest]] | None = None
     """What is there before."""
     gpu: Mapping[str, Any] = field(default_factory=lambda: CPU)
 
@@ -98,37 +98,39 @@ class Row(Good):
     reason: str
     words: Sequence[str]
     """Of the message: the field and the remedy."""
-    cure: Callable[[World], object] | None = None
-    """Puts the world right; the spec is not touched."""
-    healed: str | Callable[[World], bool] = "Built"
+    cure: Callable[[Environment], object] | None = None
+    """Puts the environment right; the spec is not touched."""
+    healed: str | Callable[[Environment], bool] = "Built"
     """Condition that is True then, or what else is to be seen."""
-    further: Callable[[World, str], None] | None = None
+    further: Callable[[Environment, str], None] | None = None
     """What else has to hold."""
 
 
-def run(world: World, name: str, spec: Manifest, namespace: str = "") -> str:
+def run(environment: Environment, name: str, spec: Manifest, namespace: str = "") -> str:
     """Run a Pod to its end; what it printed."""
-    namespace = namespace or world.namespace
-    world.cluster.kubectl("delete", "pod", name, "-n", namespace, "--ignore-not-found")
-    world.cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": namespace}, "spec": {"restartPolicy": "Never", **spec}})
+    namespace = namespace or environment.namespace
+    environment.cluster.kubectl("delete", "pod", name, "-n", namespace, "--ignore-not-found")
+    environment.cluster.apply(
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": namespace}, "spec": {"restartPolicy": "Never", **spec}}
+    )
 
     def phase() -> str:
-        return str((world.cluster.get("pod", namespace, name) or {})["status"].get("phase", ""))
+        return str((environment.cluster.get("pod", namespace, name) or {})["status"].get("phase", ""))
 
-    world.cluster.wait(f"Pod {name} to end", lambda: phase() in {"Succeeded", "Failed"}, describe=phase)
-    printed = world.cluster.kubectl("logs", "-n", namespace, name)
+    environment.cluster.wait(f"Pod {name} to end", lambda: phase() in {"Succeeded", "Failed"}, describe=phase)
+    printed = environment.cluster.kubectl("logs", "-n", namespace, name)
     assert phase() == "Succeeded", printed
-    world.cluster.kubectl("delete", "pod", name, "-n", namespace, "--wait=false")
+    environment.cluster.kubectl("delete", "pod", name, "-n", namespace, "--wait=false")
     return printed
 
 
-def gpus(world: World, count: str | None) -> None:
+def gpus(environment: Environment, count: str | None) -> None:
     """Let the nodes offer a GPU of a name of our own; None takes it back."""
-    for node in json.loads(world.cluster.kubectl("get", "nodes", "-o", "json"))["items"]:
+    for node in json.loads(environment.cluster.kubectl("get", "nodes", "-o", "json"))["items"]:
         patch = {"status": {part: {GPU: count} for part in ("capacity", "allocatable")}}
-        world.cluster.kubectl("patch", "node", node["metadata"]["name"], "--subresource=status", "--type=merge", "-p", json.dumps(patch))
+        environment.cluster.kubectl("patch", "node", node["metadata"]["name"], "--subresource=status", "--type=merge", "-p", json.dumps(patch))
 
 
-def bucket(world: World) -> str:
+def bucket(environment: Environment) -> str:
     """Of the row whose bucket is missing."""
-    return f"later{world.namespace[-5:]}"
+    return f"later{environment.namespace[-5:]}"

@@ -15,20 +15,20 @@ from e2e.bad_specs import CLIENT_IMAGE, HEALING, NO_SUCH_IMAGE, SERVED, SERVING,
 from e2e.cluster import TRITON, WEIGHTS, Cluster, Manifest, condition, pod_ready
 from e2e.conftest import make_namespace, remove_namespace, yolo_deployment
 from e2e.operator_process import OperatorProcess
-from e2e.rows import CPU, Good, Row, World, gpus, run
+from e2e.rows import CPU, Environment, Good, Row, gpus, run
 
 AHEAD = 5
 """Rows applied before their turn: enough to fill the waiting, few enough for two cores."""
 
 
 @pytest.fixture(scope="module")
-def world(cluster: Cluster, storage: s3.Storage, operator: OperatorProcess) -> Iterator[World]:
+def environment(cluster: Cluster, storage: s3.Storage, operator: OperatorProcess) -> Iterator[Environment]:
     """The rows' namespace, with small good weights in the storage."""
     operator.start()
     for place in ("weights", s3.PUBLIC):
         storage.put(place, "small.onnx", bad_weights.detector())
     storage.put(s3.PUBLIC, "yolo-small.pt", WEIGHTS / "goldmine-detect.pt")
-    found = World(cluster, storage, make_namespace(cluster, "bad-specs"))
+    found = Environment(cluster, storage, make_namespace(cluster, "bad-specs"))
     yield found
     found.close()
     gpus(found, None)
@@ -37,34 +37,34 @@ def world(cluster: Cluster, storage: s3.Storage, operator: OperatorProcess) -> I
 
 
 @pytest.fixture
-def started(world: World, request: pytest.FixtureRequest) -> Iterator[World]:
-    """The world, with this row's resource applied and those of the next few; this row's is removed afterwards."""
+def started(environment: Environment, request: pytest.FixtureRequest) -> Iterator[Environment]:
+    """The environment, with this row's resource applied and those of the next few; this row's is removed afterwards."""
     mine = [item for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
     table = [item.callspec.params["row"] for item in mine if "row" in item.callspec.params]
     row: Good = request.node.callspec.params["row"]
     for following in table[table.index(row) : table.index(row) + 1 + AHEAD]:
-        world.apply(following)
-    yield world
-    secrecy.check_namespace(world.cluster, world.namespace)
-    world.cluster.kubectl("delete", "yolodeployment", row.name, "-n", world.namespace, "--wait=false", "--ignore-not-found")
+        environment.apply(following)
+    yield environment
+    secrecy.check_namespace(environment.cluster, environment.namespace)
+    environment.cluster.kubectl("delete", "yolodeployment", row.name, "-n", environment.namespace, "--wait=false", "--ignore-not-found")
 
 
-def told(world: World, row: Row, timeout: float = 120) -> str:
+def told(environment: Environment, row: Row, timeout: float = 120) -> str:
     """Wait for the row's reason; the message, which has to hold the row's words."""
-    yolo = world.cluster.wait_condition(world.namespace, row.name, "Ready", "False", row.reason, timeout=timeout)
+    yolo = environment.cluster.wait_condition(environment.namespace, row.name, "Ready", "False", row.reason, timeout=timeout)
     message: str = condition(yolo, "Ready")["message"]
     for word in row.words:
         assert word in message, message
     return message
 
 
-def without_gpu(world: World, name: str) -> None:
+def without_gpu(environment: Environment, name: str) -> None:
     """No pod of the server got as far as a node."""
-    assert [pod["metadata"]["name"] for pod in world.pods(name, "triton") if pod["spec"].get("nodeName")] == []
+    assert [pod["metadata"]["name"] for pod in environment.pods(name, "triton") if pod["spec"].get("nodeName")] == []
 
 
 @pytest.mark.parametrize("row", STALLED)
-def test_an_edit_is_asked_for(started: World, row: Row, record_property: Callable[[str, str], None], request: pytest.FixtureRequest) -> None:
+def test_an_edit_is_asked_for(started: Environment, row: Row, record_property: Callable[[str, str], None], request: pytest.FixtureRequest) -> None:
     message = told(started, row)
     note(started, row, message, "Stalled", record_property, request)
 
@@ -79,7 +79,9 @@ def test_an_edit_is_asked_for(started: World, row: Row, record_property: Callabl
 
 
 @pytest.mark.parametrize("row", HEALING)
-def test_the_world_is_waited_for(started: World, row: Row, record_property: Callable[[str, str], None], request: pytest.FixtureRequest) -> None:
+def test_what_others_must_cure_is_waited_for(
+    started: Environment, row: Row, record_property: Callable[[str, str], None], request: pytest.FixtureRequest
+) -> None:
     message = told(started, row)
     note(started, row, message, "heals", record_property, request)
 
@@ -104,17 +106,17 @@ def test_the_world_is_waited_for(started: World, row: Row, record_property: Call
     assert after["metadata"]["generation"] == before["metadata"]["generation"], "the spec was touched"
 
 
-def note(world: World, row: Row, message: str, end: str, record: Callable[[str, str], None], request: pytest.FixtureRequest) -> None:
+def note(environment: Environment, row: Row, message: str, end: str, record: Callable[[str, str], None], request: pytest.FixtureRequest) -> None:
     """A line of the table that --table asks for."""
     record("Given", request.node.callspec.id)
     record("Ends in", end)
     record("Reason", row.reason)
-    record("Message", world.shown(message.splitlines()[0]))
-    record("Seconds", world.seconds(row.name, row.reason, world.applied[row.name]))
+    record("Message", environment.shown(message.splitlines()[0]))
+    record("Seconds", environment.seconds(row.name, row.reason, environment.applied[row.name]))
 
 
 @pytest.mark.parametrize("row", SERVED)
-def test_what_looks_odd_and_is_good_is_served(started: World, row: Good) -> None:
+def test_what_looks_odd_and_is_good_is_served(started: Environment, row: Good) -> None:
     started.apply(SERVING)
 
     status = started.cluster.wait_ready(started.namespace, row.name)["status"]
@@ -124,7 +126,7 @@ def test_what_looks_odd_and_is_good_is_served(started: World, row: Good) -> None
         assert names_at_the_client(started, status["url"]) == bad_weights.ODD_NAMES
 
 
-def names_at_the_client(world: World, url: str) -> list[str]:
+def names_at_the_client(environment: Environment, url: str) -> list[str]:
     """The class names that Ultralytics' unmodified client gets from the server."""
     code = (
         "import json, sys, numpy; from ultralytics import YOLO;"
@@ -139,17 +141,17 @@ def names_at_the_client(world: World, url: str) -> list[str]:
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
     }
     security = {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}}
-    printed = run(world, "names", {"securityContext": security, "containers": [container], "volumes": [{"name": "tmp", "emptyDir": {}}]})
+    printed = run(environment, "names", {"securityContext": security, "containers": [container], "volumes": [{"name": "tmp", "emptyDir": {}}]})
     found: list[str] = json.loads(printed.strip().splitlines()[-1])
     return found
 
 
 @pytest.fixture(scope="module")
-def serving(world: World) -> Manifest:
+def serving(environment: Environment) -> Manifest:
     """A resource that serves, and its pods."""
-    world.apply(SERVING)
-    world.cluster.wait_ready(world.namespace, "serving")
-    return yolo_deployment(world.namespace, "serving", gpu=CPU, **SERVING.spec(world))
+    environment.apply(SERVING)
+    environment.cluster.wait_ready(environment.namespace, "serving")
+    return yolo_deployment(environment.namespace, "serving", gpu=CPU, **SERVING.spec(environment))
 
 
 @pytest.mark.parametrize(
@@ -160,33 +162,33 @@ def serving(world: World) -> Manifest:
         pytest.param(storage(secretRef={"name": "nowhere"}), "SecretNotFound", False, id="an edit to a Secret that is missing", marks=pytest.mark.matrix),
     ],
 )
-def test_what_serves_is_left_alone(world: World, serving: Manifest, edit: dict[str, Any], reason: str, stalled: bool) -> None:
+def test_what_serves_is_left_alone(environment: Environment, serving: Manifest, edit: dict[str, Any], reason: str, stalled: bool) -> None:
     def ready() -> set[str]:
-        return {pod["metadata"]["uid"] for pod in world.pods("serving", "triton") if pod_ready(pod)}
+        return {pod["metadata"]["uid"] for pod in environment.pods("serving", "triton") if pod_ready(pod)}
 
     before = ready()
     assert before
 
-    world.cluster.apply(serving | {"spec": serving["spec"] | edit})
-    world.cluster.wait_condition(world.namespace, "serving", "Ready", "False", reason)
+    environment.cluster.apply(serving | {"spec": serving["spec"] | edit})
+    environment.cluster.wait_condition(environment.namespace, "serving", "Ready", "False", reason)
 
     assert before <= ready(), "a pod that served is gone"
-    assert condition(world.cluster.yolo(world.namespace, "serving"), "Stalled")["status"] == str(stalled)
-    world.cluster.apply(serving)
-    world.cluster.wait_ready(world.namespace, "serving")
+    assert condition(environment.cluster.yolo(environment.namespace, "serving"), "Stalled")["status"] == str(stalled)
+    environment.cluster.apply(serving)
+    environment.cluster.wait_ready(environment.namespace, "serving")
     assert before == ready(), "the way back made new pods"
 
 
-def test_what_serves_is_left_alone_until_the_new_weights_are_there(world: World, serving: Manifest) -> None:
+def test_what_serves_is_left_alone_until_the_new_weights_are_there(environment: Environment, serving: Manifest) -> None:
     def ready() -> set[str]:
-        return {pod["metadata"]["uid"] for pod in world.pods("serving", "triton") if pod_ready(pod)}
+        return {pod["metadata"]["uid"] for pod in environment.pods("serving", "triton") if pod_ready(pod)}
 
-    before, later = ready(), f"{world.namespace}/newer.onnx"
-    world.cluster.apply(serving | {"spec": serving["spec"] | source(f"s3://weights/{later}")})
-    world.cluster.wait_condition(world.namespace, "serving", "Ready", "False", "SourceNotFound")
+    before, later = ready(), f"{environment.namespace}/newer.onnx"
+    environment.cluster.apply(serving | {"spec": serving["spec"] | source(f"s3://weights/{later}")})
+    environment.cluster.wait_condition(environment.namespace, "serving", "Ready", "False", "SourceNotFound")
     assert before <= ready(), "a pod that served is gone"
 
-    world.storage.put("weights", later, bad_weights.detector(["cat", "dog"]))
+    environment.storage.put("weights", later, bad_weights.detector(["cat", "dog"]))
 
-    world.cluster.wait_ready(world.namespace, "serving")
+    environment.cluster.wait_ready(environment.namespace, "serving")
     assert not before & ready()

@@ -14,7 +14,7 @@ from e2e.storage import Storage
 TRITON_PODS = "app.kubernetes.io/component=triton"
 SETTLE_SECONDS = 5
 QUIET_SECONDS = 12
-"""Longer than any answer to a bell takes."""
+"""Longer than any answer to an event takes."""
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def pods(cluster: Cluster, namespace: str) -> dict[str, Manifest]:
 def test_a_second_pass_over_everything_writes_nothing(cluster: Cluster, served: tuple[str, Manifest], operator: OperatorProcess) -> None:
     namespace, _ = served
     since = end_of_audit()
-    # An annotation of somebody else's rings the bell for a whole pass.
+    # An annotation of somebody else's causes a whole pass.
     cluster.kubectl("annotate", "yolodeployment", "-n", namespace, "model", "example.com/note=1", "--overwrite")
     time.sleep(QUIET_SECONDS)
     assert writes(since, namespace) == []

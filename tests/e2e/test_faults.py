@@ -92,7 +92,7 @@ def pods(served: Served) -> list[Manifest]:
     return [pod for pod in served.cluster.list("pods", served.namespace, PODS) if "deletionTimestamp" not in pod["metadata"]]
 
 
-# Faults. Each returns when the world is right again.
+# Faults. Each returns when its fault is taken back.
 
 
 def storage_refuses(served: Served, operator: OperatorProcess, after: float) -> None:

@@ -89,7 +89,7 @@ def test_what_does_not_fit_waits_and_goes_on_without_a_nudge(
     (now,) = ready_pods(cluster, namespace)
     assert now != old
 
-    # Another version waits as long as it has to, and is let in as soon as there is a GPU.
+    # Another version waits as long as it has to, and gets ready as soon as there is a GPU.
     cluster.patch("yolodeployment", namespace, "model", {"spec": {"versions": versions, "replicas": 2, "rollout": {"gpu": "Auto"}}})
     cluster.wait_condition(namespace, "model", "Ready", "False", "InsufficientGPU")
     assert ready_pods(cluster, namespace) == {now}

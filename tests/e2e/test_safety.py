@@ -1,4 +1,4 @@
-"""Nobody reads another's, a wrong answer is never let in, and the operator may be killed at any moment."""
+"""Nobody reads another's, a pod with wrong answers never becomes ready, and the operator may be killed at any moment."""
 
 import time
 from collections.abc import Callable

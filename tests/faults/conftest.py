@@ -15,7 +15,7 @@ from kubelet import Kubelet
 from mortal import Mortal
 from place import Place
 from proxy import Proxy
-from stories import STORIES, Story, Undisturbed, undisturbed
+from scenarios import SCENARIOS, Scenario, Undisturbed, undisturbed
 
 NewPlace = Callable[..., Place]
 
@@ -75,15 +75,15 @@ def places(new_place: NewPlace) -> Iterator[NewPlace]:
 
 
 @pytest.fixture(scope="session")
-def without_fault(new_place: NewPlace) -> Callable[[Story], Undisturbed]:
-    """How each story goes, told once."""
+def without_fault(new_place: NewPlace) -> Callable[[Scenario], Undisturbed]:
+    """How each scenario goes, told once."""
 
     @functools.cache
     def tell(name: str) -> Undisturbed:
         here = new_place()
         try:
-            return undisturbed(next(story for story in STORIES if story.name == name), here)
+            return undisturbed(next(scenario for scenario in SCENARIOS if scenario.name == name), here)
         finally:
             here.abandon()
 
-    return lambda story: tell(story.name)
+    return lambda scenario: tell(scenario.name)

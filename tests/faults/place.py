@@ -1,6 +1,6 @@
 """A namespace with one YoloDeployment and an operator of its own: what a user does there, and how it all looks in the end.
 
-Two runs of the same story are alike if their `state` is the same: uids, times and the names that follow from them or from the namespace are left out.
+Two runs of the same scenario are alike if their `state` is the same: uids, times and the names that follow from them or from the namespace are left out.
 """
 
 import difflib
@@ -31,13 +31,13 @@ NOT_ALIKE = {"uid", "resourceVersion", "creationTimestamp", "managedFields", "ge
     "lastTransitionTime",
     "lastUpdateTime",
 }
-"""Fields that differ between two runs of the same story."""
+"""Fields that differ between two runs of the same scenario."""
 SHOWN = (*kinds.WATCHED, REPLICA_SET)
 REVISION_OF_TEMPLATE = "deployment.kubernetes.io/revision"
 
 
 class Place:
-    """Everything that a story needs."""
+    """Everything that a scenario needs."""
 
     def __init__(self, plane: ControlPlane, kubelet: Kubelet, namespace: str, operator: Mortal) -> None:
         self.namespace = namespace
@@ -163,7 +163,7 @@ def difference(wanted: Manifest, found: Manifest) -> str:
 
 
 def alike(value: Any) -> Any:
-    """A value without what differs between two runs of the same story."""
+    """A value without what differs between two runs of the same scenario."""
     match value:
         case dict():
             return {key: alike(each) for key, each in value.items() if key not in NOT_ALIKE}

@@ -9,22 +9,22 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from mortal import When
 from place import Place, difference
-from stories import AT_ONCE, STORIES, Story, Undisturbed, given
+from scenarios import AT_ONCE, SCENARIOS, Scenario, Undisturbed, given
 
 SPARE = 5
-"""The same story takes a few writes more or less: what changes together is told together."""
+"""The same scenario takes a few writes more or less: what changes together is told together."""
 FEW = (5, 14)
 """Writes that `make test` dies at."""
 
 
-def crash(story: Story, here: Place, reference: Undisturbed, when: When, write: int) -> float:
+def crash(scenario: Scenario, here: Place, reference: Undisturbed, when: When, write: int) -> float:
     """Die there and begin again; returns the seconds from then until all is as it is undisturbed."""
 
     def is_over() -> bool:
-        return story.ends(here) and here.state() == reference.state
+        return scenario.ends(here) and here.state() == reference.state
 
     here.operator.start(when, write)
-    story.change(here)
+    scenario.change(here)
     # What several changes are seen in at once takes a few writes less: then it dies after its last one.
     here.until(lambda: here.operator.has_died(0) or (write > reference.writes - SPARE and is_over()))
     here.operator.kill()
@@ -39,34 +39,34 @@ def crash(story: Story, here: Place, reference: Undisturbed, when: When, write: 
 
 
 @pytest.mark.parametrize(
-    ("story", "few"),
+    ("scenario", "few"),
     [
-        pytest.param(STORIES[0], True, id=f"a few of: {STORIES[0].name}"),
-        *(pytest.param(story, False, id=story.name, marks=[pytest.mark.matrix, pytest.mark.timeout(3600)]) for story in STORIES),
+        pytest.param(SCENARIOS[0], True, id=f"a few of: {SCENARIOS[0].name}"),
+        *(pytest.param(scenario, False, id=scenario.name, marks=[pytest.mark.matrix, pytest.mark.timeout(3600)]) for scenario in SCENARIOS),
     ],
 )
 def test_a_crash_at_any_write_changes_nothing_in_the_end(
-    story: Story, few: bool, without_fault: Callable[[Story], Undisturbed], places: Callable[[], Place], record_property: Callable[[str, object], None]
+    scenario: Scenario, few: bool, without_fault: Callable[[Scenario], Undisturbed], places: Callable[[], Place], record_property: Callable[[str, object], None]
 ) -> None:
-    reference = without_fault(story)
+    reference = without_fault(scenario)
     writes = FEW if few else range(1, reference.writes + 1)
     points: list[tuple[When, int]] = [(when, write) for write in writes for when in ("before", "after")]
 
     def attempt(point: tuple[When, int], here: Place) -> float | str:
         try:
-            return crash(story, here, reference, *point)
+            return crash(scenario, here, reference, *point)
         except AssertionError as error:
             return f"{point}: {error}\n{difference(reference.state, here.state())}"
 
     here = [places() for _ in points]
-    given(story, here)
+    given(scenario, here)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         found = list(pool.map(attempt, points, here))
     failed = [each for each in found if isinstance(each, str)]
     assert not failed, "\n\n".join(failed)
     assert set(reference.state["builds"].values()) <= {1}
     if not few:
-        record_property("Fault", f"SIGKILL right before or right after any of its writes: {story.name}")
+        record_property("Fault", f"SIGKILL right before or right after any of its writes: {scenario.name}")
         record_property("Tried", str(len(points)))
         record_property("Ended well", str(len(found)))
         record_property("Seconds to recover", f"{max(each for each in found if isinstance(each, float)):.0f}")

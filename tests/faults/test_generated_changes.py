@@ -54,7 +54,7 @@ def build_is_refused(here: Place) -> bool:
     return here.condition("Ready")[1] == "Rejected" and "Job.batch" in str(here.body["status"]["conditions"])
 
 
-def walk(here: Place, places: Callable[[], Place], row: list[Change]) -> tuple[int, int]:
+def go_through(here: Place, places: Callable[[], Place], row: list[Change]) -> tuple[int, int]:
     """Make the changes; returns how many were accepted and refused."""
     here.operator.start()
     here.create()
@@ -113,7 +113,7 @@ def test_any_change_is_refused_or_followed_and_leaves_no_trace(
     def run(rows: list[list[Change]]) -> None:
         # Hypothesis begins with the simplest of all, the same change everywhere.
         assume(len({change.path for row in rows for change in row}) > IN_A_ROW)
-        for accepted, refused in workers.map(lambda row: walk(places(), places, row), rows):
+        for accepted, refused in workers.map(lambda row: go_through(places(), places, row), rows):
             counted[0] += accepted
             counted[1] += refused
 

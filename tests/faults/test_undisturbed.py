@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from stories import STORIES, Story, Undisturbed
+from scenarios import SCENARIOS, Scenario, Undisturbed
 
 
-def test_a_resource_is_served_by_one_build_and_a_new_operator_writes_nothing(without_fault: Callable[[Story], Undisturbed]) -> None:
-    state = without_fault(STORIES[0]).state
+def test_a_resource_is_served_by_one_build_and_a_new_operator_writes_nothing(without_fault: Callable[[Scenario], Undisturbed]) -> None:
+    state = without_fault(SCENARIOS[0]).state
     assert list(state["builds"].values()) == [1]
     assert list(state["builds"]) == state["published"]
     assert [ready for _, _, ready in state["Pod"]] == [True]

@@ -15,14 +15,14 @@ import wrongs
 from control_plane import free_port
 from place import Place
 from proxy import Asked, Fault, Proxy
-from stories import STORIES, Story, Undisturbed, given
+from scenarios import SCENARIOS, Scenario, Undisturbed, given
 
 from yolo_operator.controller import kinds
 
 QUICK = {"resync.GRACE_SECONDS": 0.5, "kube.REQUEST_TIMEOUT_SECONDS": 3}
 BURST, OFTEN = 12, 1.5
 """So many times at once, and then so many times a second, may the same be asked."""
-CREATION, WEIGHTS = STORIES[:2]
+CREATION, WEIGHTS = SCENARIOS[:2]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class Row:
 
     name: str
     fault: Callable[[], Fault]
-    story: Story = CREATION
+    scenario: Scenario = CREATION
     seconds: float = 0
     """Until it is taken back; 0 leaves it until all is well."""
     constants: Mapping[str, float] = field(default_factory=lambda: QUICK)
@@ -44,17 +44,17 @@ ROWS = (
     Row(name="three in ten events are lost", fault=wrongs.Lossy, marks=()),
     Row(name="half of all requests are answered 500", fault=wrongs.Failing, marks=()),
     Row(name="watches break as soon as they are open", fault=wrongs.SlamsShut),
-    Row(name="three in ten events are lost, and weights change", fault=wrongs.Lossy, story=WEIGHTS),
+    Row(name="three in ten events are lost, and weights change", fault=wrongs.Lossy, scenario=WEIGHTS),
     Row(name="watches are 3 s late", fault=wrongs.Late),
-    Row(name="watches are 3 s late, and weights change", fault=wrongs.Late, story=WEIGHTS),
-    Row(name="events of several objects come in any order, up to 3 s late", fault=wrongs.Shuffled, story=WEIGHTS),
+    Row(name="watches are 3 s late, and weights change", fault=wrongs.Late, scenario=WEIGHTS),
+    Row(name="events of several objects come in any order, up to 3 s late", fault=wrongs.Shuffled, scenario=WEIGHTS),
     Row(name="watches stay open and show nothing", fault=wrongs.Mute),
-    Row(name="watches stay open and show nothing, and weights change", fault=wrongs.Mute, story=WEIGHTS),
-    Row(name="watches break after two events, and the answers to three in ten writes are lost", fault=wrongs.HangsUp, story=WEIGHTS),
+    Row(name="watches stay open and show nothing, and weights change", fault=wrongs.Mute, scenario=WEIGHTS),
+    Row(name="watches break after two events, and the answers to three in ten writes are lost", fault=wrongs.HangsUp, scenario=WEIGHTS),
     Row(name="every watch is answered 410, in an event", fault=wrongs.Expired),
     Row(name="every watch is answered 410, as a status", fault=wrongs.Gone, seconds=10, ends=True),
     Row(name="half of all requests are answered 429 with Retry-After", fault=wrongs.TooMany),
-    Row(name="half of all writes are answered 409", fault=wrongs.Conflicting, story=WEIGHTS),
+    Row(name="half of all writes are answered 409", fault=wrongs.Conflicting, scenario=WEIGHTS),
     Row(name="watches break and everything is answered 500 for 2 minutes", fault=wrongs.Down, seconds=120),
     Row(name="three in ten requests are not answered", fault=wrongs.Hanging),
     Row(name="everything is frozen for 2 minutes", fault=wrongs.Frozen, seconds=120, constants={}),
@@ -64,23 +64,23 @@ ROWS = (
 @pytest.mark.parametrize("row", [pytest.param(row, id=row.name, marks=row.marks) for row in ROWS])
 def test_all_becomes_as_it_is_without_the_fault(
     row: Row,
-    without_fault: Callable[[Story], Undisturbed],
+    without_fault: Callable[[Scenario], Undisturbed],
     places: Callable[..., Place],
     proxy: Proxy,
     record_property: Callable[[str, object], None],
 ) -> None:
-    reference = without_fault(row.story)
+    reference = without_fault(row.scenario)
     here = places(proxy, row.constants, RESYNC_SECONDS="3")
-    given(row.story, [here])
+    given(row.scenario, [here])
     begin(here, proxy)
     here.operator.restarted = row.ends
     began = time.monotonic()
     proxy.fault = row.fault()
-    row.story.change(here)
+    row.scenario.change(here)
     if row.seconds:
         here.until(lambda: time.monotonic() > began + row.seconds, row.seconds + 10)
         proxy.fault = Fault()
-    took = here.until(lambda: row.story.ends(here) and here.state() == reference.state, 180)
+    took = here.until(lambda: row.scenario.ends(here) and here.state() == reference.state, 180)
     assert proxy.hits, "nothing has gone wrong"
     assert not hot(proxy.since(began), time.monotonic() - began)
     record_property("Fault", row.name)

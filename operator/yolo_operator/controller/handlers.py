@@ -1,4 +1,4 @@
-"""The doorbells: the only place that knows kopf. Every event fills the cache and rings for the resource it belongs to.
+"""The only place that knows kopf. Every event fills the cache and enqueues the resource it belongs to.
 
 Indexes are handlers that kopf runs for everything it lists before it runs any other: each kind has one, so the first pass sees all
 children. They store nothing of their own.
@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 import kopf
 
-from yolo_operator.controller import bell, kinds
+from yolo_operator.controller import events, kinds
 from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.kinds import Kind
 from yolo_operator.controller.queue import Queue
@@ -44,8 +44,8 @@ async def listed(kind: Kind, cache: Cache, *, body: kopf.Body, **_: Any) -> None
 
 
 async def changed(kind: Kind, cache: Cache, queue: Queue[Key], *, body: kopf.Body, event: Any, **_: Any) -> None:
-    """Fill the cache and ring."""
-    bell.shown(kind, event.get("type"), body, cache, queue)
+    """Fill the cache and enqueue."""
+    events.received(kind, event.get("type"), body, cache, queue)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -107,7 +107,7 @@ class Operator:
         log.info("stopped")
 
     async def _watch(self, kube: Kube, routes: RouteWatch, stop: asyncio.Event) -> None:
-        """Watch everything else once the routes are listed: kopf rings for all resources as soon as it has listed what it watches."""
+        """Watch everything else once the routes are listed: kopf enqueues all resources as soon as it has listed what it watches."""
         # kopf would go on without a kind that is not there, and never look for it again.
         for namespace in self._settings.namespaces or ("",):
             try:

@@ -1,4 +1,4 @@
-"""The queue of names: coalesces bells, runs one pass per name at a time and several names at once, backs off per name."""
+"""The queue of names: coalesces requests, runs one pass per name at a time and several names at once, backs off per name."""
 
 import asyncio
 import contextlib
@@ -60,7 +60,7 @@ class Queue(Generic[K]):
                     return key
             self._changed.clear()
             timeout = min(ready, key=lambda pair: pair[0])[0] - now if ready else None
-            # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with the bell.
+            # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with an item.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout):
                     await self._changed.wait()

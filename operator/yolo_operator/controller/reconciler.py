@@ -15,11 +15,11 @@ from yolo_operator.controller.kube import Conflict, Kube, Missing, NamespaceTerm
 from yolo_operator.controller.leader import LeadershipLost
 from yolo_operator.controller.queue import Queue
 from yolo_operator.core import api, clock, conditions, drift, names, status
+from yolo_operator.core.context import Plan
 from yolo_operator.core.defaults import Defaults
 from yolo_operator.core.errors import InvalidSpec, NotReady, OperatorError, Unavailable
 from yolo_operator.core.observed import Observed, verified_at_gate
 from yolo_operator.core.plan import plan
-from yolo_operator.core.turn import Plan
 
 log = logging.getLogger(__name__)
 
@@ -86,14 +86,14 @@ class Reconciler:
                 observed = replace(self._cache.observe(key, yolo.uid), gateway_features=listed, session_fields=fields)
                 decided = self._decide(yolo, observed, now)
             except InvalidSpec:
-                # What serves goes on: a pod in another's place needs no plan to be let in.
-                await self._let_in(verified_at_gate(yolo.status.versions, self._cache.observe(key, yolo.uid)), now)
+                # What serves goes on: a pod in another's place needs no plan to have its gate opened.
+                await self._open_gates(verified_at_gate(yolo.status.versions, self._cache.observe(key, yolo.uid)), now)
                 raise
             body = await self._record(yolo, body, decided.status)
             body, error = await self._apply(yolo, body, decided, now)
             computed = decided.status
-            if decided.again_at is not None:
-                self._queue.add(key, max(0.0, (decided.again_at - now).total_seconds()) + 0.5)
+            if decided.requeue_at is not None:
+                self._queue.add(key, max(0.0, (decided.requeue_at - now).total_seconds()) + 0.5)
         except OperatorError as caught:
             error = caught
         except LeadershipLost:
@@ -147,10 +147,10 @@ class Reconciler:
                 first = first or error
         for live in decided.delete:
             await self._kube.delete(kinds.BY_NAME[live["kind"]], live)
-        await self._let_in(decided.let_in, now)
+        await self._open_gates(decided.open_gates, now)
         return body, first
 
-    async def _let_in(self, pods: Sequence[Manifest], now: datetime) -> None:
+    async def _open_gates(self, pods: Sequence[Manifest], now: datetime) -> None:
         for pod in pods:
             try:
                 self._cache.put(kinds.POD, await self._kube.open_gate(pod, clock.text(now)))

@@ -1,4 +1,4 @@
-"""The slow level-based resync: lists everything, repairs the cache, rings for all, and tells a dead watch from a quiet one.
+"""The slow level-based resync: lists everything, repairs the cache, enqueues all, and tells a dead watch from a quiet one.
 
 kopf never makes up for a DELETED that it missed, and a watch can stop telling without ending. What a list shows twice in a row and
 the watch has not shown in between, the watch has missed.
@@ -38,7 +38,7 @@ class Resync:
         return f"the watch of {', '.join(dead)} shows nothing any more" if dead else ""
 
     async def run(self) -> None:
-        """For ever: list, compare, repair, ring."""
+        """For ever: list, compare, repair, enqueue."""
         while True:
             await asyncio.sleep(self._pause)
             for kind in kinds.WATCHED:

@@ -1,4 +1,4 @@
-"""Watches the routes of the Gateway API, whose CRDs may be missing, come and go. Fills the cache and rings, as handlers.py does.
+"""Watches the routes of the Gateway API, whose CRDs may be missing, come and go. Fills the cache and enqueues, as handlers.py does.
 
 kopf is not for such kinds. Without scanning it looks for a kind at its start and never again. With scanning it has to list and watch
 every CRD of the cluster, which takes rights and memory, asks discovery once per change of a CRD, which may be too early, and ends the
@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 
-from yolo_operator.controller import bell, kinds
+from yolo_operator.controller import events, kinds
 from yolo_operator.controller.cache import Cache, Key, resource_version
 from yolo_operator.controller.kinds import Kind
 from yolo_operator.controller.kube import Kube, Missing
@@ -64,13 +64,13 @@ class RouteWatch:
         items, version = found["items"], str(found["metadata"]["resourceVersion"])
         for body in items:
             if self._cache.put(kind, body):
-                bell.ring(kind, body, self._queue)
+                events.enqueue(kind, body, self._queue)
         present = {Key.of(body) for body in items}
         for body in self._cache.all(kind):
             # What was made after the list is newer than it.
             if Key.of(body) not in present and namespace in ("", Key.of(body).namespace) and resource_version(body) <= int(version):
                 self._cache.drop(kind, body)
-                bell.ring(kind, body, self._queue)
+                events.enqueue(kind, body, self._queue)
         self._note(kind, served=True)
         return version
 
@@ -80,7 +80,7 @@ class RouteWatch:
         try:
             async with contextlib.aclosing(shown):
                 async for event, body in shown:
-                    bell.shown(kind, event, body, self._cache, self._queue)
+                    events.received(kind, event, body, self._cache, self._queue)
         except OperatorError as error:
             log.info("watch ended", extra={"kind": kind.name, "error": error.message})
 

@@ -14,7 +14,7 @@ PERMANENT_EXIT_CODE = 42
 """A fault that only an edit of the spec or other weights can cure; the Job is not tried again."""
 
 TRANSIENT_EXIT_CODE = 1
-"""A fault that the world must cure; the Job is tried again, later the operator makes it anew."""
+"""A transient fault; the Job is tried again, later the operator makes it anew."""
 
 TERMINATION_LOG = "/dev/termination-log"
 TERMINATION_LIMIT = 2000

@@ -2,8 +2,8 @@
 
 OperatorError
 ├── InvalidSpec   only an edit of the spec or other weights can help: Stalled
-├── NotReady      a dependency is still coming up: look again at the next bell
-└── Unavailable   the world must cure it: retry with backoff
+├── NotReady      a dependency is still coming up: look again at the next event
+└── Unavailable   transient: retry with backoff
 """
 
 

@@ -16,7 +16,7 @@ MIRROR_PERCENT: Final = "HTTPRouteRequestPercentageMirror"
 SESSION: Final = "HTTPRouteSessionPersistence"
 """As GEP-1619 of the Gateway API has it; the API's own list of features, up to 1.6, has no name for it."""
 SESSION_FIELDS: Final = frozenset({"type", "sessionName", "absoluteTimeout"})
-LOOK_AGAIN: Final = timedelta(minutes=1)
+RECHECK: Final = timedelta(minutes=1)
 """Before a refusal is looked at again: Gateways and their classes are not watched."""
 
 

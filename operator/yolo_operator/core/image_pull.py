@@ -30,7 +30,7 @@ def problem(all_pods: Iterable[Manifest], now: datetime) -> pods.Problem | None:
     )
 
 
-def next_look(all_pods: Iterable[Manifest], now: datetime) -> datetime | None:
+def next_check(all_pods: Iterable[Manifest], now: datetime) -> datetime | None:
     """When a pull that has begun becomes one to speak of; Pods do not change meanwhile."""
     moments = [begun + SLOW + timedelta(seconds=1) for begun, _ in map(pulled, all_pods) if begun is not None]
     return min((moment for moment in moments if moment > now), default=None)

@@ -1,15 +1,11 @@
-"""What is observed of a resource's children, and how far each version has come: values that `plan` and `status` share."""
+"""What is observed of a resource's children."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from yolo_operator.core import api, jobs, names, pods
-from yolo_operator.core.contract import Artifact
 from yolo_operator.core.names import Manifest
-
-BUILDING, STARTING, VERIFYING, SERVING = "Building", "Starting", "Verifying", "Serving"
-IDLE, DRAINING, FAILED = "Idle", "Draining", "Failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,49 +37,6 @@ class Observed:
     namespace_terminating: bool = False
 
 
-@dataclass(slots=True, kw_only=True)
-class Progress:
-    """How far one version is: what the steps below fill in, one after the other."""
-
-    version: api.Version
-    status: api.VersionStatus
-    artifact: Artifact | None = None
-    """What the wanted revision published; None until it is built."""
-    inputs: str = ""
-    """Hash of the wanted pod template."""
-    problem: pods.Problem | None = None
-    stalled: bool = False
-    verified: bool = False
-    """The wanted pod template answered rightly, or no verification is wanted."""
-    shut_out: bool = False
-    """It may have no traffic, whatever its weight: it does not fit the versions that have."""
-    replicas: int = 0
-    """Pods it is to have in the end."""
-
-
-def is_serving(yolo: api.YoloDeployment, progress: Progress, observed: Observed) -> bool:
-    """Whether the wanted template of a version, and no other, has its replicas available."""
-    live = observed.deployments.get(names.versioned(yolo, progress.version.version))
-    if live is None or not has_its_share(yolo, progress, observed):
-        return False
-    found, spec = live.get("status", {}), live["spec"]
-    counts = {spec.get("replicas"), *(found.get(key, 0) for key in ("updatedReplicas", "replicas", "availableReplicas"))}
-    return counts == {progress.replicas}
-
-
-def has_its_share(yolo: api.YoloDeployment, progress: Progress, observed: Observed) -> bool:
-    """Whether at least as many pods of the wanted template as the version is to have are available: others may shrink."""
-    live = observed.deployments.get(names.versioned(yolo, progress.version.version))
-    if live is None or progress.artifact is None or progress.shut_out or not (progress.verified or progress.replicas == 0):
-        return False
-    found = live.get("status", {})
-    return (
-        names.label(live["spec"]["template"], names.TEMPLATE) == progress.inputs
-        and found.get("observedGeneration", 0) >= live["metadata"].get("generation", 0)
-        and min(found.get("updatedReplicas", 0), found.get("availableReplicas", 0)) >= progress.replicas
-    )
-
-
 def finished(live: Manifest) -> bool:
     """Whether a Job has ended, well or not."""
     return bool(jobs.conditions(live).keys() & (jobs.SUCCESS | {"Failed"}))
@@ -107,7 +60,7 @@ def triton_pods(observed: Observed, version: int) -> list[Manifest]:
 
 
 def verified_at_gate(recorded: Iterable[api.VersionStatus], observed: Observed) -> list[Manifest]:
-    """Pods of templates that are recorded as verified, which have not been let in yet."""
+    """Pods of templates that are recorded as verified, whose readiness gates are still closed."""
     return [
         pod
         for version in recorded
@@ -122,13 +75,6 @@ def ready_versions(observed: Observed) -> dict[int, int]:
     return dict(Counter(found))
 
 
-def trouble(yolo: api.YoloDeployment, progress: Progress, observed: Observed) -> pods.Problem | None:
-    """What the version's pods show, or that they take too long."""
-    number = progress.version.version
-    shown = pods.latest_problem((pod for pod in triton_pods(observed, number) if not pods.is_ready(pod)), job=False)
-    return shown or overdue(observed.deployments.get(names.versioned(yolo, number)))
-
-
 def overdue(live: Manifest | None) -> pods.Problem | None:
     """A roll-out that has taken longer than spec.rollout.progressDeadline, where nothing else says why."""
     for condition in (live or {}).get("status", {}).get("conditions", ()):
@@ -140,8 +86,3 @@ def overdue(live: Manifest | None) -> pods.Problem | None:
 def template_hash(pod: Manifest) -> str:
     """The ReplicaSet's hash of a pod's template."""
     return names.label(pod, names.POD_TEMPLATE_HASH)
-
-
-def status_of(yolo: api.YoloDeployment, version: int) -> api.VersionStatus:
-    """What was recorded of a version."""
-    return next((entry for entry in yolo.status.versions if entry.version == version), api.VersionStatus(version=version))

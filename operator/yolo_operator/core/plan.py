@@ -1,8 +1,8 @@
 """What should happen next to one resource. START READING HERE.
 
-`plan` is pure: resource, children and time in, a `Plan` out. Any bell calls it, none says what changed; a lost event, a stale view
+`plan` is pure: resource, children and time in, a `Plan` out. Any event calls it, none says what changed; a lost event, a stale view
 and a crash between any two writes only mean that it is asked again. `controller.reconciler` gathers before and applies after.
-The steps of this line are here; those of `canary`, `traffic` and `prune` come in between. What steps share is in `turn`.
+The steps of this line are here; those of `canary`, `traffic` and `prune` come in between. What steps share is in `context`.
 
     version ──► build Job ──► artifact ──► Deployment ──► pods ──► verify Job ──► gate open ──► Serving
                   │ failed                                  │ trouble    │ wrong answers
@@ -12,28 +12,18 @@ The steps of this line are here; those of `canary`, `traffic` and `prune` come i
 from collections.abc import Sequence
 from datetime import datetime
 
-from yolo_operator.core import api, clock, image_pull, jobs, names, pods, revision, rollout, routes, status, surge, traffic
-from yolo_operator.core.canary import canary_step
+from yolo_operator.core import api, clock, image_pull, jobs, names, pods, revision, routes, status
+from yolo_operator.core.context import Context, Plan, requeue
 from yolo_operator.core.contract import Artifact, Verification
 from yolo_operator.core.defaults import Defaults
 from yolo_operator.core.names import Manifest
-from yolo_operator.core.observed import (
-    DRAINING,
-    Observed,
-    Progress,
-    finished,
-    is_serving,
-    pruning,
-    ready_versions,
-    status_of,
-    template_hash,
-    triton_pods,
-    trouble,
-    verified_at_gate,
-)
+from yolo_operator.core.observed import Observed, finished, pruning, ready_versions, template_hash, triton_pods, verified_at_gate
+from yolo_operator.core.progress import DRAINING, Progress, is_serving, status_of, trouble
 from yolo_operator.core.prune import deletion, prune_step
 from yolo_operator.core.resources import budget, job, network_policy, overlay, service, triton
-from yolo_operator.core.turn import Plan, Turn, due, look_again, report, retry
+from yolo_operator.core.retries import due, report, retry
+from yolo_operator.core.rollout import allocation, canary, compatibility, routing, surge
+from yolo_operator.core.rollout.canary_step import canary_step
 
 VERIFIED_KEPT = 5
 """Verified pod templates remembered besides the live ones: one that comes back needs no second look."""
@@ -45,84 +35,84 @@ def plan(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, now: 
         return deletion(yolo, observed, defaults, now)
     overlay.check(yolo.spec.triton.pod_template)
     result = Plan(status=yolo.status, finalizer=yolo.spec.deletion_policy == "Delete")
-    turn = Turn(yolo=yolo, observed=observed, defaults=defaults, now=now, result=result)
-    network_step(turn)
-    progress = [build_step(turn, version) for version in yolo.spec.versions]
+    context = Context(yolo=yolo, observed=observed, defaults=defaults, now=now, result=result)
+    network_step(context)
+    progress = [build_step(context, version) for version in yolo.spec.versions]
     for each in progress:
-        verify_step(turn, each)
-    traffic.shut_out_incompatible(yolo, progress, observed)
-    walk = canary_step(turn, progress)
-    targets = traffic.replicas(yolo, walk, progress)
+        verify_step(context, each)
+    compatibility.exclude_incompatible(yolo, progress, observed)
+    state = canary_step(context, progress)
+    targets = allocation.replicas(yolo, state, progress)
     for each in progress:
         each.replicas = targets[each.version.version]
-    shares = traffic.replica_shares(turn, walk, progress)
+    shares = allocation.replica_shares(context, state, progress)
     for each in progress:
-        serve_step(turn, each, shares[each.version.version])
-    look_again(turn, surge.next_look(yolo, observed, now))
-    look_again(turn, image_pull.next_look(observed.pods, now))
-    drained = drain_step(turn, walk, progress)
-    weights = traffic.route_step(turn, walk, progress, [each.version for each in drained])
-    published, prune_failure = prune_step(turn, progress)
-    stop_unwanted_jobs(turn)
+        serve_step(context, each, shares[each.version.version])
+    requeue(context, surge.next_check(yolo, observed, now))
+    requeue(context, image_pull.next_check(observed.pods, now))
+    drained = drain_step(context, state, progress)
+    weights = routing.route_step(context, state, progress, [each.version for each in drained])
+    published, prune_failure = prune_step(context, progress)
+    stop_unwanted_jobs(context)
     settled = [status.settle(yolo, each, observed) for each in progress]
     unrouted = routes.problem(yolo, observed) if yolo.spec.traffic.mode == "Gateway" else None
-    computed = status.compute(yolo, settled, drained, walk, weights, unrouted, defaults, now)
+    computed = status.compute(yolo, settled, drained, state, weights, unrouted, defaults, now)
     result.status = computed.model_copy(update={"published": published, "prune_failure": prune_failure})
     return result
 
 
-def network_step(turn: Turn) -> None:
+def network_step(context: Context) -> None:
     """Make sure that the NetworkPolicies are there before the pods that they are for, or that they are gone."""
-    wanted = network_policy.build(turn.yolo)
-    turn.result.apply += wanted
+    wanted = network_policy.build(context.yolo)
+    context.result.apply += wanted
     kept = {made["metadata"]["name"] for made in wanted}
-    turn.result.delete += [live for name, live in sorted(turn.observed.network_policies.items()) if name not in kept]
+    context.result.delete += [live for name, live in sorted(context.observed.network_policies.items()) if name not in kept]
 
 
-def build_step(turn: Turn, version: api.Version) -> Progress:
+def build_step(context: Context, version: api.Version) -> Progress:
     """Make sure that the wanted revision is published: by the record in the status, or by a Job."""
-    wanted = revision.revision(turn.yolo, version, turn.defaults)
-    previous = status_of(turn.yolo, version.version).model_copy(update={"revision": wanted})
+    wanted = revision.revision(context.yolo, version, context.defaults)
+    previous = status_of(context.yolo, version.version).model_copy(update={"revision": wanted})
     progress = Progress(version=version, status=previous)
     if previous.built_revision == wanted and previous.artifact is not None:
         progress.artifact = previous.artifact
         return progress
-    wanted_job = job.build(turn.yolo, version, turn.defaults)
+    wanted_job = job.build(context.yolo, version, context.defaults)
     name = wanted_job["metadata"]["name"]
     failure = previous.build_failure
-    match jobs.read(turn.observed.jobs.get(name), turn.observed.pods, ("publish", "check"), turn.now):
+    match jobs.read(context.observed.jobs.get(name), context.observed.pods, ("publish", "check"), context.now):
         case jobs.Succeeded(outcome) if outcome:
             progress.artifact = Artifact.model_validate(outcome)
             progress.status = previous.model_copy(update={"built_revision": wanted, "artifact": progress.artifact, "build_failure": None})
         case jobs.Succeeded():
             # Its Pod is gone and with it the answer; the next one finds the manifest and passes within a second.
-            turn.result.delete.append(turn.observed.jobs[name])
+            context.result.delete.append(context.observed.jobs[name])
         case jobs.Running() if failure is not None and failure.key == name and failure.permanent:
             # Decided, and the Job on its way out.
             report(failure, progress)
         case jobs.Running(problem):
             progress.problem = problem
-            turn.result.create.append(wanted_job)
+            context.result.create.append(wanted_job)
         case jobs.Failed() as failed:
-            failure = jobs.record(failure, name, failed, turn.now)
+            failure = jobs.record(failure, name, failed, context.now)
             progress.status = previous.model_copy(update={"build_failure": failure})
-            retry(turn, failure, turn.observed.jobs[name], progress)
+            retry(context, failure, context.observed.jobs[name], progress)
         case jobs.Absent():
-            if failure is not None and failure.key == name and not due(turn, failure, progress):
+            if failure is not None and failure.key == name and not due(context, failure, progress):
                 pass
-            elif pruning(turn.observed):
+            elif pruning(context.observed):
                 progress.problem = pods.Problem("WaitingForPrune", "Old revisions are being removed; the build starts afterwards")
             else:
-                turn.result.create.append(wanted_job)
+                context.result.create.append(wanted_job)
     return progress
 
 
-def verify_step(turn: Turn, progress: Progress) -> None:
-    """Make sure that every live pod template is verified, and that pods of verified ones are let in."""
+def verify_step(context: Context, progress: Progress) -> None:
+    """Make sure that every live pod template is verified, and that the readiness gates of verified ones are open."""
     version, artifact = progress.version, progress.artifact or progress.status.artifact
-    live = triton_pods(turn.observed, version.version)
+    live = triton_pods(context.observed, version.version)
     if progress.artifact is not None:
-        progress.inputs = triton.template_inputs(turn.yolo, progress.artifact, turn.defaults)
+        progress.inputs = triton.template_inputs(context.yolo, progress.artifact, context.defaults)
     if artifact is None:
         return
     current_hashes = {template_hash(pod) for pod in live if names.label(pod, names.TEMPLATE) == progress.inputs}
@@ -132,26 +122,26 @@ def verify_step(turn: Turn, progress: Progress) -> None:
             # A template of another revision than the one recorded can only be asked once its own artifact is known again.
             if names.label(mine[0], names.REVISION) != artifact.revision:
                 continue
-            verify_template(turn, progress, artifact, mine, current=pod_hash in current_hashes)
+            verify_template(context, progress, artifact, mine, current=pod_hash in current_hashes)
         if pod_hash in {entry.pod_template_hash for entry in progress.status.verified}:
-            turn.result.let_in += filter(pods.waits_at_gate, mine)
+            context.result.open_gates += filter(pods.waits_at_gate, mine)
     failure = progress.status.verify_failure
-    if not current_hashes and failure is not None and failure.permanent and is_about(failure, turn.yolo, progress.inputs):
+    if not current_hashes and failure is not None and failure.permanent and is_about(failure, context.yolo, progress.inputs):
         # Its pods are gone, as those of a canary are that was degraded for it; that does not make the answers right.
         report(failure, progress)
     hashes = {entry.pod_template_hash for entry in progress.status.verified}
-    progress.verified = bool(current_hashes & hashes) or not turn.yolo.spec.rollout.verify.enabled
+    progress.verified = bool(current_hashes & hashes) or not context.yolo.spec.rollout.verify.enabled
     kept = [entry for entry in progress.status.verified if entry.pod_template_hash in {template_hash(pod) for pod in live}]
     others = sorted((entry for entry in progress.status.verified if entry not in kept), key=lambda entry: entry.time)[-VERIFIED_KEPT:]
     progress.status = progress.status.model_copy(update={"verified": sorted([*kept, *others], key=lambda entry: (entry.time, entry.pod_template_hash))})
 
 
-def verify_template(turn: Turn, progress: Progress, artifact: Artifact, candidates: Sequence[Manifest], *, current: bool) -> None:
+def verify_template(context: Context, progress: Progress, artifact: Artifact, candidates: Sequence[Manifest], *, current: bool) -> None:
     """Ask one pod of a template that has not been verified: the one asked before, else the oldest that answers. If it goes, another is asked."""
-    if not turn.yolo.spec.rollout.verify.enabled:
+    if not context.yolo.spec.rollout.verify.enabled:
         return
     pod_hash = template_hash(candidates[0])
-    key = f"{names.label(candidates[0], names.TEMPLATE)}-{pod_hash}-{surge.limits(turn.yolo)}"
+    key = f"{names.label(candidates[0], names.TEMPLATE)}-{pod_hash}-{surge.limits(context.yolo)}"
     failure = progress.status.verify_failure
     if failure is not None and failure.key == key and failure.permanent:
         if current:
@@ -160,27 +150,27 @@ def verify_template(turn: Turn, progress: Progress, artifact: Artifact, candidat
     answering = sorted(filter(pods.answers, candidates), key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
     if not answering:
         return
-    asking = [job.verify(turn.yolo, progress.version, artifact, pod, turn.defaults) for pod in answering]
-    wanted_job = next((each for each in asking if each["metadata"]["name"] in turn.observed.jobs), asking[0])
+    asking = [job.verify(context.yolo, progress.version, artifact, pod, context.defaults) for pod in answering]
+    wanted_job = next((each for each in asking if each["metadata"]["name"] in context.observed.jobs), asking[0])
     name = wanted_job["metadata"]["name"]
-    match jobs.read(turn.observed.jobs.get(name), turn.observed.pods, ("verify",), turn.now):
+    match jobs.read(context.observed.jobs.get(name), context.observed.pods, ("verify",), context.now):
         case jobs.Succeeded(outcome) if outcome:
             found = Verification.model_validate(outcome)
-            entry = api.VerifiedTemplate(**found.model_dump(), pod_template_hash=pod_hash, time=clock.text(turn.now))
+            entry = api.VerifiedTemplate(**found.model_dump(), pod_template_hash=pod_hash, time=clock.text(context.now))
             progress.status = progress.status.model_copy(update={"verified": [*progress.status.verified, entry], "verify_failure": None})
         case jobs.Succeeded():
-            turn.result.delete.append(turn.observed.jobs[name])
+            context.result.delete.append(context.observed.jobs[name])
         case jobs.Running(problem):
             progress.problem = progress.problem or problem
-            turn.result.create.append(wanted_job)
+            context.result.create.append(wanted_job)
         case jobs.Failed() as failed:
-            failure = jobs.record(failure, key, failed, turn.now)
+            failure = jobs.record(failure, key, failed, context.now)
             progress.status = progress.status.model_copy(update={"verify_failure": failure})
             if current:
-                retry(turn, failure, turn.observed.jobs[name], progress)
+                retry(context, failure, context.observed.jobs[name], progress)
         case jobs.Absent():
-            if failure is None or failure.key != key or due(turn, failure, progress):
-                turn.result.create.append(wanted_job)
+            if failure is None or failure.key != key or due(context, failure, progress):
+                context.result.create.append(wanted_job)
 
 
 def is_about(failure: api.Failure, yolo: api.YoloDeployment, inputs: str) -> bool:
@@ -188,81 +178,81 @@ def is_about(failure: api.Failure, yolo: api.YoloDeployment, inputs: str) -> boo
     return failure.key.startswith(f"{inputs}-") and failure.key.endswith(f"-{surge.limits(yolo)}")
 
 
-def serve_step(turn: Turn, progress: Progress, replicas: int) -> None:
+def serve_step(context: Context, progress: Progress, replicas: int) -> None:
     """Make sure that the version's Deployment, Service and budget are there; before anything is built there is nothing to run."""
     version = progress.version
-    live = turn.observed.deployments.get(names.versioned(turn.yolo, version.version))
-    given_up = surge.given_up(turn.yolo, progress, live, turn.observed, turn.now)
+    live = context.observed.deployments.get(names.versioned(context.yolo, version.version))
+    given_up = surge.given_up(context.yolo, progress, live, context.observed, context.now)
     if given_up is not None and live is not None:
         # What failed is tried no more; the template verified last serves until the spec changes.
         progress.status = progress.status.model_copy(update={"rolled_back": given_up})
         progress.problem, progress.stalled = pods.Problem(given_up.reason, given_up.message, permanent=True), True
-        deployment = triton.keep(turn.yolo, version.version, replicas, live, names.VERIFIED_TEMPLATE)
+        deployment = triton.keep(context.yolo, version.version, replicas, live, names.VERIFIED_TEMPLATE)
     elif progress.artifact is not None:
         progress.status = progress.status.model_copy(update={"rolled_back": None})
-        deployment = triton.build(turn.yolo, version, progress.artifact, replicas, live, turn.defaults)
+        deployment = triton.build(context.yolo, version, progress.artifact, replicas, live, context.defaults)
         if progress.verified:
             triton.remember_verified(deployment)
     elif live is not None:
         # The new revision is on its way: the old one serves on, exactly as it is.
-        deployment = triton.keep(turn.yolo, version.version, replicas, live, names.RENDERED)
+        deployment = triton.keep(context.yolo, version.version, replicas, live, names.RENDERED)
     else:
         deployment = None
     if deployment is None:
         return
-    in_place = surge.in_place(turn.yolo, progress, live, turn.observed, turn.now)
+    in_place = surge.in_place(context.yolo, progress, live, context.observed, context.now)
     deployment["spec"]["strategy"] = triton.IN_PLACE if in_place else triton.SURGE
-    turn.result.apply += [deployment, service.build(turn.yolo, version.version), budget.build(turn.yolo, version.version)]
-    pulling = image_pull.problem(triton_pods(turn.observed, version.version), turn.now)
-    progress.problem = progress.problem or trouble(turn.yolo, progress, turn.observed) or pulling
+    context.result.apply += [deployment, service.build(context.yolo, version.version), budget.build(context.yolo, version.version)]
+    pulling = image_pull.problem(triton_pods(context.observed, version.version), context.now)
+    progress.problem = progress.problem or trouble(context.yolo, progress, context.observed) or pulling
 
 
-def drain_step(turn: Turn, walk: api.RolloutStatus | None, progress: Sequence[Progress]) -> list[api.VersionStatus]:
+def drain_step(context: Context, state: api.RolloutStatus | None, progress: Sequence[Progress]) -> list[api.VersionStatus]:
     """Versions that are no longer declared serve until all declared ones do; then they go. Returns the status of those that are still there."""
-    declared = {version.version for version in turn.yolo.spec.versions}
-    all_serve = all(is_serving(turn.yolo, each, turn.observed) for each in progress)
-    ready = ready_versions(turn.observed)
-    stable_serves = walk is not None and walk.stable in ready
-    settled = walk is None or (walk.phase == rollout.HEALTHY and not walk.previous)
+    declared = {version.version for version in context.yolo.spec.versions}
+    all_serve = all(is_serving(context.yolo, each, context.observed) for each in progress)
+    ready = ready_versions(context.observed)
+    stable_serves = state is not None and state.stable in ready
+    settled = state is None or (state.phase == canary.HEALTHY and not state.previous)
     remaining = []
-    kinds = (turn.observed.deployments, turn.observed.services, turn.observed.budgets)
+    kinds = (context.observed.deployments, context.observed.services, context.observed.budgets)
     versions = {int(label) for kind in kinds for child in kind.values() if (label := names.label(child, names.VERSION)).isdigit()}
     for number in sorted((versions | ready.keys()) - declared):
-        name = names.versioned(turn.yolo, number)
-        live = turn.observed.deployments.get(name)
+        name = names.versioned(context.yolo, number)
+        live = context.observed.deployments.get(name)
         # A canary that is no longer declared has nothing to wait for: the stable version is there.
-        given_up = walk is not None and stable_serves and number not in (walk.stable, walk.previous)
-        if live is None or (all_serve and settled) or given_up or turn.yolo.spec.replicas == 0:
-            turn.result.delete += [kind[name] for kind in kinds if name in kind]
+        given_up = state is not None and stable_serves and number not in (state.stable, state.previous)
+        if live is None or (all_serve and settled) or given_up or context.yolo.spec.replicas == 0:
+            context.result.delete += [kind[name] for kind in kinds if name in kind]
             if number in ready:
-                remaining.append(draining(turn, number, pods.Problem("Removing", "No longer in spec.versions; Kubernetes is ending its pods")))
+                remaining.append(draining(context, number, pods.Problem("Removing", "No longer in spec.versions; Kubernetes is ending its pods")))
             continue
-        room = walk is None and surge.makes_room(turn.yolo, number, live, sorted(declared), turn.observed, turn.now)
-        kept = triton.keep(turn.yolo, number, live["spec"].get("replicas", 1) - room, live, names.RENDERED)
+        room = state is None and surge.frees_gpu(context.yolo, number, live, sorted(declared), context.observed, context.now)
+        kept = triton.keep(context.yolo, number, live["spec"].get("replicas", 1) - room, live, names.RENDERED)
         if kept is not None:
-            turn.result.apply += [kept, service.build(turn.yolo, number), budget.build(turn.yolo, number)]
-        turn.result.let_in += verified_at_gate([status_of(turn.yolo, number)], turn.observed)
+            context.result.apply += [kept, service.build(context.yolo, number), budget.build(context.yolo, number)]
+        context.result.open_gates += verified_at_gate([status_of(context.yolo, number)], context.observed)
         why = pods.Problem(
             "WaitingForOtherVersions", "No longer in spec.versions; it serves until the declared ones are available, verified and have the traffic"
         )
-        remaining.append(draining(turn, number, why))
+        remaining.append(draining(context, number, why))
     return remaining
 
 
-def draining(turn: Turn, number: int, why: pods.Problem) -> api.VersionStatus:
+def draining(context: Context, number: int, why: pods.Problem) -> api.VersionStatus:
     """The status of a version that is no longer declared."""
-    mine = triton_pods(turn.observed, number)
+    mine = triton_pods(context.observed, number)
     counts = {"replicas": len(mine), "ready_replicas": sum(map(pods.is_ready, mine))}
-    return status_of(turn.yolo, number).model_copy(update=counts | {"phase": DRAINING, "reason": why.reason, "message": why.message})
+    return status_of(context.yolo, number).model_copy(update=counts | {"phase": DRAINING, "reason": why.reason, "message": why.message})
 
 
-def stop_unwanted_jobs(turn: Turn) -> None:
+def stop_unwanted_jobs(context: Context) -> None:
     """End Jobs that nobody waits for any more; finished ones are left to their time to live. Jobs that exist are not created again."""
-    wanted = {made["metadata"]["name"] for made in turn.result.create}
-    for name, live in sorted(turn.observed.jobs.items()):
-        if name not in wanted and not finished(live) and "deletionTimestamp" not in live["metadata"] and live not in turn.result.delete:
-            phases = {pod.get("status", {}).get("phase") for pod in turn.observed.pods if names.label(pod, names.JOB_NAME) == name}
+    wanted = {made["metadata"]["name"] for made in context.result.create}
+    for name, live in sorted(context.observed.jobs.items()):
+        if name not in wanted and not finished(live) and "deletionTimestamp" not in live["metadata"] and live not in context.result.delete:
+            phases = {pod.get("status", {}).get("phase") for pod in context.observed.pods if names.label(pod, names.JOB_NAME) == name}
             # Nothing of it runs: it is about to be marked failed and keeps its log, or tries once more and is ended then.
             if phases != {"Failed"}:
-                turn.result.delete.append(live)
-    turn.result.create = [made for made in turn.result.create if made["metadata"]["name"] not in turn.observed.jobs]
+                context.result.delete.append(live)
+    context.result.create = [made for made in context.result.create if made["metadata"]["name"] not in context.observed.jobs]

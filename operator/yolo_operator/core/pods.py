@@ -1,4 +1,4 @@
-"""What Pods tell of the world that the operator cannot see: Secrets, images, GPUs, memory, and the workers' last words."""
+"""What Pods tell of what the operator cannot see: Secrets, images, GPUs, memory, and the workers' last words."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -95,7 +95,7 @@ def gate_is_open(pod: Manifest) -> bool:
 
 
 def waits_at_gate(pod: Manifest) -> bool:
-    """Whether the Pod is there to stay and has not been let in."""
+    """Whether the Pod is there to stay and has a closed readiness gate."""
     return not gate_is_open(pod) and not is_terminating(pod)
 
 

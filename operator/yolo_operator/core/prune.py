@@ -4,56 +4,58 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from yolo_operator.core import api, jobs, names, pods, revision, status
+from yolo_operator.core.context import Context, Plan
 from yolo_operator.core.defaults import Defaults
 from yolo_operator.core.names import Manifest
-from yolo_operator.core.observed import Observed, Progress, finished, is_serving
+from yolo_operator.core.observed import Observed, finished
+from yolo_operator.core.progress import Progress, is_serving
 from yolo_operator.core.resources import job
-from yolo_operator.core.turn import Plan, Turn, due, retry
+from yolo_operator.core.retries import due, retry
 
 PUBLISHED_KEPT = 200
 """Earlier revisions remembered for removal: a bound for a resource that is edited for ever and never serves."""
 
 
-def prune_step(turn: Turn, progress: Sequence[Progress]) -> tuple[list[str], api.Failure | None]:
+def prune_step(context: Context, progress: Sequence[Progress]) -> tuple[list[str], api.Failure | None]:
     """Remove revisions beyond the retention, once everything declared serves. Returns those in the storage, oldest first, and why it failed.
 
     The Job is told what to remove, not what to keep: a revision that begins to be published meanwhile is safe from it.
     """
     wanted = {each.status.revision for each in progress}
     # What is wanted last is what was used last: a revision that comes back moves to the end.
-    earlier = [entry for entry in turn.yolo.status.published if entry not in wanted]
+    earlier = [entry for entry in context.yolo.status.published if entry not in wanted]
     published = earlier[-PUBLISHED_KEPT:] + [each.status.revision for each in progress]
     in_use = wanted | {each.status.built_revision for each in progress}
-    in_use |= {names.label(pod, names.REVISION) for pod in turn.observed.pods if names.label(pod, names.COMPONENT) == names.TRITON}
-    in_use |= {names.label(live["spec"]["template"], names.REVISION) for live in turn.observed.deployments.values()}
+    in_use |= {names.label(pod, names.REVISION) for pod in context.observed.pods if names.label(pod, names.COMPONENT) == names.TRITON}
+    in_use |= {names.label(live["spec"]["template"], names.REVISION) for live in context.observed.deployments.values()}
     unused = [entry for entry in published if entry not in in_use]
-    surplus = unused[: max(0, len(unused) - turn.yolo.spec.revision_history_limit)]
+    surplus = unused[: max(0, len(unused) - context.yolo.spec.revision_history_limit)]
     if not surplus:
         # One that went well and is recorded goes too: the same revisions may have to be removed once more.
-        turn.result.delete += filter(pruned, turn.observed.jobs.values())
+        context.result.delete += filter(pruned, context.observed.jobs.values())
         return published, None
-    if not all(is_serving(turn.yolo, each, turn.observed) for each in progress):
+    if not all(is_serving(context.yolo, each, context.observed) for each in progress):
         return published, None
     # What these Jobs said will not be true any more, should their revision be wanted again: they go first.
-    outdated = [live for live in turn.observed.jobs.values() if names.label(live, names.REVISION) in surplus and finished(live)]
+    outdated = [live for live in context.observed.jobs.values() if names.label(live, names.REVISION) in surplus and finished(live)]
     if outdated:
-        turn.result.delete += outdated
-        return published, turn.yolo.status.prune_failure
-    wanted_job = job.prune(turn.yolo, surplus, turn.defaults)
-    name, failure = wanted_job["metadata"]["name"], turn.yolo.status.prune_failure
-    turn.result.delete += [live for live in turn.observed.jobs.values() if live["metadata"]["name"] != name and pruned(live)]
-    match jobs.read(turn.observed.jobs.get(name), turn.observed.pods, ("prune",), turn.now):
+        context.result.delete += outdated
+        return published, context.yolo.status.prune_failure
+    wanted_job = job.prune(context.yolo, surplus, context.defaults)
+    name, failure = wanted_job["metadata"]["name"], context.yolo.status.prune_failure
+    context.result.delete += [live for live in context.observed.jobs.values() if live["metadata"]["name"] != name and pruned(live)]
+    match jobs.read(context.observed.jobs.get(name), context.observed.pods, ("prune",), context.now):
         case jobs.Succeeded():
-            turn.result.delete.append(turn.observed.jobs[name])
+            context.result.delete.append(context.observed.jobs[name])
             return [entry for entry in published if entry not in surplus], None
         case jobs.Failed() as failed:
-            failure = jobs.record(failure, name, failed, turn.now)
-            retry(turn, failure, turn.observed.jobs[name], None)
+            failure = jobs.record(failure, name, failed, context.now)
+            retry(context, failure, context.observed.jobs[name], None)
         case jobs.Running():
-            turn.result.create.append(wanted_job)
+            context.result.create.append(wanted_job)
         case jobs.Absent():
-            if failure is None or failure.key != name or due(turn, failure, None):
-                turn.result.create.append(wanted_job)
+            if failure is None or failure.key != name or due(context, failure, None):
+                context.result.create.append(wanted_job)
     return published, failure
 
 
@@ -75,7 +77,7 @@ def deletion(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, n
         )
         return result
     result.finalizer = True
-    turn = Turn(yolo=yolo, observed=observed, defaults=defaults, now=now, result=result)
+    context = Context(yolo=yolo, observed=observed, defaults=defaults, now=now, result=result)
     wanted_job = job.prune(yolo, None, defaults)
     name = wanted_job["metadata"]["name"]
     others = [live for live in observed.jobs.values() if live["metadata"]["name"] != name and not finished(live)]
@@ -92,11 +94,11 @@ def deletion(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, n
             return result
         case jobs.Failed() as failed:
             failure = jobs.record(failure, name, failed, now)
-            retry(turn, failure, observed.jobs[name], progress)
+            retry(context, failure, observed.jobs[name], progress)
         case jobs.Running(problem):
             progress.problem = problem
         case jobs.Absent():
-            if failure is None or failure.key != name or due(turn, failure, progress):
+            if failure is None or failure.key != name or due(context, failure, progress):
                 result.create.append(wanted_job)
     problem = progress.problem or pods.Problem("Pruning", "What was published is being removed")
     message = problem.message if progress.problem is None else f"{problem.message} (or set spec.deletionPolicy to Retain to let go)"

@@ -4,22 +4,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from yolo_operator.core import api, conditions, names, pods, rollout
+from yolo_operator.core import api, conditions, names, pods
 from yolo_operator.core.defaults import Defaults, release_of
 from yolo_operator.core.errors import InvalidSpec, OperatorError
-from yolo_operator.core.observed import (
+from yolo_operator.core.observed import Observed, triton_pods
+from yolo_operator.core.progress import (
     BUILDING,
     FAILED,
     IDLE,
     SERVING,
     STARTING,
     VERIFYING,
-    Observed,
     Progress,
     is_serving,
-    triton_pods,
 )
 from yolo_operator.core.resources import service, triton
+from yolo_operator.core.rollout import canary
 from yolo_operator.core.triton import shapes
 
 PHASE_MESSAGES = {
@@ -92,15 +92,15 @@ def compute(
     yolo: api.YoloDeployment,
     settled: Sequence[Settled],
     drained: Sequence[api.VersionStatus],
-    walk: api.RolloutStatus | None,
+    state: api.RolloutStatus | None,
     weights: Mapping[int, int],
     route: pods.Problem | None,
     defaults: Defaults,
     now: datetime,
 ) -> api.Status:
     """The whole status of a resource whose spec could be planned. `weights`: percent of the requests per version; `route`: what the routes lack."""
-    stalled = any(each.stalled for each in settled) or (walk is not None and walk.phase == rollout.DEGRADED)
-    obstacle = first_obstacle(settled, drained, walk, route)
+    stalled = any(each.stalled for each in settled) or (state is not None and state.phase == canary.DEGRADED)
+    obstacle = first_obstacle(settled, drained, state, route)
     serving = obstacle is None
     reason, message = (obstacle.reason, obstacle.message) if obstacle else ("ScaledToZero" if yolo.spec.replicas == 0 else SERVING, SERVES)
     if not yolo.spec.rollout.verify.enabled and serving:
@@ -130,7 +130,7 @@ def compute(
         conditions=[
             condition(
                 conditions.AVAILABLE,
-                status=is_available(settled, drained, walk),
+                status=is_available(settled, drained, state),
                 yes="MinimumReplicasAvailable",
                 no="ReplicasUnavailable",
             ),
@@ -160,7 +160,7 @@ def compute(
         task=next((version.artifact.task for version in all_versions if version.artifact is not None), ""),
         display=display(yolo, all_versions, ready, sum(each.wanted for each in settled)),
         versions=all_versions,
-        rollout=walk,
+        rollout=state,
     )
 
 
@@ -193,18 +193,18 @@ def decisions(of: api.Status) -> tuple[object, ...]:
     return of.published, of.rollout, [each for each in failures if any(each[1:])]
 
 
-def is_available(settled: Sequence[Settled], drained: Sequence[api.VersionStatus], walk: api.RolloutStatus | None) -> bool:
+def is_available(settled: Sequence[Settled], drained: Sequence[api.VersionStatus], state: api.RolloutStatus | None) -> bool:
     """Whether every version has its pods; beside a canary it is the stable version that counts."""
-    if walk is None:
+    if state is None:
         return all(each.available for each in settled)
-    declared = [each.available for each in settled if each.status.version == walk.stable]
-    return all(declared) if declared else any(version.version == walk.stable and version.ready_replicas > 0 for version in drained)
+    declared = [each.available for each in settled if each.status.version == state.stable]
+    return all(declared) if declared else any(version.version == state.stable and version.ready_replicas > 0 for version in drained)
 
 
 def first_obstacle(
     settled: Sequence[Settled],
     drained: Sequence[api.VersionStatus],
-    walk: api.RolloutStatus | None,
+    state: api.RolloutStatus | None,
     route: pods.Problem | None,
 ) -> pods.Problem | None:
     """Why the resource is not Ready; what only an edit can cure comes first."""
@@ -216,8 +216,8 @@ def first_obstacle(
     for each in settled:
         if each.stalled:
             return of(each.status)
-    if walk is not None and walk.phase != rollout.HEALTHY:
-        return pods.Problem(walk.reason, walk.message)
+    if state is not None and state.phase != canary.HEALTHY:
+        return pods.Problem(state.reason, state.message)
     for each in settled:
         if not each.serving:
             return of(each.status)

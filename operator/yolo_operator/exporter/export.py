@@ -24,7 +24,7 @@ from yolo_operator.exporter import settings
 CHILD = "yolo_operator.exporter.conversion"
 MAX_OUTCOME_BYTES = 64 * 1024
 PERMANENT = "permanent"
-"""Name of the file that says whether the child's fault is the weights' or the world's."""
+"""Name of the file that says whether the child's fault is of the weights or transient."""
 OUT_OF_MEMORY = "the weights need more memory than the container may have: raise spec.build.resources.limits.memory"
 
 

@@ -1,6 +1,6 @@
 """The resource: spec and status of a YoloDeployment. The CRD is generated from these models (`make crds`).
 
-    fields ──► triton, rollout, network ──► spec ──► yolo_deployment
+    fields ──► triton, traffic, rollout, network ──► spec ──► yolo_deployment
        └───────────────────────────────────► status ──┘
 
 Every field's docstring is its description in `kubectl explain`; every string and list is bounded, or the CEL rules are
@@ -9,7 +9,7 @@ over the API server's budget. The rest of the code imports `api`, not the module
 
 from yolo_operator.core.api.fields import MAX_VERSION, KeyReference, LocalReference, Model, Resources, duration_text, rules
 from yolo_operator.core.api.network import Destination, NetworkPolicy, Peer
-from yolo_operator.core.api.rollout import Analysis, GatewayTraffic, GrpcTraffic, Mirror, ParentReference, Rollout, SessionPersistence, Step, Traffic, Verify
+from yolo_operator.core.api.rollout import Analysis, Rollout, Step, Verify
 from yolo_operator.core.api.spec import Build, Calibration, Export, Gpu, Source, Spec, Storage, Version
 from yolo_operator.core.api.status import (
     Condition,
@@ -23,6 +23,7 @@ from yolo_operator.core.api.status import (
     VerifiedTemplate,
     VersionStatus,
 )
+from yolo_operator.core.api.traffic import GatewayTraffic, GrpcTraffic, Mirror, ParentReference, SessionPersistence, Traffic
 from yolo_operator.core.api.triton import DynamicBatching, EngineCache, Metrics, PodMetadata, PodTemplate, QueuePolicy, TensorRT, Tracing, Triton
 from yolo_operator.core.api.yolo_deployment import (
     API_VERSION,

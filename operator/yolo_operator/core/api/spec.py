@@ -21,7 +21,8 @@ from yolo_operator.core.api.fields import (
     rules,
 )
 from yolo_operator.core.api.network import NetworkPolicy
-from yolo_operator.core.api.rollout import Rollout, Traffic
+from yolo_operator.core.api.rollout import Rollout
+from yolo_operator.core.api.traffic import Traffic
 from yolo_operator.core.api.triton import Triton
 from yolo_operator.core.contract import Task, WireDatatype
 from yolo_operator.core.triton.shapes import Shapes

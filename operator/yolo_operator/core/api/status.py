@@ -63,7 +63,7 @@ class VersionStatus(Model):
     replicas: int = 0
     """Pods of this version."""
     ready_replicas: int = 0
-    """Pods of this version that are let in."""
+    """Pods of this version that are ready."""
     reason: ShortText = ""
     """Why it is not serving, or Serving."""
     message: Annotated[str, Field(max_length=4096)] = ""
@@ -108,7 +108,7 @@ class RolloutStatus(Model):
     stable: int = 0
     """Version that has the rest of the traffic and takes all of it back on an abort; 0 while there is none."""
     canary: int = 0
-    """Version that is walking the steps, or was aborted; 0 where there is none."""
+    """Version that goes through the steps, or was aborted; 0 where there is none."""
     revision: ShortText = ""
     """Revision of the canary: another one begins anew."""
     step: int = 0
@@ -179,7 +179,7 @@ class Status(Model):
     replicas: int = 0
     """Triton pods."""
     ready_replicas: int = 0
-    """Triton pods that are let in."""
+    """Triton pods that are ready."""
     selector: Annotated[str, Field(max_length=512)] = ""
     """Label selector of the Triton pods, for autoscalers."""
     triton_release: ShortText = ""

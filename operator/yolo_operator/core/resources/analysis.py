@@ -21,7 +21,7 @@ def build(
     canary: api.Version,
     stable_version: int,
     stable_artifact: contract.Artifact,
-    walk: api.RolloutStatus,
+    state: api.RolloutStatus,
     duration: timedelta,
     stable_pods: Sequence[Manifest],
     canary_pods: Sequence[Manifest],
@@ -75,12 +75,12 @@ def build(
         {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [contract.PERMANENT_EXIT_CODE]}},
     ]
     made = job.job(yolo, "", names.ANALYSIS, template, policy, version=canary.version)
-    return made | {"metadata": names.metadata(yolo, name(yolo, canary, walk), names.ANALYSIS, canary.version)}
+    return made | {"metadata": names.metadata(yolo, name(yolo, canary, state), names.ANALYSIS, canary.version)}
 
 
-def name(yolo: api.YoloDeployment, canary: api.Version, walk: api.RolloutStatus) -> str:
+def name(yolo: api.YoloDeployment, canary: api.Version, state: api.RolloutStatus) -> str:
     """What is analysed, and not which pods are asked: those come and go while the Job runs."""
-    step = [walk.revision, walk.step, walk.weight, walk.started, walk.retry]
+    step = [state.revision, state.step, state.weight, state.started, state.retry]
     limits = yolo.spec.rollout.analysis.model_dump(mode="json", exclude_defaults=True)
     return f"{names.versioned(yolo, canary.version)}-analysis-{names.digest([*step, limits], 6)}"
 

@@ -19,7 +19,7 @@ BOTH = [gen.version(1), gen.version(2)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Story:
+class Scenario:
     """One change."""
 
     name: str
@@ -45,8 +45,8 @@ def worse_canary(here: Place) -> None:
     here.edit(versions=BOTH, rollout=CANARY)
 
 
-def walk(here: Place) -> tuple[str, int]:
-    """Phase of the canary's walk, and the stable version."""
+def state(here: Place) -> tuple[str, int]:
+    """Phase of the canary's state, and the stable version."""
     found = here.body.get("status", {}).get("rollout", {})
     return found.get("phase", ""), found.get("stable", 0)
 
@@ -55,36 +55,36 @@ def gives_up(here: Place) -> bool:
     return here.condition("Stalled") == ("True", "WrongAnswers") and here.condition("Available")[0] == "True"
 
 
-STORIES = (
-    Story(name="a resource is made", given=None, change=lambda here: here.create(), ends=Place.is_ready),
-    Story(
+SCENARIOS = (
+    Scenario(name="a resource is made", given=None, change=lambda here: here.create(), ends=Place.is_ready),
+    Scenario(
         name="the weights change",
         given={"revisionHistoryLimit": 0},
         change=lambda here: here.edit(versions=[gen.version(source={"uri": "s3://weights/helmet-new.pt"})]),
         ends=lambda here: here.is_ready() and len(here.published) == 1,
     ),
-    Story(name="the batch size changes", change=lambda here: here.edit(triton={"maxBatchSize": 4}), ends=Place.is_ready),
-    Story(name="more replicas", change=lambda here: here.edit(replicas=3), ends=Place.is_ready),
-    Story(name="another Triton image", change=lambda here: here.edit(triton={"image": "example.com/triton:25.10"}), ends=Place.is_ready),
-    Story(
+    Scenario(name="the batch size changes", change=lambda here: here.edit(triton={"maxBatchSize": 4}), ends=Place.is_ready),
+    Scenario(name="more replicas", change=lambda here: here.edit(replicas=3), ends=Place.is_ready),
+    Scenario(name="another Triton image", change=lambda here: here.edit(triton={"image": "example.com/triton:25.10"}), ends=Place.is_ready),
+    Scenario(
         name="a canary that passes",
         given={"replicas": 2},
         change=lambda here: here.edit(versions=BOTH, rollout=CANARY),
-        ends=lambda here: here.is_ready() and walk(here) == ("Healthy", 2),
+        ends=lambda here: here.is_ready() and state(here) == ("Healthy", 2),
     ),
-    Story(name="a canary that fails", given={"replicas": 2}, change=worse_canary, ends=lambda here: walk(here) == ("Degraded", 1)),
-    Story(name="a canary with wrong answers", given={"replicas": 2}, change=wrong_canary, ends=lambda here: walk(here) == ("Degraded", 1)),
-    Story(name="an image with wrong answers, and back", change=wrong_answers, ends=gives_up),
-    Story(name="it is deleted, with what it published", given={"deletionPolicy": "Delete"}, change=Place.delete, ends=lambda here: not here.body),
+    Scenario(name="a canary that fails", given={"replicas": 2}, change=worse_canary, ends=lambda here: state(here) == ("Degraded", 1)),
+    Scenario(name="a canary with wrong answers", given={"replicas": 2}, change=wrong_canary, ends=lambda here: state(here) == ("Degraded", 1)),
+    Scenario(name="an image with wrong answers, and back", change=wrong_answers, ends=gives_up),
+    Scenario(name="it is deleted, with what it published", given={"deletionPolicy": "Delete"}, change=Place.delete, ends=lambda here: not here.body),
 )
 
 
-def given(story: Story, places: Sequence[Place]) -> None:
-    """Bring places to the state that a story begins with, all by one operator, which is gone then."""
-    if story.given is None:
+def given(scenario: Scenario, places: Sequence[Place]) -> None:
+    """Bring places to the state that a scenario begins with, all by one operator, which is gone then."""
+    if scenario.given is None:
         return
     for here in places:
-        here.create(**story.given)
+        here.create(**scenario.given)
     everywhere = places[0].operator.everywhere()
     everywhere.start()
 
@@ -100,19 +100,19 @@ def given(story: Story, places: Sequence[Place]) -> None:
 
 
 class Undisturbed(NamedTuple):
-    """How a story goes without a fault."""
+    """How a scenario goes without a fault."""
 
     state: Manifest
     writes: int
     seconds: float
 
 
-def undisturbed(story: Story, here: Place) -> Undisturbed:
+def undisturbed(scenario: Scenario, here: Place) -> Undisturbed:
     """Let it go from its beginning to its end, where a new operator finds nothing to do."""
-    given(story, [here])
+    given(scenario, [here])
     here.operator.start()
-    story.change(here)
-    seconds = here.until(lambda: story.ends(here))
+    scenario.change(here)
+    seconds = here.until(lambda: scenario.ends(here))
     here.rest()
     here.operator.kill()
     found = Undisturbed(here.state(), here.operator.writes, seconds)

@@ -5,7 +5,8 @@ from datetime import datetime
 
 from yolo_operator.core import api, clock, names, pods
 from yolo_operator.core.names import Manifest
-from yolo_operator.core.observed import Observed, Progress, overdue, ready_versions, triton_pods
+from yolo_operator.core.observed import Observed, overdue, ready_versions, triton_pods
+from yolo_operator.core.progress import Progress
 from yolo_operator.core.resources import triton
 
 CRASHES = 3
@@ -33,8 +34,8 @@ def has_waited(yolo: api.YoloDeployment, waiting: Sequence[Manifest], now: datet
     return since is not None and now >= since + yolo.spec.rollout.surge_timeout
 
 
-def next_look(yolo: api.YoloDeployment, observed: Observed, now: datetime) -> datetime | None:
-    """When a pod will have waited long enough: nothing rings then."""
+def next_check(yolo: api.YoloDeployment, observed: Observed, now: datetime) -> datetime | None:
+    """When a pod will have waited long enough: no event comes then."""
     since = waits_for_gpu_since(observed.pods)
     over = since + yolo.spec.rollout.surge_timeout if since is not None else None
     return over if over is not None and now < over else None
@@ -61,7 +62,7 @@ def starved(yolo: api.YoloDeployment, versions: Sequence[int], observed: Observe
     return has_waited(yolo, waiting, now) if wanted == "Auto" else waits_for_gpu_since(waiting) is not None
 
 
-def makes_room(yolo: api.YoloDeployment, version: int, live: Manifest, others: Sequence[int], observed: Observed, now: datetime) -> bool:
+def frees_gpu(yolo: api.YoloDeployment, version: int, live: Manifest, others: Sequence[int], observed: Observed, now: datetime) -> bool:
     """Whether a version is to give up a pod for others that wait for a GPU: one at a time, and the last only where others serve."""
     if not starved(yolo, others, observed, now):
         return False

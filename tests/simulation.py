@@ -1,6 +1,6 @@
-"""A small world for `plan`: it keeps objects as the API server would, and plays Deployment controller, Job controller and kubelet.
+"""A small cluster for `plan`: it keeps objects as the API server would, and plays Deployment controller, Job controller and kubelet.
 
-Time moves only when a test says so. `World.turn` is one pass of the operator; `FakeKube` is the same world as the reconciler sees it.
+Time moves only when a test says so. `Simulation.turn` is one pass of the operator; `FakeKube` is the same cluster as the reconciler sees it.
 """
 
 import json
@@ -12,10 +12,10 @@ import gen
 from yolo_operator.controller.kinds import BY_NAME, EVENT, YOLO, Kind, Manifest
 from yolo_operator.controller.kube import Missing
 from yolo_operator.core import api, conditions, names
+from yolo_operator.core.context import Plan
 from yolo_operator.core.errors import OperatorError, Unavailable
 from yolo_operator.core.observed import Observed, Support
 from yolo_operator.core.plan import plan
-from yolo_operator.core.turn import Plan
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ def copied(value: T) -> T:
     return copy
 
 
-class World:
+class Simulation:
     """The objects of one namespace."""
 
     def __init__(self, **spec: Any) -> None:
@@ -79,7 +79,7 @@ class World:
         self.plan = plan(self.yolo, self.observed(), self.defaults, self.now)
         return self.plan
 
-    def turn(self) -> Plan:
+    def reconcile(self) -> Plan:
         """One pass: decide and write all of it."""
         decided = self.decide()
         for manifest in decided.apply:
@@ -88,7 +88,7 @@ class World:
             self.create(manifest)
         for live in decided.delete:
             self.delete(live)
-        for pod in decided.let_in:
+        for pod in decided.open_gates:
             self.open_gate(pod)
         finalizers = [names.FINALIZER] if decided.finalizer else []
         self.body["metadata"]["finalizers"] = finalizers
@@ -228,7 +228,7 @@ class World:
         """Turn until nothing is left to do: every build succeeds, pods start, every verify Job finds the right answers."""
         for _ in range(25):
             before = self._snapshot()
-            decided = self.turn()
+            decided = self.reconcile()
             for name in self.jobs("build"):
                 if not self.objects["Job"][name].get("status"):
                     self.build_succeeds(int(names.label(self.objects["Job"][name], names.VERSION)))
@@ -278,31 +278,31 @@ def _ready(pod: Manifest) -> bool:
     return any(c["type"] == "Ready" for c in pod["status"]["conditions"])
 
 
-def started(**spec: Any) -> World:
-    """A World whose build has ended and whose pods wait behind their gate."""
-    world = World(**spec)
-    world.turn()
-    for version in world.yolo.spec.versions:
-        world.build_succeeds(version.version)
-    world.turn()
-    world.start_pods()
-    return world
+def started(**spec: Any) -> Simulation:
+    """A Simulation whose build has ended and whose pods wait behind their gate."""
+    cluster = Simulation(**spec)
+    cluster.reconcile()
+    for version in cluster.yolo.spec.versions:
+        cluster.build_succeeds(version.version)
+    cluster.reconcile()
+    cluster.start_pods()
+    return cluster
 
 
-def serving(**spec: Any) -> World:
-    """A World at rest."""
-    world = World(**spec)
-    world.run()
-    assert world.condition("Ready") == ("True", "Serving"), world.message()
-    world.opened.clear()
-    return world
+def serving(**spec: Any) -> Simulation:
+    """A Simulation at rest."""
+    cluster = Simulation(**spec)
+    cluster.run()
+    assert cluster.condition("Ready") == ("True", "Serving"), cluster.message()
+    cluster.opened.clear()
+    return cluster
 
 
 class FakeKube:
-    """The writer's interface over a World; every write is recorded as (verb, name). `faults` maps such a pair to what it raises."""
+    """The writer's interface over a Simulation; every write is recorded as (verb, name). `faults` maps such a pair to what it raises."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, cluster: Simulation) -> None:
+        self.cluster = cluster
         self.writes: list[tuple[str, str]] = []
         self.statuses: list[Manifest] = []
         self.events: list[tuple[str, str]] = []
@@ -324,34 +324,34 @@ class FakeKube:
         self._write("apply", name, kind)
         if live is None and (kind.name, name) in self.foreign:
             raise Unavailable("NameConflict", f"{kind.name} {name!r} is there already and not ours")
-        return copied(self.world.apply(manifest))
+        return copied(self.cluster.apply(manifest))
 
     async def create(self, kind: Kind, manifest: Manifest) -> Manifest | None:
         self._write("create", manifest["metadata"]["name"], kind)
-        return copied(self.world.create(manifest))
+        return copied(self.cluster.create(manifest))
 
     async def delete(self, kind: Kind, live: Manifest) -> None:
         self._write("delete", live["metadata"]["name"], kind)
-        self.world.delete(live)
+        self.cluster.delete(live)
 
     async def open_gate(self, pod: Mapping[str, Any], now: str) -> Manifest:
         self._write("gate", pod["metadata"]["name"])
-        if pod["metadata"]["name"] not in self.world.objects["Pod"]:
+        if pod["metadata"]["name"] not in self.cluster.objects["Pod"]:
             raise Missing("NotFound", "pod")
-        return copied(self.world.open_gate(dict(pod)))
+        return copied(self.cluster.open_gate(dict(pod)))
 
     async def write_status(self, yolo: Mapping[str, Any], status: Manifest) -> Manifest:
         self._write("status", yolo["metadata"]["name"], YOLO)
         self.statuses.append(copied(status))
-        self.world.body["status"] = copied(status)
-        self.world.body["metadata"]["resourceVersion"] = str(int(self.world.body["metadata"]["resourceVersion"]) + 1)
-        return copied(self.world.body)
+        self.cluster.body["status"] = copied(status)
+        self.cluster.body["metadata"]["resourceVersion"] = str(int(self.cluster.body["metadata"]["resourceVersion"]) + 1)
+        return copied(self.cluster.body)
 
     async def set_finalizer(self, yolo: Mapping[str, Any], *, present: bool) -> Manifest:
         self._write("finalizer", yolo["metadata"]["name"], YOLO)
-        self.world.body["metadata"]["finalizers"] = [names.FINALIZER] if present else []
-        self.world.body["metadata"]["resourceVersion"] = str(int(self.world.body["metadata"]["resourceVersion"]) + 1)
-        return copied(self.world.body)
+        self.cluster.body["metadata"]["finalizers"] = [names.FINALIZER] if present else []
+        self.cluster.body["metadata"]["resourceVersion"] = str(int(self.cluster.body["metadata"]["resourceVersion"]) + 1)
+        return copied(self.cluster.body)
 
     async def event(self, yolo: Mapping[str, Any], *, reason: str, message: str, warning: bool) -> None:
         self.events.append((reason, message))

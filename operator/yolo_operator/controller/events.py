@@ -9,17 +9,17 @@ from yolo_operator.controller.kinds import Kind
 from yolo_operator.controller.queue import Queue
 
 
-def shown(kind: Kind, event: str | None, body: Mapping[str, Any], cache: Cache, queue: Queue[Key]) -> None:
+def received(kind: Kind, event: str | None, body: Mapping[str, Any], cache: Cache, queue: Queue[Key]) -> None:
     """A watch has shown an object; `event` is ADDED, MODIFIED, DELETED or, in kopf's first list, nothing."""
     telemetry.events.labels(kind.name).inc()
     if event == "DELETED":
         cache.drop(kind, body)
     else:
         cache.put(kind, body)
-    ring(kind, body, queue)
+    enqueue(kind, body, queue)
 
 
-def ring(kind: Kind, body: Mapping[str, Any], queue: Queue[Key]) -> None:
+def enqueue(kind: Kind, body: Mapping[str, Any], queue: Queue[Key]) -> None:
     """Ring for the resource an object is, or belongs to."""
     key = Key.of(body) if kind is kinds.YOLO else Key.owner_of(body)
     if key.name:

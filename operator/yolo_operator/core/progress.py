@@ -1,0 +1,67 @@
+"""How far each version has come: values that the steps of `plan` and the status share."""
+
+from dataclasses import dataclass
+
+from yolo_operator.core import api, names, pods
+from yolo_operator.core.contract import Artifact
+from yolo_operator.core.observed import Observed, overdue, triton_pods
+
+BUILDING, STARTING, VERIFYING, SERVING = "Building", "Starting", "Verifying", "Serving"
+
+
+IDLE, DRAINING, FAILED = "Idle", "Draining", "Failed"
+
+
+@dataclass(slots=True, kw_only=True)
+class Progress:
+    """How far one version is: what the steps below fill in, one after the other."""
+
+    version: api.Version
+    status: api.VersionStatus
+    artifact: Artifact | None = None
+    """What the wanted revision published; None until it is built."""
+    inputs: str = ""
+    """Hash of the wanted pod template."""
+    problem: pods.Problem | None = None
+    stalled: bool = False
+    verified: bool = False
+    """The wanted pod template answered rightly, or no verification is wanted."""
+    excluded: bool = False
+    """It may have no traffic, whatever its weight: it does not fit the versions that have."""
+    replicas: int = 0
+    """Pods it is to have in the end."""
+
+
+def is_serving(yolo: api.YoloDeployment, progress: Progress, observed: Observed) -> bool:
+    """Whether the wanted template of a version, and no other, has its replicas available."""
+    live = observed.deployments.get(names.versioned(yolo, progress.version.version))
+    if live is None or not has_its_share(yolo, progress, observed):
+        return False
+    found, spec = live.get("status", {}), live["spec"]
+    counts = {spec.get("replicas"), *(found.get(key, 0) for key in ("updatedReplicas", "replicas", "availableReplicas"))}
+    return counts == {progress.replicas}
+
+
+def has_its_share(yolo: api.YoloDeployment, progress: Progress, observed: Observed) -> bool:
+    """Whether at least as many pods of the wanted template as the version is to have are available: others may shrink."""
+    live = observed.deployments.get(names.versioned(yolo, progress.version.version))
+    if live is None or progress.artifact is None or progress.excluded or not (progress.verified or progress.replicas == 0):
+        return False
+    found = live.get("status", {})
+    return (
+        names.label(live["spec"]["template"], names.TEMPLATE) == progress.inputs
+        and found.get("observedGeneration", 0) >= live["metadata"].get("generation", 0)
+        and min(found.get("updatedReplicas", 0), found.get("availableReplicas", 0)) >= progress.replicas
+    )
+
+
+def trouble(yolo: api.YoloDeployment, progress: Progress, observed: Observed) -> pods.Problem | None:
+    """What the version's pods show, or that they take too long."""
+    number = progress.version.version
+    shown = pods.latest_problem((pod for pod in triton_pods(observed, number) if not pods.is_ready(pod)), job=False)
+    return shown or overdue(observed.deployments.get(names.versioned(yolo, number)))
+
+
+def status_of(yolo: api.YoloDeployment, version: int) -> api.VersionStatus:
+    """What was recorded of a version."""
+    return next((entry for entry in yolo.status.versions if entry.version == version), api.VersionStatus(version=version))

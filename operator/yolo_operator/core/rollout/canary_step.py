@@ -1,0 +1,72 @@
+"""The canary's part of a pass: gather the facts for its state (`canary.advance`), and see to the Job that analyses its step."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from yolo_operator.core import api, jobs, names, pods
+from yolo_operator.core.context import Context, requeue
+from yolo_operator.core.contract import Comparison
+from yolo_operator.core.observed import ready_versions, triton_pods
+from yolo_operator.core.progress import Progress, has_its_share, status_of, trouble
+from yolo_operator.core.resources import analysis
+from yolo_operator.core.retries import due, retry
+from yolo_operator.core.rollout import allocation, canary
+
+
+def canary_step(context: Context, progress: Sequence[Progress]) -> api.RolloutStatus | None:
+    """Where the canary is, and the Job that compares it with the stable version; None with another strategy."""
+    yolo, wanted, before = context.yolo, context.yolo.spec.rollout, context.yolo.status.rollout
+    if wanted.strategy != "Canary":
+        return None
+    facts = canary.Facts(
+        revisions={each.version.version: each.status.revision for each in progress},
+        ready=ready_versions(context.observed).keys(),
+        alive={int(names.label(live, names.VERSION)) for live in context.observed.deployments.values() if live["spec"].get("replicas", 1)},
+    )
+    each = next((each for each in progress if before is not None and each.version.version == before.canary), None)
+    if before is not None and each is not None:
+        # What is observed is measured by what the state, as it is recorded, has asked for.
+        each.replicas = allocation.canary_pods(yolo, before)
+        each.problem = each.problem or allocation.obstacle(yolo, before, context.observed) or trouble(yolo, each, context.observed)
+        facts = replace(
+            facts,
+            built=each.artifact is not None and before.stable in facts.ready,
+            has_share=each.replicas > 0 and has_its_share(yolo, each, context.observed),
+            problem=each.problem,
+        )
+        if before.reached and before.phase != canary.DEGRADED and before.step <= len(wanted.steps) and wanted.analysis.enabled:
+            comparison, failure = analysis_step(context, before, each)
+            facts, before = replace(facts, comparison=comparison), before.model_copy(update={"analysis_failure": failure})
+    state = canary.advance(before, wanted, facts, context.now)
+    requeue(context, canary.deadline(state, wanted))
+    if state.canary and state.phase == canary.DEGRADED and each is not None:
+        each.stalled = True
+        each.problem = pods.Problem(state.reason, state.message, permanent=True)
+    return state
+
+
+def analysis_step(context: Context, state: api.RolloutStatus, progress: Progress) -> tuple[Comparison | None, api.Failure | None]:
+    """What the analysis of this step came to, and why its Job failed, if it gave no verdict."""
+    failure, artifact = state.analysis_failure, status_of(context.yolo, state.stable).artifact
+    if artifact is None or canary.analysis_of(state) is not None:
+        return None, failure
+    stable, new = ([pod for pod in triton_pods(context.observed, number) if pods.is_ready(pod)] for number in (state.stable, state.canary))
+    duration = canary.duration_of(context.yolo.spec.rollout, state.step)
+    wanted_job = analysis.build(context.yolo, progress.version, state.stable, artifact, state, duration, stable, new, context.defaults)
+    name = wanted_job["metadata"]["name"]
+    match jobs.read(context.observed.jobs.get(name), context.observed.pods, ("analyze",), context.now):
+        case jobs.Succeeded(outcome) if outcome:
+            return Comparison.model_validate(outcome), None
+        case jobs.Succeeded():
+            context.result.delete.append(context.observed.jobs[name])
+        case jobs.Running(problem):
+            progress.problem = progress.problem or problem
+            context.result.create.append(wanted_job)
+        case jobs.Failed() as failed:
+            failure = jobs.record(failure, name, failed, context.now)
+            retry(context, failure, context.observed.jobs[name], None)
+            progress.problem = pods.Problem(failure.reason, failure.message)
+        case jobs.Absent():
+            if stable and new and (failure is None or failure.key != name or due(context, failure, None)):
+                context.result.create.append(wanted_job)
+    return None, failure
