@@ -35,6 +35,8 @@ class Simulation:
         self.now: datetime = gen.T0
         self.objects: dict[str, dict[str, Manifest]] = {kind: {} for kind in BY_NAME}
         self.gateway_api = True
+        self.gateway_answers = True
+        """Whether the Gateways' controller takes the routes in `run`."""
         self.gateway_features: dict[str, Support] = {}
         self.session_fields = Support()
         self.opened: list[str] = []
@@ -239,6 +241,8 @@ class Simulation:
                 if not self.objects["Job"][name].get("status"):
                     self.end_one(name, gen.outcome(result={"removed": 1}))
             self.start_pods()
+            if self.gateway_answers:
+                self.answer_routes()
             if before == self._snapshot():
                 return decided
         raise AssertionError("the plan does not come to rest")

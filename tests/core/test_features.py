@@ -176,6 +176,7 @@ def test_one_that_is_refused_does_not_take_the_other_along():
 
 def test_a_route_that_a_gateway_refuses_is_told_before_what_it_goes_without():
     it = cluster(PLAIN, mirror={"version": 2})
+    it.gateway_answers = False
     it.answer_routes("False", "NotAllowedByListeners")
     it.run()
     assert it.condition("Ready") == ("False", "RouteNotAccepted")

@@ -394,7 +394,7 @@ def test_without_the_gateway_api_it_says_so_and_serves_by_the_service() -> None:
     cluster.run()
     assert cluster.condition("Ready") == ("False", "GatewayApiMissing")
     assert cluster.replicas() == {"helmet-v1": 2}
-    cluster.gateway_api = True
+    cluster.gateway_api, cluster.gateway_answers = True, False
     cluster.run()
     assert cluster.condition("Ready") == ("False", "RoutePending")
     cluster.answer_routes()
@@ -413,7 +413,7 @@ def test_a_gateway_gives_nothing_to_a_canary_whose_pods_are_gone() -> None:
     for pod in cluster.pods(2):
         pod["status"]["conditions"] = []
     cluster.reconcile()
-    assert routed(cluster) == {"helmet-v1": 80, "helmet-v2": 0}
+    assert routed(cluster) == {"helmet-v1": 100, "helmet-v2": 0}
     assert shares(cluster) == "1:100 2:0"
 
 

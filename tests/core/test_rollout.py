@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gen
-from yolo_operator.core import api
+from yolo_operator.core import api, clock
 from yolo_operator.core.contract import Comparison
 from yolo_operator.core.pods import Problem
 from yolo_operator.core.rollout import canary
@@ -18,8 +18,8 @@ from yolo_operator.core.rollout.canary import Facts
 STEPS = [{"weight": 10, "duration": "2m"}, {"weight": 50, "duration": "5m"}]
 T0, MINUTE = gen.T0, timedelta(minutes=1)
 BOTH = {1: "rev-one", 2: "rev-two"}
-SERVING = Facts(revisions=BOTH, ready={1}, built=True)
-SHARED = replace(SERVING, ready={1, 2}, has_share=True)
+SERVING = Facts(revisions=BOTH, requested={1: 9}, may_start=True)
+SHARED = replace(SERVING, requested={1: 9, 2: 1}, has_share=True)
 
 
 def wanted(**more: Any) -> api.Rollout:
@@ -113,10 +113,10 @@ TABLE: dict[str, dict[str, str]] = {
         "analysis inconclusive": "Paused InconclusiveAnalysis 1 10 1/2",
     },
     "step 1": {
-        "nothing": "Progressing CanaryStep 2 50 1/2",
+        "nothing": "Progressing CanaryStarting 1 10 1/2",
         "has its share": "Progressing CanaryStep 2 50 1/2",
         "wrong answers": "Degraded WrongAnswers 1 0 1/2",
-        "no GPU": "Progressing CanaryStep 2 50 1/2",
+        "no GPU": "Progressing InsufficientGPU 1 10 1/2",
         "paused": "Paused RolloutPaused 1 10 1/2",
         "abort": "Degraded RolloutAborted 1 0 1/2",
         "abort of another": "Progressing CanaryStep 2 50 1/2",
@@ -131,7 +131,8 @@ TABLE: dict[str, dict[str, str]] = {
         "analysis inconclusive": "Paused InconclusiveAnalysis 1 10 1/2",
     },
     "step 2": {
-        "nothing": "Progressing CanaryStep 3 100 1/2",
+        "nothing": "Progressing CanaryStarting 2 50 1/2",
+        "has its share": "Progressing CanaryStep 3 100 1/2",
         "wrong answers": "Degraded WrongAnswers 2 0 1/2",
         "paused": "Paused RolloutPaused 2 50 1/2",
         "abort": "Degraded RolloutAborted 2 0 1/2",
@@ -168,7 +169,7 @@ TABLE: dict[str, dict[str, str]] = {
     "failed": {
         "nothing": "Degraded AnalysisFailed 1 0 1/2",
         "has its share": "Degraded AnalysisFailed 1 0 1/2",
-        "promote": "Degraded AnalysisFailed 1 0 1/2",
+        "promote": "Progressing CanaryStarting 3 100 1/2",
         "steps raised": "Degraded AnalysisFailed 1 0 1/2",
         "retry": "Progressing CanaryStarting 1 10 1/2",
         "new revision": "Progressing CanaryStarting 1 10 1/2",
@@ -177,6 +178,7 @@ TABLE: dict[str, dict[str, str]] = {
     },
     "late": {
         "has its share": "Degraded ProgressDeadlineExceeded 1 0 1/2",
+        "promote": "Progressing CanaryStarting 3 100 1/2",
         "retry": "Progressing CanaryStarting 1 10 1/2",
     },
     "done": {
@@ -191,6 +193,13 @@ TABLE: dict[str, dict[str, str]] = {
 }
 
 
+FAILURES = {
+    name: api.FailedRollout(version=2, revision="rev-two", time="", reason=reason, message="it failed")
+    for name, reason in {"failed": "AnalysisFailed", "late": "ProgressDeadlineExceeded"}.items()
+}
+"""What is on record of a canary, until the user asks for it anew."""
+
+
 def words(state: api.RolloutStatus) -> str:
     return f"{state.phase} {state.reason} {state.step} {state.weight} {state.stable}/{state.canary}"
 
@@ -198,6 +207,8 @@ def words(state: api.RolloutStatus) -> str:
 @pytest.mark.parametrize(("before", "event", "after"), [(a, b, c) for a, row in TABLE.items() for b, c in row.items()])
 def test_every_state_meets_every_event(before: str, event: str, after: str) -> None:
     spec, facts = EVENTS[event]
+    if before in FAILURES and event in {"nothing", "has its share", "steps raised"}:
+        facts = replace(facts, failure=FAILURES[before])
     assert words(canary.advance(reached_state(before), spec, facts, LATER)) == after
 
 
@@ -235,10 +246,10 @@ def test_steps_edited_in_the_middle_never_take_share_away(steps: list[dict[str, 
 
 
 def test_the_stable_version_keeps_its_part_while_its_only_pod_restarts() -> None:
-    facts = Facts(revisions={2: "rev-two"}, ready=set(), alive={1, 2}, built=True)
+    facts = Facts(revisions={2: "rev-two"}, requested={1: 1, 2: 1}, may_start=True)
     assert canary.advance(reached_state("failed"), wanted(), facts, LATER).stable == 1
     assert canary.advance(reached_state("step 1"), wanted(), facts, LATER).stable == 1
-    gone = replace(facts, alive={2})
+    gone = replace(facts, requested={2: 1})
     assert canary.advance(reached_state("step 1"), wanted(), gone, LATER).stable == 2
 
 
@@ -249,7 +260,8 @@ def test_a_retry_that_is_taken_back_asks_for_nothing() -> None:
     for _ in range(3):
         state = canary.advance(state, spec, replace(SHARED, comparison=compared("Fail", "errors")), LATER)
     assert state.phase == "Degraded"
-    assert canary.advance(state, wanted(), SHARED, LATER).phase == "Degraded"
+    facts = replace(SHARED, failure=FAILURES["failed"].model_copy(update={"retry": "a"}))
+    assert canary.advance(state, wanted(), facts, LATER).phase == "Degraded"
 
 
 def test_a_verdict_counts_for_the_weight_it_was_found_at() -> None:
@@ -282,8 +294,8 @@ SPECS = st.builds(
 FACTS = st.builds(
     lambda revisions, ready, built, shared, problem, verdict: Facts(
         revisions=revisions,
-        ready=ready,
-        built=built,
+        requested=dict.fromkeys(ready, 1),
+        may_start=built,
         has_share=built and shared,
         problem=problem,
         comparison=compared(verdict) if verdict else None,
@@ -301,17 +313,14 @@ FACTS = st.builds(
 @settings(max_examples=500, deadline=None)
 def test_whatever_happens(events: list[tuple[api.Rollout, Facts, int]]) -> None:
     state, now = None, T0
-    shared: set[tuple[int, str]] = set()
     for spec, facts, seconds in events:
         now += timedelta(seconds=seconds)
         state = canary.advance(state, spec, facts, now)
-        if facts.has_share:
-            shared.add((state.canary, state.revision))
-        assert 0 <= state.routed <= state.weight <= 100
+        assert 0 <= state.weight <= 100
+        assert not state.reached or facts.has_share, "time counts while the share is held"
         assert state.canary != state.stable
-        assert not state.routed or (state.canary, state.revision) in shared, "no weight to a version that never had verified pods"
-        assert state.phase != canary.DEGRADED or state.routed == state.weight == 0
-        assert state.stable in facts.revisions or state.stable in facts.ready or not facts.revisions
+        assert state.phase != canary.DEGRADED or state.weight == 0
+        assert state.stable in facts.revisions or state.stable in facts.requested
         assert api.RolloutStatus.model_validate(state.model_dump()) == state
     # Every path ends, once nobody holds it.
     plain = wanted(retry=state.retry if state is not None else None)
@@ -332,3 +341,47 @@ def test_it_comes_to_rest_when_nothing_changes(spec: api.Rollout, facts: Facts, 
         state = canary.advance(state, spec, facts, LATER)
         seen.append(state)
     assert seen[-1] == seen[-2], "the same cluster twice writes nothing"
+
+
+def test_time_counts_only_while_the_share_is_held() -> None:
+    state = canary.advance(reached_state("step 1"), wanted(), SERVING, T0 + MINUTE)
+    assert (state.reached, state.held_seconds, state.lost) == ("", 60, clock.text(T0 + MINUTE))
+    assert words(canary.advance(state, wanted(), SERVING, T0 + 20 * MINUTE)) == "Progressing CanaryStarting 1 10 1/2"
+    state = canary.advance(state, wanted(), SHARED, T0 + 20 * MINUTE)
+    assert canary.deadline(state, wanted()) == T0 + 21 * MINUTE, "a minute of the two is left"
+    assert state.step == 1
+    assert canary.advance(state, wanted(), SHARED, T0 + 21 * MINUTE).step == 2
+
+
+def test_a_share_that_is_lost_and_not_got_back_is_late_from_then() -> None:
+    state = canary.advance(reached_state("step 2"), wanted(), SERVING, T0 + 3 * MINUTE)
+    assert canary.deadline(state, wanted()) == T0 + 33 * MINUTE
+    assert words(canary.advance(state, wanted(), SERVING, T0 + 33 * MINUTE)) == "Degraded ProgressDeadlineExceeded 2 0 1/2"
+
+
+def test_a_canary_without_its_share_is_not_promoted() -> None:
+    state = canary.advance(reached_state("last asked"), wanted(paused=True), SHARED, T0 + 8 * MINUTE)
+    assert (state.phase, bool(state.reached)) == ("Paused", True)
+    assert words(canary.advance(state, wanted(), SERVING, T0 + 9 * MINUTE)) == "Progressing CanaryStarting 3 100 1/2"
+
+
+def test_a_verdict_counts_although_the_share_was_lost_meanwhile() -> None:
+    spec = wanted(analysis={"enabled": True})
+    state = canary.advance(reached_state("step 1"), spec, SERVING, T0 + MINUTE)
+    assert words(canary.advance(state, spec, replace(SERVING, comparison=compared("Fail", "errors")), T0 + MINUTE)) == "Degraded AnalysisFailed 1 0 1/2"
+
+
+@pytest.mark.parametrize(
+    ("requested", "selected", "stable"),
+    [
+        ({1: 9, 2: 1}, 0, 1),
+        ({1: 1, 2: 9}, 0, 2),
+        ({1: 9, 2: 9}, 0, 1),
+        ({1: 2, 2: 2}, 2, 2),
+        ({1: 0, 2: 9}, 0, 2),
+        ({}, 0, 1),
+    ],
+)
+def test_where_no_stable_version_is_on_record_it_is_the_one_that_serves_most(requested: dict[int, int], selected: int, stable: int) -> None:
+    facts = Facts(revisions=BOTH, requested=requested, selected=selected)
+    assert canary.advance(None, wanted(), facts, T0).stable == stable

@@ -9,7 +9,7 @@ The steps of this line are here; those of `canary`, `traffic` and `prune` come i
                   └────────────► reason and remedy in the status ◄───────┘
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from yolo_operator.core import api, clock, image_pull, jobs, names, pods, revision, routes, status
@@ -17,13 +17,14 @@ from yolo_operator.core.context import Context, Plan, requeue
 from yolo_operator.core.contract import Artifact, Verification
 from yolo_operator.core.defaults import Defaults
 from yolo_operator.core.names import Manifest
-from yolo_operator.core.observed import Observed, finished, pruning, ready_versions, template_hash, triton_pods, verified_at_gate
+from yolo_operator.core.observed import Observed, finished, pruning, template_hash, triton_pods, verified_at_gate
 from yolo_operator.core.progress import DRAINING, Progress, is_serving, status_of, trouble
 from yolo_operator.core.prune import deletion, prune_step
 from yolo_operator.core.resources import budget, job, network_policy, overlay, service, triton
 from yolo_operator.core.retries import due, report, retry
-from yolo_operator.core.rollout import allocation, canary, compatibility, routing, surge
+from yolo_operator.core.rollout import allocation, canary, compatibility, failures, routing, surge
 from yolo_operator.core.rollout.canary_step import canary_step
+from yolo_operator.core.rollout.facts import Facts, gather
 
 VERIFIED_KEPT = 5
 """Verified pod templates remembered besides the live ones: one that comes back needs no second look."""
@@ -40,25 +41,32 @@ def plan(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, now: 
     progress = [build_step(context, version) for version in yolo.spec.versions]
     for each in progress:
         verify_step(context, each)
-    compatibility.exclude_incompatible(yolo, progress, observed)
-    state = canary_step(context, progress)
-    targets = allocation.replicas(yolo, state, progress)
+    reference = compatibility.exclude_incompatible(yolo, progress, observed)
+    failed = failures.recorded(yolo, now)
+    failures.exclude_failed(failed, progress)
+    facts = gather(yolo, observed, progress)
+    state = canary_step(context, progress, facts, failed)
+    allocated = allocation.allocate(yolo, state, facts, surge.freeing(yolo, allocation.targets(yolo, state, facts), facts, observed, now))
     for each in progress:
-        each.replicas = targets[each.version.version]
-    shares = allocation.replica_shares(context, state, progress)
-    for each in progress:
-        serve_step(context, each, shares[each.version.version])
+        each.replicas = allocated.target[each.version.version]
+        serve_step(context, each, allocated.pods[each.version.version])
     requeue(context, surge.next_check(yolo, observed, now))
     requeue(context, image_pull.next_check(observed.pods, now))
-    drained = drain_step(context, state, progress)
-    weights = routing.route_step(context, state, progress, [each.version for each in drained])
+    drained = drain_step(context, state, progress, allocated, facts)
+    weights = routing.route_step(context, allocated)
     published, prune_failure = prune_step(context, progress)
     stop_unwanted_jobs(context)
     settled = [status.settle(yolo, each, observed) for each in progress]
     unrouted = routes.problem(yolo, observed) if yolo.spec.traffic.mode == "Gateway" else None
-    computed = status.compute(yolo, settled, drained, state, weights, unrouted, defaults, now)
-    result.status = computed.model_copy(update={"published": published, "prune_failure": prune_failure})
+    computed = status.compute(yolo, settled, drained, shown(state, weights), weights, unrouted, defaults, now)
+    kept = {"published": published, "prune_failure": prune_failure, "reference_version": reference}
+    result.status = computed.model_copy(update=kept | {"failed_rollouts": failures.with_canary(failed, state, yolo.spec.rollout, now)})
     return result
+
+
+def shown(state: api.RolloutStatus | None, weights: Mapping[int, int]) -> api.RolloutStatus | None:
+    """The canary's state with the percent of the requests that it has now, for people."""
+    return state if state is None else state.model_copy(update={"routed": weights.get(state.canary, 0)})
 
 
 def network_step(context: Context) -> None:
@@ -207,42 +215,43 @@ def serve_step(context: Context, progress: Progress, replicas: int) -> None:
     progress.problem = progress.problem or trouble(context.yolo, progress, context.observed) or pulling
 
 
-def drain_step(context: Context, state: api.RolloutStatus | None, progress: Sequence[Progress]) -> list[api.VersionStatus]:
+def drain_step(
+    context: Context, state: api.RolloutStatus | None, progress: Sequence[Progress], allocated: allocation.Allocation, facts: Facts
+) -> list[api.VersionStatus]:
     """Versions that are no longer declared serve until all declared ones do; then they go. Returns the status of those that are still there."""
-    declared = {version.version for version in context.yolo.spec.versions}
-    all_serve = all(is_serving(context.yolo, each, context.observed) for each in progress)
-    ready = ready_versions(context.observed)
-    stable_serves = state is not None and state.stable in ready
+    yolo, observed = context.yolo, context.observed
+    declared = {version.version for version in yolo.spec.versions}
+    all_serve = all(is_serving(yolo, each, observed) for each in progress)
     settled = state is None or (state.phase == canary.HEALTHY and not state.previous)
     remaining = []
-    kinds = (context.observed.deployments, context.observed.services, context.observed.budgets)
+    kinds = (observed.deployments, observed.services, observed.budgets)
     versions = {int(label) for kind in kinds for child in kind.values() if (label := names.label(child, names.VERSION)).isdigit()}
-    for number in sorted((versions | ready.keys()) - declared):
-        name = names.versioned(context.yolo, number)
-        live = context.observed.deployments.get(name)
-        # A canary that is no longer declared has nothing to wait for: the stable version is there.
-        given_up = state is not None and stable_serves and number not in (state.stable, state.previous)
-        if live is None or (all_serve and settled) or given_up or context.yolo.spec.replicas == 0:
+    for number in sorted((versions | facts.keys()) - declared):
+        name = names.versioned(yolo, number)
+        live = observed.deployments.get(name)
+        mine = facts.get(number)
+        # A canary that is no longer declared has nothing to wait for once the stable version can do without its pods.
+        given_up = state is not None and number not in (state.stable, state.previous) and not allocated.pods.get(number)
+        if live is None or ((given_up or (all_serve and settled)) and mine is not None and not mine.sent):
             context.result.delete += [kind[name] for kind in kinds if name in kind]
-            if number in ready:
-                remaining.append(draining(context, number, pods.Problem("Removing", "No longer in spec.versions; Kubernetes is ending its pods")))
+            if mine is not None and mine.ready:
+                remaining.append(draining(context, number, 0, pods.Problem("Removing", "No longer in spec.versions; Kubernetes is ending its pods")))
             continue
-        room = state is None and surge.frees_gpu(context.yolo, number, live, sorted(declared), context.observed, context.now)
-        kept = triton.keep(context.yolo, number, live["spec"].get("replicas", 1) - room, live, names.RENDERED)
+        kept = triton.keep(yolo, number, allocated.pods[number], live, names.RENDERED)
         if kept is not None:
-            context.result.apply += [kept, service.build(context.yolo, number), budget.build(context.yolo, number)]
-        context.result.open_gates += verified_at_gate([status_of(context.yolo, number)], context.observed)
+            context.result.apply += [kept, service.build(yolo, number), budget.build(yolo, number)]
+        context.result.open_gates += verified_at_gate([status_of(yolo, number)], observed)
         why = pods.Problem(
             "WaitingForOtherVersions", "No longer in spec.versions; it serves until the declared ones are available, verified and have the traffic"
         )
-        remaining.append(draining(context, number, why))
+        remaining.append(draining(context, number, allocated.freed.get(number, 0), why))
     return remaining
 
 
-def draining(context: Context, number: int, why: pods.Problem) -> api.VersionStatus:
+def draining(context: Context, number: int, freed: int, why: pods.Problem) -> api.VersionStatus:
     """The status of a version that is no longer declared."""
     mine = triton_pods(context.observed, number)
-    counts = {"replicas": len(mine), "ready_replicas": sum(map(pods.is_ready, mine))}
+    counts = {"replicas": len(mine), "ready_replicas": sum(map(pods.is_ready, mine)), "freed": freed}
     return status_of(context.yolo, number).model_copy(update=counts | {"phase": DRAINING, "reason": why.reason, "message": why.message})
 
 

@@ -35,14 +35,14 @@ class Progress:
 def is_serving(yolo: api.YoloDeployment, progress: Progress, observed: Observed) -> bool:
     """Whether the wanted template of a version, and no other, has its replicas available."""
     live = observed.deployments.get(names.versioned(yolo, progress.version.version))
-    if live is None or not has_its_share(yolo, progress, observed):
+    if live is None or not has_its_pods(yolo, progress, observed):
         return False
     found, spec = live.get("status", {}), live["spec"]
     counts = {spec.get("replicas"), *(found.get(key, 0) for key in ("updatedReplicas", "replicas", "availableReplicas"))}
     return counts == {progress.replicas}
 
 
-def has_its_share(yolo: api.YoloDeployment, progress: Progress, observed: Observed) -> bool:
+def has_its_pods(yolo: api.YoloDeployment, progress: Progress, observed: Observed) -> bool:
     """Whether at least as many pods of the wanted template as the version is to have are available: others may shrink."""
     live = observed.deployments.get(names.versioned(yolo, progress.version.version))
     if live is None or progress.artifact is None or progress.excluded or not (progress.verified or progress.replicas == 0):

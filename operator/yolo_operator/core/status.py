@@ -72,6 +72,7 @@ def settle(yolo: api.YoloDeployment, progress: Progress, observed: Observed) -> 
         update={
             "phase": phase,
             "replicas": len(live),
+            "freed": 0,
             "ready_replicas": sum(map(pods.is_ready, live)),
             "reason": problem.reason if problem else phase,
             "message": (problem.message if problem else PHASE_MESSAGES[phase])[:4096],
@@ -189,8 +190,9 @@ def left_undone(yolo: api.YoloDeployment, settled: Sequence[Settled]) -> list[st
 
 def decisions(of: api.Status) -> tuple[object, ...]:
     """What a status remembers that no later look at the children could tell again."""
-    failures = [(each.version, each.build_failure, each.verify_failure, each.rolled_back) for each in of.versions]
-    return of.published, of.rollout, [each for each in failures if any(each[1:])]
+    of_versions = [(each.version, each.build_failure, each.verify_failure, each.rolled_back, each.freed) for each in of.versions]
+    state = None if of.rollout is None else of.rollout.model_copy(update={"routed": 0})
+    return of.published, state, of.reference_version, of.failed_rollouts, [each for each in of_versions if any(each[1:])]
 
 
 def is_available(settled: Sequence[Settled], drained: Sequence[api.VersionStatus], state: api.RolloutStatus | None) -> bool:

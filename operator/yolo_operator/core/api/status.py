@@ -78,6 +78,8 @@ class VersionStatus(Model):
     """Why the build Job failed."""
     verify_failure: Failure | None = None
     """Why the verify Job failed."""
+    freed: int = 0
+    """Pods that it has given up for others that waited for a GPU, since it left spec.versions."""
     rolled_back: RolledBack | None = None
     """The wanted pod template was tried and given up; the one verified last serves until the spec changes."""
 
@@ -118,11 +120,15 @@ class RolloutStatus(Model):
     weight: int = 0
     """Percent that the canary is to have at this step."""
     routed: int = 0
-    """Percent that a Gateway gives it: that of the step before until it has the pods for this one."""
+    """Percent that a Gateway gives it now: as much of its share as its ready pods can take."""
     started: ShortText = ""
     """When the step began: when the canary was asked to take its share."""
     reached: ShortText = ""
-    """When the canary had its share; from then the step's duration counts."""
+    """Since when the canary holds its share; the step's duration counts while it does. Empty while it does not."""
+    lost: ShortText = ""
+    """When the canary lost its share at this step, and has not got it back yet."""
+    held_seconds: int = 0
+    """Seconds that it held its share at this step before it lost it."""
     retry: Annotated[str, Field(max_length=63)] = ""
     """The value of spec.rollout.retry this attempt began with."""
     previous: int = 0
@@ -133,6 +139,25 @@ class RolloutStatus(Model):
     """Why the analysis Job failed, where it gave no verdict."""
     analyses: list[StepAnalysis] = Field(default_factory=list, max_length=20)
     """What was measured at each step of this attempt."""
+
+
+class FailedRollout(Model):
+    """A revision that failed as a canary: it gets no requests until spec.rollout.retry or promote asks for it anew."""
+
+    version: int
+    """Number of the version."""
+    revision: ShortText
+    """Its revision: another one has not failed."""
+    time: ShortText
+    """When it failed."""
+    reason: ShortText
+    """In CamelCase."""
+    message: Annotated[str, Field(max_length=4096)] = ""
+    """What failed."""
+    retry: Annotated[str, Field(max_length=63)] = ""
+    """The value of spec.rollout.retry then: another one asks for it anew."""
+    promote: int = 0
+    """The value of spec.rollout.promote then, 0 for none: its own number, set since, asks for it anew."""
 
 
 class Condition(Model):
@@ -194,6 +219,10 @@ class Status(Model):
     """What is observed of each version."""
     rollout: RolloutStatus | None = None
     """Where the canary is, with spec.rollout.strategy Canary."""
+    reference_version: int = 0
+    """Version whose inputs, outputs and classes clients know: others that share its requests must agree with it. 0 while there is none."""
+    failed_rollouts: list[FailedRollout] = Field(default_factory=list, max_length=32)
+    """Revisions that failed as canaries, whatever the spec has become since."""
     published: list[ShortText] = Field(default_factory=list, max_length=256)
     """Revisions in the storage, oldest first."""
     prune_failure: Failure | None = None

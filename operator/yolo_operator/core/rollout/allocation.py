@@ -1,56 +1,230 @@
-"""How the traffic is shared: pods per version in the end and now, and what a Gateway sends to each."""
+"""One allocation per pass: from the facts of all versions, how many pods each is to have, and what part of the requests it is sent.
 
-from collections.abc import Sequence
+    shares  relative, as the weights or the canary's step say
+      └─► target  pods in the end
+            ├─► pods    pods now: nothing that serves is taken before what takes over is there
+            └─► routed  relative weights now: no version is sent more than its ready pods can take, the rest stays with those that have pods to spare
+                  └─► selected  the version behind the resource's Service, where it is not all
 
-from yolo_operator.core import api, names, pods
-from yolo_operator.core.context import Context
-from yolo_operator.core.observed import Observed, ready_versions
-from yolo_operator.core.progress import Progress, has_its_share, status_of
-from yolo_operator.core.rollout import canary, surge
-from yolo_operator.core.rollout.split import beside, split, too_coarse
+`rollout.invariants` says what holds of it.
+"""
+
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass
+from fractions import Fraction
+
+from yolo_operator.core import api, pods
+from yolo_operator.core.rollout import canary
+from yolo_operator.core.rollout.facts import Facts, VersionFacts
+from yolo_operator.core.rollout.split import beside, largest_remainder, split, too_coarse
 
 
-def weights(progress: Sequence[Progress]) -> dict[int, int]:
-    """Relative shares that the declared versions are to have, where no canary sets them."""
-    return {each.version.version: 0 if each.excluded else 1 if each.version.weight is None else each.version.weight for each in progress}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allocation:
+    """By version: its relative share, pods in the end, pods now, relative weight now, pods given up for a GPU so far; and the only version behind the Service."""
+
+    shares: Mapping[int, int]
+    target: Mapping[int, int]
+    pods: Mapping[int, int]
+    routed: Mapping[int, int]
+    freed: Mapping[int, int]
+    selected: int | None
 
 
-def replicas(yolo: api.YoloDeployment, state: api.RolloutStatus | None, progress: Sequence[Progress]) -> dict[int, int]:
-    """Pods that each declared version is to have in the end."""
-    total, gateway = yolo.spec.replicas, yolo.spec.traffic.mode == "Gateway"
-    numbers = [each.version.version for each in progress]
+def allocate(yolo: api.YoloDeployment, state: api.RolloutStatus | None, facts: Facts, freeing: Set[int]) -> Allocation:
+    """Share pods and requests out. `state`: the canary's, None with strategy Weighted; `freeing`: versions that give up a pod now for one that waits for a GPU."""
+    target = targets(yolo, state, facts)
+    freed = {number: freed_before(yolo, number) + (number in freeing) for number, each in facts.items() if not each.declared}
+    routed = routed_now(yolo, state, facts)
+    return Allocation(
+        shares=shares(state, facts),
+        target=target,
+        pods={number: pods_now(yolo, state, facts, each, target, freeing, freed.get(number, 0)) for number, each in facts.items()},
+        routed=routed,
+        freed=freed,
+        selected=selected(yolo, state, facts, routed),
+    )
+
+
+def shares(state: api.RolloutStatus | None, facts: Facts) -> dict[int, int]:
+    """Relative shares of all versions: of the weights, or in percent by the canary's step. None for what is excluded."""
     if state is None:
-        wanted = weights(progress)
-        shares = dict(zip(numbers, split(total, [wanted[number] for number in numbers]), strict=True))
-        shares |= {number: min(1, total) for number in numbers if number == mirrored(yolo, progress)}
+        wanted = {number: each.weight for number, each in facts.items()}
     else:
-        shares = dict.fromkeys(numbers, 0) | {state.stable: total, state.canary: canary_pods(yolo, state)}
-        if gateway and state.previous:
-            shares[state.previous] = total
-    own = {each.version.version: each.version.replicas for each in progress}
-    return {number: fixed if (fixed := own[number]) is not None and shares[number] and total else shares[number] for number in numbers}
+        part = state.weight if state.canary and state.started and state.phase != canary.DEGRADED else 0
+        wanted = dict.fromkeys(facts, 0) | {state.stable: 100 - part} | ({state.canary: part} if state.canary else {})
+    return {number: 0 if number in facts and facts[number].excluded else share for number, share in wanted.items()}
 
 
-def canary_pods(yolo: api.YoloDeployment, state: api.RolloutStatus) -> int:
-    """Pods of the canary at its step: none before the stable version serves, and none once it has been aborted."""
+def targets(yolo: api.YoloDeployment, state: api.RolloutStatus | None, facts: Facts) -> dict[int, int]:
+    """Pods that each version is to have in the end."""
+    total, wanted = yolo.spec.replicas, shares(state, facts)
+    if state is None:
+        found = dict(zip(wanted, split(total, list(wanted.values())), strict=True))
+        found |= {number: min(1, total) for number, each in facts.items() if number == mirrored(yolo) and not each.excluded}
+    else:
+        found = dict.fromkeys(wanted, 0) | {state.stable: 0 if is_excluded(facts, state.stable) else total}
+        if state.canary and wanted[state.canary]:
+            found[state.canary] = canary_pods(yolo, wanted[state.canary])
+        if yolo.spec.traffic.mode == "Gateway" and state.previous in found:
+            found[state.previous] = total
+    own = {number: each.own_pods for number, each in facts.items() if each.own_pods is not None}
+    return {number: own[number] if number in own and count else count for number, count in found.items()}
+
+
+def is_excluded(facts: Facts, number: int) -> bool:
+    """Whether a version may have no requests."""
+    return number in facts and facts[number].excluded
+
+
+def canary_pods(yolo: api.YoloDeployment, weight: int) -> int:
+    """Pods that have `weight` percent of the requests; 0 where pods of mode Service cannot show so small a share."""
     total = yolo.spec.replicas
-    if not state.started or state.phase == canary.DEGRADED or total == 0:
+    if total == 0:
         return 0
     if yolo.spec.traffic.mode == "Gateway":
-        return max(1, -(-total * state.weight // 100))
-    return 0 if too_coarse(total, state.weight) else beside(total, state.weight)
+        return max(1, -(-total * weight // 100))
+    return 0 if too_coarse(total, weight) else beside(total, weight)
 
 
-def obstacle(yolo: api.YoloDeployment, state: api.RolloutStatus, observed: Observed) -> pods.Problem | None:
+def has_its_share(yolo: api.YoloDeployment, state: api.RolloutStatus, facts: Facts) -> bool:
+    """Whether the canary has the pods that its step asks for; the stable ones may be fewer."""
+    wanted = targets(yolo, state, facts).get(state.canary, 0)
+    return wanted > 0 and facts[state.canary].available >= wanted
+
+
+def pods_now(
+    yolo: api.YoloDeployment,
+    state: api.RolloutStatus | None,
+    facts: Facts,
+    mine: VersionFacts,
+    target: Mapping[int, int],
+    freeing: Set[int],
+    freed: int,
+) -> int:
+    """Replicas that one version's Deployment is to have after this pass."""
+    total, wanted, have = yolo.spec.replicas, target.get(mine.number, 0), mine.requested
+    if wanted >= have or not mine.deployed:
+        return max(wanted, stands_in(total, facts, mine, target, freed) if state is None else 0)
+    if not mine.sent and (not may_serve(state, mine) or waits_to_begin(state, facts, mine) or takes_over(facts, target, mine.number)):
+        return wanted
+    kept = min(have - (mine.number in freeing), total)
+    return max(wanted, kept, min(total, stands_in(total, facts, mine, target, freed)) if state is None else 0)
+
+
+def stands_in(total: int, facts: Facts, mine: VersionFacts, target: Mapping[int, int], freed: int) -> int:
+    """Pods of a version that is no longer declared, as long as it serves for those that are not there yet: it follows an autoscaler up.
+
+    What it gave up for a GPU it does not ask for again.
+    """
+    if mine.declared or not mine.ready:
+        return 0
+    others = [each for number, each in facts.items() if number != mine.number]
+    covered = sum(min(each.ready, target[each.number]) if each.declared else each.requested for each in others)
+    return max(0, total - covered - freed)
+
+
+def waits_to_begin(state: api.RolloutStatus | None, facts: Facts, mine: VersionFacts) -> bool:
+    """Whether a version is a canary before its first step, beside a stable version that serves: pods of an attempt before are in nobody's way then."""
+    return state is not None and mine.number == state.canary and not state.started and state.stable in facts and facts[state.stable].ready > 0
+
+
+def takes_over(facts: Facts, target: Mapping[int, int], number: int) -> bool:
+    """Whether all versions besides this one that are to have pods have them, so that it may give up its own."""
+    others = [each for other, each in facts.items() if other != number and target.get(other)]
+    asked = bool(others) or not any(each.weight for each in facts.values()) or target.get(number, 0) > 0
+    return asked and all(each.available >= target[each.number] for each in others)
+
+
+def may_serve(state: api.RolloutStatus | None, mine: VersionFacts) -> bool:
+    """Whether requests may come to a version at all: not to what is excluded, nor to a canary that failed or was aborted."""
+    failed = state is not None and state.phase == canary.DEGRADED and mine.number == state.canary
+    return not mine.excluded and not failed
+
+
+def routed_now(yolo: api.YoloDeployment, state: api.RolloutStatus | None, facts: Facts) -> dict[int, int]:
+    """Relative weights that a Gateway gives now: to ready pods alone, and to no version more than they can take.
+
+    What the versions cannot take of their shares goes to those with pods to spare; where there are none, all take more in proportion.
+    """
+    wanted, target = shares(state, facts), targets(yolo, state, facts)
+    whole, total = sum(wanted.values()), max(1, yolo.spec.replicas)
+    if all(each.ready >= needed(yolo, wanted, target, number) for number, each in facts.items() if wanted[number]) and all(
+        n in facts for n, s in wanted.items() if s
+    ):
+        return {number: wanted[number] for number in facts}
+    can_take = {
+        number: Fraction(wanted[number] * each.ready, needed(yolo, wanted, target, number)) if wanted[number] else Fraction(max(whole, 1) * each.ready, total)
+        for number, each in facts.items()
+    }
+    given = {number: min(Fraction(wanted[number]), can_take[number]) for number in facts}
+    helpers = {
+        number: can_take[number] - given[number]
+        for number, each in facts.items()
+        if may_serve(state, each) and number != mirrored(yolo) and (state is None or number not in (state.canary, state.previous))
+    }
+    spare = sum(helpers.values())
+    if spare:
+        missing = whole - sum(given.values())
+        given |= {number: given[number] + amount * min(Fraction(1), missing / spare) for number, amount in helpers.items()}
+    if not any(given.values()):
+        # Better the version that was stable before, or a canary between two attempts, than nobody.
+        given = {number: Fraction(each.ready if may_serve(state, each) and number != mirrored(yolo) else 0) for number, each in facts.items()}
+    return whole_weights(given, max(whole, 100))
+
+
+def needed(yolo: api.YoloDeployment, wanted: Mapping[int, int], target: Mapping[int, int], number: int) -> int:
+    """Pods that a version's share needs: fewer than it is to have where it is stable beside a canary."""
+    return max(1, min(target[number], -(-yolo.spec.replicas * wanted[number] // sum(wanted.values()))))
+
+
+def whole_weights(parts: Mapping[int, Fraction], whole: int) -> dict[int, int]:
+    """Parts as whole numbers with the given sum, at least 1 for what is more than 0."""
+    total = sum(parts.values())
+    if not total:
+        return dict.fromkeys(parts, 0)
+    rounded = largest_remainder(whole, [part / total for part in parts.values()])
+    return {number: max(1, each) if parts[number] else 0 for number, each in zip(parts, rounded, strict=True)}
+
+
+def selected(yolo: api.YoloDeployment, state: api.RolloutStatus | None, facts: Facts, routed: Mapping[int, int]) -> int | None:
+    """The only version behind the resource's Service; None where all are.
+
+    In mode Gateway the stable one, or the one with most requests. In mode Service only where pods are ready that may have no requests, until they are gone.
+    """
+
+    def best(among: Iterable[int]) -> int | None:
+        stable = state.stable if state is not None else 0
+        return max(among, key=lambda number: (number == stable, routed.get(number, 0), facts[number].ready, -number), default=None)
+
+    serving = [number for number, each in facts.items() if each.ready and routed.get(number)]
+    if yolo.spec.traffic.mode == "Gateway":
+        return best(serving) or best(facts)
+    kept_out = [number for number, each in facts.items() if each.ready and (not may_serve(state, each) or (state is not None and number == state.previous))]
+    return best(number for number in serving if number not in kept_out) if kept_out else None
+
+
+def mirrored(yolo: api.YoloDeployment) -> int | None:
+    """The version that is to get copies of requests."""
+    gateway = yolo.spec.traffic.gateway
+    return gateway.mirror.version if gateway is not None and gateway.mirror is not None else None
+
+
+def freed_before(yolo: api.YoloDeployment, number: int) -> int:
+    """Pods that a version has given up so far for others that waited for a GPU."""
+    return next((entry.freed for entry in yolo.status.versions if entry.version == number), 0)
+
+
+def obstacle(yolo: api.YoloDeployment, state: api.RolloutStatus, facts: Facts) -> pods.Problem | None:
     """Why the canary is not to have pods yet."""
     total = yolo.spec.replicas
     if total == 0:
         return pods.Problem("ScaledToZero", "spec.replicas is 0: the canary goes on when it is more")
-    if not state.started and state.stable not in ready_versions(observed):
+    if not state.started and not (state.stable in facts and facts[state.stable].ready):
         return pods.Problem(
             "WaitingForStable",
             f"Version {state.stable} is the stable one and has no ready pod: version {state.canary} begins when it has. "
-            f"To serve {state.canary} without it, remove {state.stable} from spec.versions",
+            f"To serve {state.canary} without it, set spec.rollout.promote to {state.canary}",
         )
     if yolo.spec.traffic.mode == "Service" and too_coarse(total, state.weight):
         return pods.Problem(
@@ -59,53 +233,3 @@ def obstacle(yolo: api.YoloDeployment, state: api.RolloutStatus, observed: Obser
             f"more than twice the {state.weight} % of step {state.step}: raise spec.replicas or the step's weight, or use spec.traffic.mode Gateway",
         )
     return None
-
-
-def replica_shares(context: Context, state: api.RolloutStatus | None, progress: Sequence[Progress]) -> dict[int, int]:
-    """Replicas per version now. A version gives none up before all others have what they are to have, unless fewer are asked for in all."""
-    shares = {each.version.version: each.replicas for each in progress}
-    stable_serves = state is not None and state.stable in ready_versions(context.observed)
-    for each in progress:
-        number = each.version.version
-        live = context.observed.deployments.get(names.versioned(context.yolo, number))
-        have = live["spec"].get("replicas", 1) if live else 0
-        others = [other for other in progress if other is not each]
-        # Beside a stable version that serves, nobody has to wait for a canary's pods to go.
-        free = state is not None and stable_serves and number != state.stable
-        if live is None or each.replicas >= have or free or all(has_its_share(context.yolo, other, context.observed) for other in others):
-            continue
-        room = surge.frees_gpu(context.yolo, number, live, [other.version.version for other in others], context.observed, context.now)
-        shares[number] = max(each.replicas, min(have - room, context.yolo.spec.replicas))
-    return shares
-
-
-def routed(
-    yolo: api.YoloDeployment,
-    state: api.RolloutStatus | None,
-    progress: Sequence[Progress],
-    draining: Sequence[int],
-    observed: Observed,
-) -> dict[int, int]:
-    """Relative shares a Gateway gives now: to none that is not verified and available, or has no ready pod."""
-    ready = ready_versions(observed)
-    if state is not None:
-        share = {state.stable: 100 - state.routed, state.canary: state.routed}
-        if share.keys() & ready.keys():
-            share = {number: part if number in ready else 0 for number, part in share.items()}
-        return {number: share.get(number, 0) for number in [*(each.version.version for each in progress), *draining]}
-    wanted = weights(progress)
-    shares = dict.fromkeys(draining, 0)
-    for each in progress:
-        number = each.version.version
-        serves = ready.get(number, 0) > 0 and (has_its_share(yolo, each, observed) or status_of(yolo, number).weight > 0)
-        shares[number] = wanted[number] if serves else 0
-    missing = sum(wanted.values()) - sum(shares.values())
-    # What the declared versions cannot take yet stays with those that go.
-    staying = [number for number in draining if ready.get(number)]
-    return shares | dict(zip(staying, split(missing, [1] * len(staying)), strict=True)) if staying else shares
-
-
-def mirrored(yolo: api.YoloDeployment, progress: Sequence[Progress]) -> int | None:
-    """The version that is to get copies of requests: one that can read them."""
-    mirror = yolo.spec.traffic.gateway.mirror if yolo.spec.traffic.gateway is not None else None
-    return next((mirror.version for each in progress if mirror is not None and each.version.version == mirror.version and not each.excluded), None)

@@ -10,7 +10,7 @@ Everything it remembers is in `api.RolloutStatus`, in the resource's status. Wha
 that, the spec and what is observed; the words are those of Argo Rollouts.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -18,13 +18,18 @@ from typing import Final
 from yolo_operator.core import api, clock
 from yolo_operator.core.contract import Comparison
 from yolo_operator.core.pods import Problem
+from yolo_operator.core.rollout.facts import ROUTE_WAITS
 
 HEALTHY: Final = "Healthy"
 PROGRESSING: Final = "Progressing"
 PAUSED: Final = "Paused"
 DEGRADED: Final = "Degraded"
-WAITS = frozenset({"InsufficientGPU", "WeightNotReachable", "ScaledToZero"})
+WAITS = frozenset({"InsufficientGPU", "WeightNotReachable", "ScaledToZero"}) | ROUTE_WAITS
 """Reasons that cost nothing to wait for: no deadline ends them."""
+
+
+NOT_HELD: Final = {"reached": "", "lost": "", "held_seconds": 0}
+"""Fields of a state whose step has just begun."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,16 +38,18 @@ class Facts:
 
     revisions: Mapping[int, str]
     """Declared versions and the revisions wanted of them."""
-    ready: Set[int]
-    """Versions, declared or not, that have pods that take requests."""
-    alive: Set[int] = frozenset()
-    """Versions, declared or not, that are to have pods: they may be ready again in a moment."""
-    built: bool = False
-    """The canary's revision is published."""
+    requested: Mapping[int, int]
+    """Versions, declared or not, that have a Deployment, and its replicas."""
+    selected: int = 0
+    """The version that the resource's Service selects alone, as it does the stable one with mode Gateway; 0 for none."""
+    may_start: bool = False
+    """The canary's revision is published, and the stable version serves."""
     has_share: bool = False
-    """The canary is verified and has the pods that its step asks for."""
+    """The canary is verified, has the pods that its step asks for, and the Gateways have taken its weight."""
     problem: Problem | None = None
     """What keeps the canary from getting on."""
+    failure: api.FailedRollout | None = None
+    """What the newest version's revision has failed with before, where the user has not asked for it anew."""
     comparison: Comparison | None = None
     """What the analysis of this very step came to, once it has ended."""
 
@@ -56,29 +63,34 @@ def advance(state: api.RolloutStatus | None, rollout: api.Rollout, facts: Facts,
     if begins_anew(state, rollout, facts, stable, canary):
         state = api.RolloutStatus(stable=stable, canary=canary, revision=facts.revisions[canary], retry=rollout.retry or "", step=1)
     state = state.model_copy(update={"stable": stable, "previous": 0, "promoted": ""})
+    if facts.failure is not None:
+        return degraded(state, rollout, facts.failure.reason, facts.failure.message)
     if rollout.abort == canary:
         return degraded(state, rollout, "RolloutAborted", f"spec.rollout.abort is {canary}: remove it to begin again")
     if state.phase == DEGRADED and not heals(state):
         return state
     if facts.problem is not None and facts.problem.permanent:
         return degraded(state, rollout, facts.problem.reason, facts.problem.message)
-    return at_its_step_now(at_its_step(state, rollout), rollout, facts, now)
+    return proceed(at_its_step(state, rollout), rollout, facts, now)
 
 
 def roles(state: api.RolloutStatus | None, facts: Facts) -> tuple[int, int]:
     """The stable version and the one that is to take over from it; 0 for none.
 
-    The stable one may be gone from the spec: replaced by another in one edit, it serves until that one has passed its steps.
+    The stable one may be gone from the spec: replaced by another in one edit, it serves until that one has passed its steps. What its pods do
+    moves no roles: it is stable as long as it is declared or has a Deployment.
     """
-    declared = facts.revisions.keys()
+    declared, newest = facts.revisions.keys(), max(facts.revisions)
     recorded = state.stable if state is not None else 0
-    begun = state is not None and bool(state.started)
-    # Once its successor has begun, a stable version whose only pod restarts is still what an abort goes back to.
-    keeps = recorded in declared or recorded in facts.ready or (begun and recorded in facts.alive)
-    # Without a record (the first look, a status written anew) what serves now is stable, the lowest number if several do.
-    stable = recorded if keeps else min(facts.ready or declared)
-    newest = max(declared)
+    stable = recorded if recorded in declared or recorded in facts.requested else serves_most(facts, newest)
     return stable, 0 if newest == stable else newest
+
+
+def serves_most(facts: Facts, newest: int) -> int:
+    """The stable version where none is recorded: the one that the Service selects, or that has most pods; of several not the newest, which would be the canary."""
+    if facts.selected in facts.requested:
+        return facts.selected
+    return min(facts.requested or facts.revisions, key=lambda number: (-facts.requested.get(number, 0), number == newest, number))
 
 
 def at_rest(state: api.RolloutStatus, rollout: api.Rollout, stable: int, now: datetime) -> api.RolloutStatus:
@@ -96,16 +108,18 @@ def at_rest(state: api.RolloutStatus, rollout: api.Rollout, stable: int, now: da
 
 
 def begins_anew(state: api.RolloutStatus, rollout: api.Rollout, facts: Facts, stable: int, canary: int) -> bool:
-    """Whether another attempt begins: another version or revision, another retry, an abort that is taken back."""
+    """Whether another attempt begins: another version or revision, another retry, a promotion after a failure, an abort that is taken back."""
     same = (state.stable, state.canary, state.revision) == (stable, canary, facts.revisions[canary])
     # A retry that is taken back, as by a tool that restores what is in git, asks for nothing.
     again = rollout.retry is not None and rollout.retry != state.retry
-    return not same or again or (state.reason == "RolloutAborted" and rollout.abort != canary)
+    if state.phase == DEGRADED:
+        again = again or (rollout.abort != canary if state.reason == "RolloutAborted" else not heals(state) and facts.failure is None)
+    return not same or again
 
 
 def heals(state: api.RolloutStatus) -> bool:
     """Whether what degraded the canary may have passed by itself: it never had traffic then, and what failed is told again if it has not."""
-    return not state.reached and state.step == 1 and state.reason != "ProgressDeadlineExceeded"
+    return not began(state) and state.step == 1 and state.reason != "ProgressDeadlineExceeded"
 
 
 def at_its_step(state: api.RolloutStatus, rollout: api.Rollout) -> api.RolloutStatus:
@@ -125,34 +139,44 @@ def at_its_step(state: api.RolloutStatus, rollout: api.Rollout) -> api.RolloutSt
             "weight": weight_of(rollout, step),
             "analyses": [entry for entry in state.analyses if entry.step < step] if moved else state.analyses,
             "started": "" if moved else state.started,
-            "reached": "" if moved else state.reached,
+            **(NOT_HELD if moved else {}),
         }
     )
 
 
-def at_its_step_now(state: api.RolloutStatus, rollout: api.Rollout, facts: Facts, now: datetime) -> api.RolloutStatus:
+def proceed(state: api.RolloutStatus, rollout: api.Rollout, facts: Facts, now: datetime) -> api.RolloutStatus:
     """One pass at a step: wait for the share, for the time or the analysis; then the next step, or the end."""
     # A share is measured by what was asked for a pass ago: where the step has only just been taken, it says nothing yet.
-    if state.started and not state.reached and facts.has_share:
-        state = state.model_copy(update={"reached": clock.text(now), "routed": state.weight})
-    if not state.started and facts.built:
+    state = holding(state, held=facts.has_share, now=now) if state.started else state
+    if not state.started and facts.may_start:
         state = state.model_copy(update={"started": clock.text(now)})
+    if facts.comparison is not None:
+        entry = api.StepAnalysis(**facts.comparison.model_dump(), step=state.step, weight=state.weight, time=clock.text(now))
+        state = state.model_copy(update={"analyses": [*(old for old in state.analyses if old.step != state.step), entry], "analysis_failure": None})
+    found = analysis_of(state)
+    if found is not None and found.verdict == "Fail":
+        return degraded(state, rollout, "AnalysisFailed", f"{where(state)}, with {state.weight} % of the traffic: {found.message}")
     if not state.reached:
         return waiting(state, rollout, facts, now)
     if state.step > state.steps and not rollout.paused:
         return promoted(state, now)
-    if facts.comparison is not None:
-        entry = api.StepAnalysis(**facts.comparison.model_dump(), step=state.step, weight=state.weight, time=clock.text(now))
-        state = state.model_copy(update={"analyses": [*(old for old in state.analyses if old.step != state.step), entry], "analysis_failure": None})
     return held(state, rollout, facts, now) or onward(state, rollout, now)
 
 
+def holding(state: api.RolloutStatus, *, held: bool, now: datetime) -> api.RolloutStatus:
+    """The state with the time counted that the canary holds its share: none while it does not."""
+    if held == bool(state.reached):
+        return state
+    if held:
+        return state.model_copy(update={"reached": clock.text(now), "lost": ""})
+    seconds = int((now - clock.parse(state.reached)).total_seconds())
+    return state.model_copy(update={"reached": "", "lost": clock.text(now), "held_seconds": state.held_seconds + seconds})
+
+
 def held(state: api.RolloutStatus, rollout: api.Rollout, facts: Facts, now: datetime) -> api.RolloutStatus | None:
-    """What keeps a canary that has its share at this step, or takes the share away; None where nothing does."""
+    """What keeps a canary that has its share at this step; None where nothing does."""
     found = analysis_of(state)
     share = f"{where(state)} has {state.weight} % of the traffic"
-    if found is not None and found.verdict == "Fail":
-        return degraded(state, rollout, "AnalysisFailed", f"{where(state)}, with {state.weight} % of the traffic: {found.message}")
     if rollout.paused:
         return at(state, PAUSED, "RolloutPaused", f"{share} until spec.rollout.paused is false")
     if found is not None and found.verdict == "Inconclusive":
@@ -173,7 +197,7 @@ def onward(state: api.RolloutStatus, rollout: api.Rollout, now: datetime) -> api
     """The next step; one with the same share has it already."""
     weight = weight_of(rollout, state.step + 1)
     reached = clock.text(now) if weight == state.weight else ""
-    state = state.model_copy(update={"step": state.step + 1, "weight": weight, "started": clock.text(now), "reached": reached})
+    state = state.model_copy(update={"step": state.step + 1, "weight": weight, "started": clock.text(now), **NOT_HELD, "reached": reached})
     return at(state, PROGRESSING, "CanaryStep", f"{where(state)} is given {weight} % of the traffic")
 
 
@@ -187,13 +211,23 @@ def waiting(state: api.RolloutStatus, rollout: api.Rollout, facts: Facts, now: d
     )
     if state.reason in WAITS and reason not in WAITS and state.started:
         # The deadline is for what comes after a wait that nobody here could shorten.
-        state = state.model_copy(update={"started": clock.text(now)})
-    if reason not in WAITS and state.started and now >= clock.parse(state.started) + rollout.progress_deadline:
+        state = state.model_copy(update={"lost": clock.text(now)} if began(state) else {"started": clock.text(now)})
+    if reason not in WAITS and state.started and now >= late_from(state, rollout):
         late = f"{where(state)} has not been available and verified within spec.rollout.progressDeadline. {text}"
         return degraded(state, rollout, "ProgressDeadlineExceeded", late)
     if rollout.paused:
         return at(state, PAUSED, "RolloutPaused", f"{where(state)} waits until spec.rollout.paused is false")
     return at(state, PROGRESSING, reason, text)
+
+
+def began(state: api.RolloutStatus) -> bool:
+    """Whether the canary has held its share at this step, be it only for a moment."""
+    return bool(state.reached or state.lost)
+
+
+def late_from(state: api.RolloutStatus, rollout: api.Rollout) -> datetime:
+    """When a canary that has not its share is given up."""
+    return clock.parse(state.lost or state.started) + rollout.progress_deadline
 
 
 def where(state: api.RolloutStatus) -> str:
@@ -207,8 +241,8 @@ def analysis_of(state: api.RolloutStatus) -> api.StepAnalysis | None:
 
 
 def step_ends(state: api.RolloutStatus, rollout: api.Rollout) -> datetime:
-    """When a step that has been reached is over."""
-    return clock.parse(state.reached) + duration_of(rollout, state.step)
+    """When a step whose share the canary holds is over."""
+    return clock.parse(state.reached) + duration_of(rollout, state.step) - timedelta(seconds=state.held_seconds)
 
 
 def deadline(state: api.RolloutStatus | None, rollout: api.Rollout) -> datetime | None:
@@ -223,7 +257,7 @@ def deadline(state: api.RolloutStatus | None, rollout: api.Rollout) -> datetime 
         # Until the analysis has its verdict the end of its Job enqueues the resource.
         judged = not rollout.analysis.enabled or analysis_of(state) is not None
         return step_ends(state, rollout) if judged and state.step <= state.steps else None
-    return clock.parse(state.started) + rollout.progress_deadline if state.started and state.reason not in WAITS else None
+    return late_from(state, rollout) if state.started and state.reason not in WAITS else None
 
 
 def weight_of(rollout: api.Rollout, step: int) -> int:
@@ -251,7 +285,7 @@ def promoted(state: api.RolloutStatus, now: datetime) -> api.RolloutStatus:
 
 def degraded(state: api.RolloutStatus, rollout: api.Rollout, reason: str, message: str) -> api.RolloutStatus:
     """The stable version has all traffic."""
-    return at(state.model_copy(update={"weight": 0, "routed": 0, "steps": len(rollout.steps)}), DEGRADED, reason, message)
+    return at(state.model_copy(update={"weight": 0, "steps": len(rollout.steps)}), DEGRADED, reason, message)
 
 
 def at(state: api.RolloutStatus, phase: api.RolloutPhase, reason: str, message: str) -> api.RolloutStatus:

@@ -6,43 +6,58 @@ from dataclasses import replace
 from yolo_operator.core import api, jobs, names, pods
 from yolo_operator.core.context import Context, requeue
 from yolo_operator.core.contract import Comparison
-from yolo_operator.core.observed import ready_versions, triton_pods
-from yolo_operator.core.progress import Progress, has_its_share, status_of, trouble
+from yolo_operator.core.observed import Observed, triton_pods
+from yolo_operator.core.progress import Progress, status_of, trouble
 from yolo_operator.core.resources import analysis
 from yolo_operator.core.retries import due, retry
-from yolo_operator.core.rollout import allocation, canary
+from yolo_operator.core.rollout import allocation, canary, failures
+from yolo_operator.core.rollout.facts import Facts, route_problem
 
 
-def canary_step(context: Context, progress: Sequence[Progress]) -> api.RolloutStatus | None:
+def canary_step(context: Context, progress: Sequence[Progress], facts: Facts, failed: Sequence[api.FailedRollout]) -> api.RolloutStatus | None:
     """Where the canary is, and the Job that compares it with the stable version; None with another strategy."""
     yolo, wanted, before = context.yolo, context.yolo.spec.rollout, context.yolo.status.rollout
     if wanted.strategy != "Canary":
         return None
-    facts = canary.Facts(
+    newest = max(progress, key=lambda each: each.version.version)
+    known = canary.Facts(
         revisions={each.version.version: each.status.revision for each in progress},
-        ready=ready_versions(context.observed).keys(),
-        alive={int(names.label(live, names.VERSION)) for live in context.observed.deployments.values() if live["spec"].get("replicas", 1)},
+        requested={number: each.requested for number, each in facts.items() if each.deployed},
+        selected=selected_now(yolo, context.observed),
+        failure=failures.of(failed, newest.version.version, newest.status.revision),
     )
     each = next((each for each in progress if before is not None and each.version.version == before.canary), None)
     if before is not None and each is not None:
-        # What is observed is measured by what the state, as it is recorded, has asked for.
-        each.replicas = allocation.canary_pods(yolo, before)
-        each.problem = each.problem or allocation.obstacle(yolo, before, context.observed) or trouble(yolo, each, context.observed)
-        facts = replace(
-            facts,
-            built=each.artifact is not None and before.stable in facts.ready,
-            has_share=each.replicas > 0 and has_its_share(yolo, each, context.observed),
+        unrouted = route_problem(yolo, context.observed)
+        each.problem = each.problem or allocation.obstacle(yolo, before, facts) or trouble(yolo, each, context.observed) or unrouted
+        known = replace(
+            known,
+            may_start=each.artifact is not None and (is_ready(facts, before.stable) or wanted.promote == before.canary),
+            # What is observed is measured by what the state, as it is recorded, has asked for.
+            has_share=allocation.has_its_share(yolo, before, facts) and unrouted is None,
             problem=each.problem,
         )
-        if before.reached and before.phase != canary.DEGRADED and before.step <= len(wanted.steps) and wanted.analysis.enabled:
+        if canary.began(before) and before.phase != canary.DEGRADED and before.step <= len(wanted.steps) and wanted.analysis.enabled:
             comparison, failure = analysis_step(context, before, each)
-            facts, before = replace(facts, comparison=comparison), before.model_copy(update={"analysis_failure": failure})
-    state = canary.advance(before, wanted, facts, context.now)
+            known, before = replace(known, comparison=comparison), before.model_copy(update={"analysis_failure": failure})
+    state = canary.advance(before, wanted, known, context.now)
     requeue(context, canary.deadline(state, wanted))
-    if state.canary and state.phase == canary.DEGRADED and each is not None:
-        each.stalled = True
-        each.problem = pods.Problem(state.reason, state.message, permanent=True)
+    if state.canary and state.phase == canary.DEGRADED and newest.version.version == state.canary:
+        newest.stalled = True
+        newest.problem = pods.Problem(state.reason, state.message, permanent=True)
     return state
+
+
+def is_ready(facts: Facts, number: int) -> bool:
+    """Whether a version has a pod that takes requests."""
+    return number in facts and facts[number].ready > 0
+
+
+def selected_now(yolo: api.YoloDeployment, observed: Observed) -> int:
+    """The version that the live Service of the resource selects alone; 0 where it selects all."""
+    live = observed.services.get(yolo.name)
+    label = live["spec"].get("selector", {}).get(names.VERSION, "") if live is not None else ""
+    return int(label) if label.isdigit() else 0
 
 
 def analysis_step(context: Context, state: api.RolloutStatus, progress: Progress) -> tuple[Comparison | None, api.Failure | None]:

@@ -1,10 +1,10 @@
 """Which versions may share traffic: those that one client reads alike."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from yolo_operator.core import api, pods
+from yolo_operator.core import api, names, pods
 from yolo_operator.core.contract import Artifact
-from yolo_operator.core.observed import Observed, ready_versions
+from yolo_operator.core.observed import Observed
 from yolo_operator.core.progress import Progress, status_of
 from yolo_operator.core.triton import shapes
 
@@ -12,17 +12,15 @@ COMPARED = ("task", "inputs", "outputs", "image_size", "classes_digest")
 """What a client reads once, at its start: versions that share traffic agree in it."""
 
 
-def exclude_incompatible(yolo: api.YoloDeployment, progress: Sequence[Progress], observed: Observed) -> None:
-    """Take the traffic from versions that a client of those which have it would misread."""
-    ready = ready_versions(observed)
+def exclude_incompatible(yolo: api.YoloDeployment, progress: Sequence[Progress], observed: Observed) -> int:
+    """Take the traffic from versions that a client of the reference would misread. Returns the reference, which is to be recorded; 0 for none."""
+    requested = {int(names.label(live, names.VERSION)): int(live["spec"].get("replicas", 1)) for live in observed.deployments.values()}
     artifacts = {each.version.version: each.artifact or each.status.artifact for each in progress}
-    artifacts |= {number: status_of(yolo, number).artifact for number in ready if number not in artifacts}
-    stable = yolo.status.rollout.stable if yolo.status.rollout is not None else 0
-    known = [number for number, artifact in artifacts.items() if artifact is not None]
-    if yolo.spec.traffic.allow_incompatible or not known:
-        return
-    reference = min(known, key=lambda number: (number != stable, -ready.get(number, 0), number))
-    wanted = artifacts[reference]
+    artifacts |= {number: status_of(yolo, number).artifact for number in requested if number not in artifacts}
+    reference = reference_of(yolo, artifacts, requested)
+    wanted = artifacts.get(reference)
+    if yolo.spec.traffic.allow_incompatible:
+        return reference
     for each in progress:
         number, mine = each.version.version, artifacts[each.version.version]
         if mine is not None and wanted is not None and number != reference and (unlike := differences(wanted, mine)):
@@ -33,6 +31,20 @@ def exclude_incompatible(yolo: api.YoloDeployment, progress: Sequence[Progress],
                 f"{rebuild_first(reference, wanted, unlike)}Make a YoloDeployment of its own for it, or set spec.traffic.allowIncompatible",
                 permanent=True,
             )
+    return reference
+
+
+def reference_of(yolo: api.YoloDeployment, artifacts: Mapping[int, Artifact | None], requested: Mapping[int, int]) -> int:
+    """The version that clients know: the stable one, or the one on record for as long as it can serve; else the one with most pods. Readiness plays no part in it."""
+    known = [number for number, artifact in artifacts.items() if artifact is not None]
+    stable = yolo.status.rollout.stable if yolo.status.rollout is not None else 0
+    weights = {version.version: 1 if version.weight is None else version.weight for version in yolo.spec.versions}
+    recorded = yolo.status.reference_version
+    if stable in known:
+        return stable
+    if recorded in known and (weights.get(recorded) or requested.get(recorded) or not any(requested.values())):
+        return recorded
+    return min(known, key=lambda number: (-requested.get(number, 0), number), default=0)
 
 
 def differences(one: Artifact, other: Artifact) -> list[str]:

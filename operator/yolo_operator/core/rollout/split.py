@@ -1,6 +1,7 @@
 """Sharing pods out among versions."""
 
 from collections.abc import Sequence
+from fractions import Fraction
 
 
 def split(total: int, weights: Sequence[int]) -> list[int]:
@@ -17,14 +18,23 @@ def split(total: int, weights: Sequence[int]) -> list[int]:
     """
     if total == 0 or not any(weights):
         return [0] * len(weights)
-    exact = [total * weight / sum(weights) for weight in weights]
-    shares = [int(share) for share in exact]
-    by_remainder = sorted(range(len(weights)), key=lambda i: (shares[i] - exact[i], i))
-    for i in by_remainder[: total - sum(shares)]:
-        shares[i] += 1
-    shares = [max(share, 1) if weight else 0 for share, weight in zip(shares, weights, strict=True)]
+    shares = [max(share, 1) if weight else 0 for share, weight in zip(largest_remainder(total, weights), weights, strict=True)]
     while sum(shares) > total and max(shares) > 1:
         shares[shares.index(max(shares))] -= 1
+    return shares
+
+
+def largest_remainder(total: int, parts: Sequence[int | Fraction]) -> list[int]:
+    """Whole numbers with the sum `total`, in proportion to the parts as well as may be.
+
+    >>> largest_remainder(100, [1, 1, 1])
+    [34, 33, 33]
+    """
+    exact = [Fraction(total * part, 1) / sum(parts) for part in parts]
+    shares = [int(share) for share in exact]
+    by_remainder = sorted(range(len(parts)), key=lambda i: (shares[i] - exact[i], i))
+    for i in by_remainder[: total - sum(shares)]:
+        shares[i] += 1
     return shares
 
 

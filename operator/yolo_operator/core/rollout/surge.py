@@ -1,6 +1,6 @@
 """New pods where all GPUs are taken: when an old pod makes room, and when a template that failed is given up. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from yolo_operator.core import api, clock, names, pods
@@ -8,6 +8,7 @@ from yolo_operator.core.names import Manifest
 from yolo_operator.core.observed import Observed, overdue, ready_versions, triton_pods
 from yolo_operator.core.progress import Progress
 from yolo_operator.core.resources import triton
+from yolo_operator.core.rollout.facts import Facts
 
 CRASHES = 3
 """So often a container of a new template may end before the template is given up, where an old pod has made room for it."""
@@ -73,6 +74,14 @@ def frees_gpu(yolo: api.YoloDeployment, version: int, live: Manifest, others: Se
     )
     least = 1 if any(ready.get(number) for number in others) else 2
     return not leaving and len(mine) == live["spec"].get("replicas", 1) >= least and all(map(pods.is_ready, mine))
+
+
+def freeing(yolo: api.YoloDeployment, target: Mapping[int, int], facts: Facts, observed: Observed, now: datetime) -> set[int]:
+    """Versions with pods to give up, which give one up now for another version's pod that waits for a GPU."""
+    wanted = [number for number, count in target.items() if count]
+    giving = [number for number, each in facts.items() if each.deployed and target[number] < each.requested]
+    live = {number: observed.deployments[names.versioned(yolo, number)] for number in giving}
+    return {number for number in giving if frees_gpu(yolo, number, live[number], [other for other in wanted if other != number], observed, now)}
 
 
 def given_up(yolo: api.YoloDeployment, progress: Progress, live: Manifest | None, observed: Observed, now: datetime) -> api.RolledBack | None:

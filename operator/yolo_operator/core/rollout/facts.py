@@ -1,0 +1,105 @@
+"""What the allocation of pods and requests follows from: one immutable value per version, made once in a pass."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from yolo_operator.core import api, names, routes
+from yolo_operator.core.names import Manifest
+from yolo_operator.core.observed import Observed, ready_versions
+from yolo_operator.core.pods import Problem
+from yolo_operator.core.progress import Progress
+
+ROUTE_WAITS = frozenset({"RouteNotAccepted", "RouteRefsNotResolved", "RoutePending", "GatewayApiMissing"})
+"""Reasons of `routes.problem` with which the Gateways may go on sending as they did before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionFacts:
+    """One version, declared or not, that is to have pods or has a Deployment."""
+
+    number: int
+    declared: bool = False
+    weight: int = 0
+    """Relative share that the spec asks for, with strategy Weighted; 0 where it is not declared."""
+    own_pods: int | None = None
+    """spec.versions[].replicas."""
+    built: bool = False
+    """Its wanted revision is published."""
+    excluded: bool = False
+    """It may have no requests, whatever its weight is."""
+    deployed: bool = False
+    """It has a Deployment."""
+    requested: int = 0
+    """Replicas of its Deployment, as asked for before this pass."""
+    ready: int = 0
+    """Pods that take requests, of any verified template."""
+    available: int = 0
+    """Pods of the wanted template that are verified and available, as the Deployment tells of its present generation."""
+    sent: bool = False
+    """Requests may come to it now: a live route gives it weight, or the resource's Service selects it alone."""
+
+
+Facts = Mapping[int, VersionFacts]
+
+
+def gather(yolo: api.YoloDeployment, observed: Observed, progress: Sequence[Progress]) -> Facts:
+    """The facts of all versions, by number."""
+    ready, sent = ready_versions(observed), sent_to(yolo, observed)
+    declared = {each.version.version: each for each in progress}
+    deployed = {int(label): live for live in observed.deployments.values() if (label := names.label(live, names.VERSION)).isdigit()}
+    return {
+        number: one(number, declared.get(number), deployed.get(number), ready=ready.get(number, 0), sent=number in sent)
+        for number in sorted(declared.keys() | deployed.keys() | ready.keys())
+    }
+
+
+def one(number: int, progress: Progress | None, live: Manifest | None, *, ready: int, sent: bool) -> VersionFacts:
+    """The facts of one version."""
+    return VersionFacts(
+        number=number,
+        declared=progress is not None,
+        weight=0 if progress is None else 1 if progress.version.weight is None else progress.version.weight,
+        own_pods=None if progress is None else progress.version.replicas,
+        built=progress is not None and progress.artifact is not None,
+        excluded=progress is not None and progress.excluded,
+        deployed=live is not None,
+        requested=0 if live is None else live["spec"].get("replicas", 1),
+        ready=ready,
+        available=0 if live is None else available(progress, live),
+        sent=sent,
+    )
+
+
+def available(progress: Progress | None, live: Manifest) -> int:
+    """Pods that a version can be counted on for: of the wanted template and verified, or, of one that is not declared, of any."""
+    status = live.get("status", {})
+    if status.get("observedGeneration", 0) < live["metadata"].get("generation", 0):
+        return 0
+    if progress is None:
+        return int(status.get("availableReplicas", 0))
+    if progress.artifact is None or not progress.verified or names.label(live["spec"]["template"], names.TEMPLATE) != progress.inputs:
+        return 0
+    return int(min(status.get("updatedReplicas", 0), status.get("availableReplicas", 0)))
+
+
+def sent_to(yolo: api.YoloDeployment, observed: Observed) -> set[int]:
+    """Versions to which requests may go by the live routes and the live Service of the resource; all, while a Gateway has not taken the routes as they are."""
+    live = observed.services.get(yolo.name)
+    label = live["spec"].get("selector", {}).get(names.VERSION, "") if live is not None else ""
+    found = {int(label)} if label.isdigit() else set()
+    stores = (observed.http_routes, observed.grpc_routes)
+    if yolo.spec.traffic.mode != "Gateway":
+        return found
+    numbers = {name: int(names.label(deployment, names.VERSION)) for name, deployment in observed.deployments.items()}
+    if route_problem(yolo, observed) is not None:
+        return found | set(numbers.values())
+    rules = [rule for store in stores if yolo.name in store for rule in store[yolo.name]["spec"]["rules"]]
+    shared = [rule for rule in rules if not any("headers" in match for match in rule.get("matches", ()))]
+    backends = [backend for rule in shared for backend in rule["backendRefs"] if backend.get("weight", 1)]
+    return found | {numbers[backend["name"]] for backend in backends if backend["name"] in numbers}
+
+
+def route_problem(yolo: api.YoloDeployment, observed: Observed) -> Problem | None:
+    """Why the Gateways may still send requests as the routes said before; None where they have taken them as they are."""
+    problem = routes.problem(yolo, observed)
+    return problem if problem is not None and problem.reason in ROUTE_WAITS else None
