@@ -232,7 +232,7 @@ def drain_step(
         mine = facts.get(number)
         # A canary that is no longer declared has nothing to wait for once the stable version can do without its pods.
         given_up = state is not None and number not in (state.stable, state.previous) and not allocated.pods.get(number)
-        if live is None or ((given_up or (all_serve and settled)) and mine is not None and not mine.sent):
+        if live is None or ((given_up or (all_serve and settled)) and mine is not None and allocation.has_moved(state, facts, mine)):
             context.result.delete += [kind[name] for kind in kinds if name in kind]
             if mine is not None and mine.ready:
                 remaining.append(draining(context, number, 0, pods.Problem("Removing", "No longer in spec.versions; Kubernetes is ending its pods")))

@@ -106,10 +106,17 @@ def pods_now(
     total, wanted, have = yolo.spec.replicas, target.get(mine.number, 0), mine.requested
     if wanted >= have or not mine.deployed:
         return max(wanted, stands_in(total, facts, mine, target, freed) if state is None else 0)
-    if not mine.sent and (not may_serve(state, mine) or waits_to_begin(state, facts, mine) or takes_over(facts, target, mine.number)):
+    if has_moved(state, facts, mine) and (not may_serve(state, mine) or waits_to_begin(state, facts, mine) or takes_over(facts, target, mine.number)):
         return wanted
     kept = min(have - (mine.number in freeing), total)
     return max(wanted, kept, min(total, stands_in(total, facts, mine, target, freed)) if state is None else 0)
+
+
+def has_moved(state: api.RolloutStatus | None, facts: Facts, mine: VersionFacts) -> bool:
+    """Whether no more than its share comes to a version, by the live routes and the live Service."""
+    wanted = shares(state, facts)
+    share = wanted.get(mine.number, 0)
+    return mine.sent <= Fraction(share, sum(wanted.values()) or 1) and not (mine.selected and not share)
 
 
 def stands_in(total: int, facts: Facts, mine: VersionFacts, target: Mapping[int, int], freed: int) -> int:

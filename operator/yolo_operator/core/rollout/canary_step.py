@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from yolo_operator.core import api, jobs, names, pods
+from yolo_operator.core import api, jobs, pods
 from yolo_operator.core.context import Context, requeue
 from yolo_operator.core.contract import Comparison
-from yolo_operator.core.observed import Observed, triton_pods
+from yolo_operator.core.observed import triton_pods
 from yolo_operator.core.progress import Progress, status_of, trouble
 from yolo_operator.core.resources import analysis
 from yolo_operator.core.retries import due, retry
 from yolo_operator.core.rollout import allocation, canary, failures
-from yolo_operator.core.rollout.facts import Facts, route_problem
+from yolo_operator.core.rollout.facts import Facts, route_problem, selected_alone
 
 
 def canary_step(context: Context, progress: Sequence[Progress], facts: Facts, failed: Sequence[api.FailedRollout]) -> api.RolloutStatus | None:
@@ -23,7 +23,7 @@ def canary_step(context: Context, progress: Sequence[Progress], facts: Facts, fa
     known = canary.Facts(
         revisions={each.version.version: each.status.revision for each in progress},
         requested={number: each.requested for number, each in facts.items() if each.deployed},
-        selected=selected_now(yolo, context.observed),
+        selected=selected_alone(yolo, context.observed),
         failure=failures.of(failed, newest.version.version, newest.status.revision),
     )
     each = next((each for each in progress if before is not None and each.version.version == before.canary), None)
@@ -51,13 +51,6 @@ def canary_step(context: Context, progress: Sequence[Progress], facts: Facts, fa
 def is_ready(facts: Facts, number: int) -> bool:
     """Whether a version has a pod that takes requests."""
     return number in facts and facts[number].ready > 0
-
-
-def selected_now(yolo: api.YoloDeployment, observed: Observed) -> int:
-    """The version that the live Service of the resource selects alone; 0 where it selects all."""
-    live = observed.services.get(yolo.name)
-    label = live["spec"].get("selector", {}).get(names.VERSION, "") if live is not None else ""
-    return int(label) if label.isdigit() else 0
 
 
 def analysis_step(context: Context, state: api.RolloutStatus, progress: Progress) -> tuple[Comparison | None, api.Failure | None]:

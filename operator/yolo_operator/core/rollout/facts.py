@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from yolo_operator.core import api, names, routes
 from yolo_operator.core.names import Manifest
@@ -35,8 +36,10 @@ class VersionFacts:
     """Pods that take requests, of any verified template."""
     available: int = 0
     """Pods of the wanted template that are verified and available, as the Deployment tells of its present generation."""
-    sent: bool = False
-    """Requests may come to it now: a live route gives it weight, or the resource's Service selects it alone."""
+    sent: Fraction = Fraction(0)
+    """Part of the requests, 0 to 1, that the live routes send to it; all, while a Gateway has not taken the routes as they are."""
+    selected: bool = False
+    """The live Service of the resource selects it alone."""
 
 
 Facts = Mapping[int, VersionFacts]
@@ -44,16 +47,18 @@ Facts = Mapping[int, VersionFacts]
 
 def gather(yolo: api.YoloDeployment, observed: Observed, progress: Sequence[Progress]) -> Facts:
     """The facts of all versions, by number."""
-    ready, sent = ready_versions(observed), sent_to(yolo, observed)
+    ready, sent, alone = ready_versions(observed), sent_by_routes(yolo, observed), selected_alone(yolo, observed)
     declared = {each.version.version: each for each in progress}
     deployed = {int(label): live for live in observed.deployments.values() if (label := names.label(live, names.VERSION)).isdigit()}
     return {
-        number: one(number, declared.get(number), deployed.get(number), ready=ready.get(number, 0), sent=number in sent)
+        number: one(
+            number, declared.get(number), deployed.get(number), ready=ready.get(number, 0), sent=sent.get(number, Fraction(0)), selected=number == alone
+        )
         for number in sorted(declared.keys() | deployed.keys() | ready.keys())
     }
 
 
-def one(number: int, progress: Progress | None, live: Manifest | None, *, ready: int, sent: bool) -> VersionFacts:
+def one(number: int, progress: Progress | None, live: Manifest | None, *, ready: int, sent: Fraction, selected: bool) -> VersionFacts:
     """The facts of one version."""
     return VersionFacts(
         number=number,
@@ -67,6 +72,7 @@ def one(number: int, progress: Progress | None, live: Manifest | None, *, ready:
         ready=ready,
         available=0 if live is None else available(progress, live),
         sent=sent,
+        selected=selected,
     )
 
 
@@ -82,21 +88,28 @@ def available(progress: Progress | None, live: Manifest) -> int:
     return int(min(status.get("updatedReplicas", 0), status.get("availableReplicas", 0)))
 
 
-def sent_to(yolo: api.YoloDeployment, observed: Observed) -> set[int]:
-    """Versions to which requests may go by the live routes and the live Service of the resource; all, while a Gateway has not taken the routes as they are."""
+def selected_alone(yolo: api.YoloDeployment, observed: Observed) -> int:
+    """The version that the live Service of the resource selects alone; 0 where it selects all."""
     live = observed.services.get(yolo.name)
     label = live["spec"].get("selector", {}).get(names.VERSION, "") if live is not None else ""
-    found = {int(label)} if label.isdigit() else set()
-    stores = (observed.http_routes, observed.grpc_routes)
-    if yolo.spec.traffic.mode != "Gateway":
-        return found
+    return int(label) if label.isdigit() else 0
+
+
+def sent_by_routes(yolo: api.YoloDeployment, observed: Observed) -> dict[int, Fraction]:
+    """Part of the requests that each version is sent by the live routes, the larger one of HTTP and gRPC."""
     numbers = {name: int(names.label(deployment, names.VERSION)) for name, deployment in observed.deployments.items()}
+    if yolo.spec.traffic.mode != "Gateway":
+        return {}
     if route_problem(yolo, observed) is not None:
-        return found | set(numbers.values())
-    rules = [rule for store in stores if yolo.name in store for rule in store[yolo.name]["spec"]["rules"]]
-    shared = [rule for rule in rules if not any("headers" in match for match in rule.get("matches", ()))]
-    backends = [backend for rule in shared for backend in rule["backendRefs"] if backend.get("weight", 1)]
-    return found | {numbers[backend["name"]] for backend in backends if backend["name"] in numbers}
+        return dict.fromkeys(numbers.values(), Fraction(1))
+    found = dict.fromkeys(numbers.values(), Fraction(0))
+    rules = [rule for store in (observed.http_routes, observed.grpc_routes) if yolo.name in store for rule in store[yolo.name]["spec"]["rules"]]
+    for rule in rules:
+        if any("headers" in match for match in rule.get("matches", ())):
+            continue
+        weights = {numbers[backend["name"]]: backend.get("weight", 1) for backend in rule["backendRefs"] if backend["name"] in numbers}
+        found |= {number: max(found[number], Fraction(weight, sum(weights.values()))) for number, weight in weights.items() if weight}
+    return found
 
 
 def route_problem(yolo: api.YoloDeployment, observed: Observed) -> Problem | None:
