@@ -183,8 +183,9 @@ def test_scaled_to_zero_and_back_the_version_that_is_no_longer_declared_is_still
     assert cluster.replicas() == {"helmet-v1": 10, "helmet-v2": 1}
 
 
-def test_a_failed_canary_gets_nothing_by_another_strategy_or_by_leaving_and_coming_back() -> None:
-    cluster = Simulation(replicas=9, versions=[ONE], rollout=steps((10, "2m"), progressDeadline="5m"))
+def with_late_canary(*, replicas: int, step: int) -> Simulation:
+    """A cluster where version 2 has not got its first step's share within the deadline."""
+    cluster = Simulation(replicas=replicas, versions=[ONE], rollout=steps((step, "2m"), progressDeadline="5m"))
     cluster.run()
     cluster.edit(versions=[ONE, TWO])
     cluster.reconcile()
@@ -194,6 +195,11 @@ def test_a_failed_canary_gets_nothing_by_another_strategy_or_by_leaving_and_comi
     cluster.later(6 * MINUTE)
     cluster.reconcile()
     assert cluster.condition("Stalled") == ("True", "ProgressDeadlineExceeded")
+    return cluster
+
+
+def test_a_failed_canary_gets_nothing_by_another_strategy_or_by_leaving_and_coming_back() -> None:
+    cluster = with_late_canary(replicas=9, step=10)
     cluster.edit(versions=[ONE])
     cluster.run()
     cluster.edit(versions=[ONE, TWO])
@@ -210,16 +216,7 @@ def test_a_failed_canary_gets_nothing_by_another_strategy_or_by_leaving_and_comi
 
 
 def test_promote_after_a_failure_gives_all_requests() -> None:
-    cluster = Simulation(replicas=2, versions=[ONE], rollout=steps((50, "2m"), progressDeadline="5m"))
-    cluster.run()
-    cluster.edit(versions=[ONE, TWO])
-    cluster.reconcile()
-    cluster.build_succeeds(2)
-    cluster.reconcile()
-    cluster.reconcile()
-    cluster.later(6 * MINUTE)
-    cluster.reconcile()
-    assert cluster.condition("Stalled") == ("True", "ProgressDeadlineExceeded")
+    cluster = with_late_canary(replicas=2, step=50)
     cluster.edit(rollout={"promote": 2})
     cluster.run()
     assert (stable(cluster), cluster.replicas()) == (2, {"helmet-v1": 0, "helmet-v2": 2})

@@ -308,7 +308,8 @@ def test_each_step_is_analysed_by_a_job_and_a_pass_goes_on() -> None:
     cluster.run()
     assert state(cluster) == ("Progressing", "AnalysisRunning", 2, 50)
     assert len(cluster.jobs(names.ANALYSIS)) == 2
-    (first,) = cluster.plan.status.rollout.analyses  # type: ignore[union-attr]
+    assert cluster.plan.status.rollout is not None
+    (first,) = cluster.plan.status.rollout.analyses
     assert (first.step, first.weight, first.verdict, first.error_rate) == (1, 10, "Pass", 0.05)
 
 

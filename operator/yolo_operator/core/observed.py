@@ -37,6 +37,11 @@ class Observed:
     namespace_terminating: bool = False
 
 
+def deployments_by_version(observed: Observed) -> dict[int, Manifest]:
+    """The Deployments by the versions they are of, declared or not."""
+    return {int(names.label(live, names.VERSION)): live for live in observed.deployments.values()}
+
+
 def finished(live: Manifest) -> bool:
     """Whether a Job has ended, well or not."""
     return bool(jobs.conditions(live).keys() & (jobs.SUCCESS | {"Failed"}))

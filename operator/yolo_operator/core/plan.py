@@ -2,7 +2,7 @@
 
 `plan` is pure: resource, children and time in, a `Plan` out. Any event calls it, none says what changed; a lost event, a stale view
 and a crash between any two writes only mean that it is asked again. `controller.reconciler` gathers before and applies after.
-The steps of this line are here; those of `canary`, `traffic` and `prune` come in between. What steps share is in `context`.
+The steps of this line are here; those of `rollout` and `prune` come in between. What steps share is in `context`.
 
     version ──► build Job ──► artifact ──► Deployment ──► pods ──► verify Job ──► gate open ──► Serving
                   │ failed                                  │ trouble    │ wrong answers
@@ -24,7 +24,7 @@ from yolo_operator.core.resources import budget, job, network_policy, overlay, s
 from yolo_operator.core.retries import due, report, retry
 from yolo_operator.core.rollout import allocation, canary, compatibility, failures, routing, surge
 from yolo_operator.core.rollout.canary_step import canary_step
-from yolo_operator.core.rollout.facts import Facts, gather
+from yolo_operator.core.rollout.facts import ROUTE_WAITS, Facts, gather
 
 VERIFIED_KEPT = 5
 """Verified pod templates remembered besides the live ones: one that comes back needs no second look."""
@@ -44,9 +44,12 @@ def plan(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, now: 
     reference = compatibility.exclude_incompatible(yolo, progress, observed)
     failed = failures.recorded(yolo, now)
     failures.exclude_failed(failed, progress)
-    facts = gather(yolo, observed, progress)
-    state = canary_step(context, progress, facts, failed)
-    allocated = allocation.allocate(yolo, state, facts, surge.freeing(yolo, allocation.targets(yolo, state, facts), facts, observed, now))
+    problem = routes.problem(yolo, observed) if yolo.spec.traffic.mode == "Gateway" else None
+    unrouted = problem if problem is not None and problem.reason in ROUTE_WAITS else None
+    facts = gather(yolo, observed, progress, unrouted)
+    state = canary_step(context, progress, facts, failed, unrouted)
+    targets = allocation.targets(yolo, state, facts)
+    allocated = allocation.allocate(yolo, state, facts, targets, surge.freeing(yolo, targets, facts, observed, now))
     for each in progress:
         each.replicas = allocated.target[each.version.version]
         serve_step(context, each, allocated.pods[each.version.version])
@@ -57,8 +60,7 @@ def plan(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, now: 
     published, prune_failure = prune_step(context, progress)
     stop_unwanted_jobs(context)
     settled = [status.settle(yolo, each, observed) for each in progress]
-    unrouted = routes.problem(yolo, observed) if yolo.spec.traffic.mode == "Gateway" else None
-    computed = status.compute(yolo, settled, drained, shown(state, weights), weights, unrouted, defaults, now)
+    computed = status.compute(yolo, settled, drained, shown(state, weights), weights, problem, defaults, now)
     kept = {"published": published, "prune_failure": prune_failure, "reference_version": reference}
     result.status = computed.model_copy(update=kept | {"failed_rollouts": failures.with_canary(failed, state, yolo.spec.rollout, now)})
     return result
@@ -232,7 +234,7 @@ def drain_step(
         mine = facts.get(number)
         # A canary that is no longer declared has nothing to wait for once the stable version can do without its pods.
         given_up = state is not None and number not in (state.stable, state.previous) and not allocated.pods.get(number)
-        if live is None or ((given_up or (all_serve and settled)) and mine is not None and allocation.has_moved(state, facts, mine)):
+        if live is None or ((given_up or (all_serve and settled)) and mine is not None and allocation.has_moved(allocated.shares, mine)):
             context.result.delete += [kind[name] for kind in kinds if name in kind]
             if mine is not None and mine.ready:
                 remaining.append(draining(context, number, 0, pods.Problem("Removing", "No longer in spec.versions; Kubernetes is ending its pods")))

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 
 from yolo_operator.core import api, names, pods
 from yolo_operator.core.contract import Artifact
+from yolo_operator.core.names import Manifest
 from yolo_operator.core.observed import Observed, overdue, triton_pods
 
 BUILDING, STARTING, VERIFYING, SERVING = "Building", "Starting", "Verifying", "Serving"
-
-
 IDLE, DRAINING, FAILED = "Idle", "Draining", "Failed"
 
 
@@ -27,7 +26,7 @@ class Progress:
     verified: bool = False
     """The wanted pod template answered rightly, or no verification is wanted."""
     excluded: bool = False
-    """It may have no traffic, whatever its weight: it does not fit the versions that have."""
+    """It may have no traffic, whatever its weight: it does not fit the versions that have, or has failed before."""
     replicas: int = 0
     """Pods it is to have in the end."""
 
@@ -35,24 +34,26 @@ class Progress:
 def is_serving(yolo: api.YoloDeployment, progress: Progress, observed: Observed) -> bool:
     """Whether the wanted template of a version, and no other, has its replicas available."""
     live = observed.deployments.get(names.versioned(yolo, progress.version.version))
-    if live is None or not has_its_pods(yolo, progress, observed):
+    if live is None or progress.excluded or not is_current(progress, live) or not (progress.verified or progress.replicas == 0):
         return False
     found, spec = live.get("status", {}), live["spec"]
     counts = {spec.get("replicas"), *(found.get(key, 0) for key in ("updatedReplicas", "replicas", "availableReplicas"))}
     return counts == {progress.replicas}
 
 
-def has_its_pods(yolo: api.YoloDeployment, progress: Progress, observed: Observed) -> bool:
-    """Whether at least as many pods of the wanted template as the version is to have are available: others may shrink."""
-    live = observed.deployments.get(names.versioned(yolo, progress.version.version))
-    if live is None or progress.artifact is None or progress.excluded or not (progress.verified or progress.replicas == 0):
-        return False
-    found = live.get("status", {})
-    return (
-        names.label(live["spec"]["template"], names.TEMPLATE) == progress.inputs
-        and found.get("observedGeneration", 0) >= live["metadata"].get("generation", 0)
-        and min(found.get("updatedReplicas", 0), found.get("availableReplicas", 0)) >= progress.replicas
-    )
+def is_current(progress: Progress, live: Manifest) -> bool:
+    """Whether a version's Deployment has the wanted template, and its status is about that."""
+    return progress.artifact is not None and names.label(live["spec"]["template"], names.TEMPLATE) == progress.inputs and is_up_to_date(live)
+
+
+def is_up_to_date(live: Manifest) -> bool:
+    """Whether the status of a Deployment is about its present generation."""
+    return bool(live.get("status", {}).get("observedGeneration", 0) >= live["metadata"].get("generation", 0))
+
+
+def relative_weight(version: api.Version) -> int:
+    """A version's weight, 1 where the spec gives none."""
+    return 1 if version.weight is None else version.weight
 
 
 def trouble(yolo: api.YoloDeployment, progress: Progress, observed: Observed) -> pods.Problem | None:

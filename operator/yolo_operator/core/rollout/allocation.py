@@ -1,12 +1,10 @@
 """One allocation per pass: from the facts of all versions, how many pods each is to have, and what part of the requests it is sent.
 
-    shares  relative, as the weights or the canary's step say
-      └─► target  pods in the end
-            ├─► pods    pods now: nothing that serves is taken before what takes over is there
-            └─► routed  relative weights now: no version is sent more than its ready pods can take, the rest stays with those that have pods to spare
-                  └─► selected  the version behind the resource's Service, where it is not all
-
-`rollout.invariants` says what holds of it.
+shares  relative, as the weights or the canary's step say
+  └─► target  pods in the end
+        ├─► pods    pods now: nothing that serves is taken before what takes over is there
+        └─► routed  relative weights now: no version is sent more than its ready pods can take, the rest stays with those that have pods to spare
+              └─► selected  the version behind the resource's Service, where it is not all
 """
 
 from collections.abc import Iterable, Mapping, Set
@@ -14,8 +12,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from yolo_operator.core import api, pods
+from yolo_operator.core.progress import status_of
 from yolo_operator.core.rollout import canary
-from yolo_operator.core.rollout.facts import Facts, VersionFacts
+from yolo_operator.core.rollout.facts import Facts, VersionFacts, is_ready
 from yolo_operator.core.rollout.split import beside, largest_remainder, split, too_coarse
 
 
@@ -31,15 +30,18 @@ class Allocation:
     selected: int | None
 
 
-def allocate(yolo: api.YoloDeployment, state: api.RolloutStatus | None, facts: Facts, freeing: Set[int]) -> Allocation:
-    """Share pods and requests out. `state`: the canary's, None with strategy Weighted; `freeing`: versions that give up a pod now for one that waits for a GPU."""
-    target = targets(yolo, state, facts)
-    freed = {number: freed_before(yolo, number) + (number in freeing) for number, each in facts.items() if not each.declared}
-    routed = routed_now(yolo, state, facts)
+def allocate(yolo: api.YoloDeployment, state: api.RolloutStatus | None, facts: Facts, target: Mapping[int, int], freeing: Set[int]) -> Allocation:
+    """Share pods and requests out.
+
+    `state`: the canary's, None with strategy Weighted; `target`: from `targets`; `freeing`: versions that give up a pod now for one that waits for a GPU.
+    """
+    wanted = shares(state, facts)
+    freed = {number: status_of(yolo, number).freed + (number in freeing) for number, each in facts.items() if not each.declared}
+    routed = routed_now(yolo, state, facts, wanted, target)
     return Allocation(
-        shares=shares(state, facts),
+        shares=wanted,
         target=target,
-        pods={number: pods_now(yolo, state, facts, each, target, freeing, freed.get(number, 0)) for number, each in facts.items()},
+        pods={number: pods_now(yolo, state, facts, each, wanted, target, freeing, freed.get(number, 0)) for number, each in facts.items()},
         routed=routed,
         freed=freed,
         selected=selected(yolo, state, facts, routed),
@@ -98,6 +100,7 @@ def pods_now(
     state: api.RolloutStatus | None,
     facts: Facts,
     mine: VersionFacts,
+    parts: Mapping[int, int],
     target: Mapping[int, int],
     freeing: Set[int],
     freed: int,
@@ -106,17 +109,16 @@ def pods_now(
     total, wanted, have = yolo.spec.replicas, target.get(mine.number, 0), mine.requested
     if wanted >= have or not mine.deployed:
         return max(wanted, stands_in(total, facts, mine, target, freed) if state is None else 0)
-    if has_moved(state, facts, mine) and (not may_serve(state, mine) or waits_to_begin(state, facts, mine) or takes_over(facts, target, mine.number)):
+    if has_moved(parts, mine) and (not may_serve(state, mine) or waits_to_begin(state, facts, mine) or takes_over(facts, target, mine.number)):
         return wanted
     kept = min(have - (mine.number in freeing), total)
     return max(wanted, kept, min(total, stands_in(total, facts, mine, target, freed)) if state is None else 0)
 
 
-def has_moved(state: api.RolloutStatus | None, facts: Facts, mine: VersionFacts) -> bool:
-    """Whether no more than its share comes to a version, by the live routes and the live Service."""
-    wanted = shares(state, facts)
-    share = wanted.get(mine.number, 0)
-    return mine.sent <= Fraction(share, sum(wanted.values()) or 1) and not (mine.selected and not share)
+def has_moved(parts: Mapping[int, int], mine: VersionFacts) -> bool:
+    """Whether no more than its share comes to a version, by the live routes and the live Service. `parts`: relative shares of all versions."""
+    share = parts.get(mine.number, 0)
+    return mine.sent <= Fraction(share, sum(parts.values()) or 1) and not (mine.selected and not share)
 
 
 def stands_in(total: int, facts: Facts, mine: VersionFacts, target: Mapping[int, int], freed: int) -> int:
@@ -133,7 +135,7 @@ def stands_in(total: int, facts: Facts, mine: VersionFacts, target: Mapping[int,
 
 def waits_to_begin(state: api.RolloutStatus | None, facts: Facts, mine: VersionFacts) -> bool:
     """Whether a version is a canary before its first step, beside a stable version that serves: pods of an attempt before are in nobody's way then."""
-    return state is not None and mine.number == state.canary and not state.started and state.stable in facts and facts[state.stable].ready > 0
+    return state is not None and mine.number == state.canary and not state.started and is_ready(facts, state.stable)
 
 
 def takes_over(facts: Facts, target: Mapping[int, int], number: int) -> bool:
@@ -149,16 +151,13 @@ def may_serve(state: api.RolloutStatus | None, mine: VersionFacts) -> bool:
     return not mine.excluded and not failed
 
 
-def routed_now(yolo: api.YoloDeployment, state: api.RolloutStatus | None, facts: Facts) -> dict[int, int]:
+def routed_now(yolo: api.YoloDeployment, state: api.RolloutStatus | None, facts: Facts, wanted: Mapping[int, int], target: Mapping[int, int]) -> dict[int, int]:
     """Relative weights that a Gateway gives now: to ready pods alone, and to no version more than they can take.
 
     What the versions cannot take of their shares goes to those with pods to spare; where there are none, all take more in proportion.
     """
-    wanted, target = shares(state, facts), targets(yolo, state, facts)
     whole, total = sum(wanted.values()), max(1, yolo.spec.replicas)
-    if all(each.ready >= needed(yolo, wanted, target, number) for number, each in facts.items() if wanted[number]) and all(
-        n in facts for n, s in wanted.items() if s
-    ):
+    if all(number in facts and facts[number].ready >= needed(yolo, wanted, target, number) for number, share in wanted.items() if share):
         return {number: wanted[number] for number in facts}
     can_take = {
         number: Fraction(wanted[number] * each.ready, needed(yolo, wanted, target, number)) if wanted[number] else Fraction(max(whole, 1) * each.ready, total)
@@ -187,10 +186,9 @@ def needed(yolo: api.YoloDeployment, wanted: Mapping[int, int], target: Mapping[
 
 def whole_weights(parts: Mapping[int, Fraction], whole: int) -> dict[int, int]:
     """Parts as whole numbers with the given sum, at least 1 for what is more than 0."""
-    total = sum(parts.values())
-    if not total:
+    if not any(parts.values()):
         return dict.fromkeys(parts, 0)
-    rounded = largest_remainder(whole, [part / total for part in parts.values()])
+    rounded = largest_remainder(whole, list(parts.values()))
     return {number: max(1, each) if parts[number] else 0 for number, each in zip(parts, rounded, strict=True)}
 
 
@@ -217,17 +215,12 @@ def mirrored(yolo: api.YoloDeployment) -> int | None:
     return gateway.mirror.version if gateway is not None and gateway.mirror is not None else None
 
 
-def freed_before(yolo: api.YoloDeployment, number: int) -> int:
-    """Pods that a version has given up so far for others that waited for a GPU."""
-    return next((entry.freed for entry in yolo.status.versions if entry.version == number), 0)
-
-
 def obstacle(yolo: api.YoloDeployment, state: api.RolloutStatus, facts: Facts) -> pods.Problem | None:
     """Why the canary is not to have pods yet."""
     total = yolo.spec.replicas
     if total == 0:
         return pods.Problem("ScaledToZero", "spec.replicas is 0: the canary goes on when it is more")
-    if not state.started and not (state.stable in facts and facts[state.stable].ready):
+    if not state.started and not is_ready(facts, state.stable):
         return pods.Problem(
             "WaitingForStable",
             f"Version {state.stable} is the stable one and has no ready pod: version {state.canary} begins when it has. "

@@ -11,11 +11,16 @@ from yolo_operator.core.progress import Progress, status_of, trouble
 from yolo_operator.core.resources import analysis
 from yolo_operator.core.retries import due, retry
 from yolo_operator.core.rollout import allocation, canary, failures
-from yolo_operator.core.rollout.facts import Facts, route_problem, selected_alone
+from yolo_operator.core.rollout.facts import Facts, is_ready
 
 
-def canary_step(context: Context, progress: Sequence[Progress], facts: Facts, failed: Sequence[api.FailedRollout]) -> api.RolloutStatus | None:
-    """Where the canary is, and the Job that compares it with the stable version; None with another strategy."""
+def canary_step(
+    context: Context, progress: Sequence[Progress], facts: Facts, failed: Sequence[api.FailedRollout], unrouted: pods.Problem | None
+) -> api.RolloutStatus | None:
+    """Where the canary is, and the Job that compares it with the stable version; None with another strategy.
+
+    `unrouted`: why the Gateways may still send requests as the routes said before.
+    """
     yolo, wanted, before = context.yolo, context.yolo.spec.rollout, context.yolo.status.rollout
     if wanted.strategy != "Canary":
         return None
@@ -23,12 +28,11 @@ def canary_step(context: Context, progress: Sequence[Progress], facts: Facts, fa
     known = canary.Facts(
         revisions={each.version.version: each.status.revision for each in progress},
         requested={number: each.requested for number, each in facts.items() if each.deployed},
-        selected=selected_alone(yolo, context.observed),
+        selected=next((number for number, each in facts.items() if each.selected), 0),
         failure=failures.of(failed, newest.version.version, newest.status.revision),
     )
     each = next((each for each in progress if before is not None and each.version.version == before.canary), None)
     if before is not None and each is not None:
-        unrouted = route_problem(yolo, context.observed)
         each.problem = each.problem or allocation.obstacle(yolo, before, facts) or trouble(yolo, each, context.observed) or unrouted
         known = replace(
             known,
@@ -46,11 +50,6 @@ def canary_step(context: Context, progress: Sequence[Progress], facts: Facts, fa
         newest.stalled = True
         newest.problem = pods.Problem(state.reason, state.message, permanent=True)
     return state
-
-
-def is_ready(facts: Facts, number: int) -> bool:
-    """Whether a version has a pod that takes requests."""
-    return number in facts and facts[number].ready > 0
 
 
 def analysis_step(context: Context, state: api.RolloutStatus, progress: Progress) -> tuple[Comparison | None, api.Failure | None]:

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from yolo_operator.core import api, names, pods
+from yolo_operator.core import api, pods
 from yolo_operator.core.contract import Artifact
-from yolo_operator.core.observed import Observed
-from yolo_operator.core.progress import Progress, status_of
+from yolo_operator.core.observed import Observed, deployments_by_version
+from yolo_operator.core.progress import Progress, relative_weight, status_of
 from yolo_operator.core.triton import shapes
 
 COMPARED = ("task", "inputs", "outputs", "image_size", "classes_digest")
@@ -14,7 +14,7 @@ COMPARED = ("task", "inputs", "outputs", "image_size", "classes_digest")
 
 def exclude_incompatible(yolo: api.YoloDeployment, progress: Sequence[Progress], observed: Observed) -> int:
     """Take the traffic from versions that a client of the reference would misread. Returns the reference, which is to be recorded; 0 for none."""
-    requested = {int(names.label(live, names.VERSION)): int(live["spec"].get("replicas", 1)) for live in observed.deployments.values()}
+    requested = {number: int(live["spec"].get("replicas", 1)) for number, live in deployments_by_version(observed).items()}
     artifacts = {each.version.version: each.artifact or each.status.artifact for each in progress}
     artifacts |= {number: status_of(yolo, number).artifact for number in requested if number not in artifacts}
     reference = reference_of(yolo, artifacts, requested)
@@ -38,7 +38,7 @@ def reference_of(yolo: api.YoloDeployment, artifacts: Mapping[int, Artifact | No
     """The version that clients know: the stable one, or the one on record for as long as it can serve; else the one with most pods. Readiness plays no part in it."""
     known = [number for number, artifact in artifacts.items() if artifact is not None]
     stable = yolo.status.rollout.stable if yolo.status.rollout is not None else 0
-    weights = {version.version: 1 if version.weight is None else version.weight for version in yolo.spec.versions}
+    weights = {version.version: relative_weight(version) for version in yolo.spec.versions}
     recorded = yolo.status.reference_version
     if stable in known:
         return stable

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from yolo_operator.core import api, names, routes
+from yolo_operator.core import api, names
 from yolo_operator.core.names import Manifest
-from yolo_operator.core.observed import Observed, ready_versions
+from yolo_operator.core.observed import Observed, deployments_by_version, ready_versions
 from yolo_operator.core.pods import Problem
-from yolo_operator.core.progress import Progress
+from yolo_operator.core.progress import Progress, is_current, is_up_to_date, relative_weight
 
 ROUTE_WAITS = frozenset({"RouteNotAccepted", "RouteRefsNotResolved", "RoutePending", "GatewayApiMissing"})
 """Reasons of `routes.problem` with which the Gateways may go on sending as they did before."""
@@ -24,8 +24,6 @@ class VersionFacts:
     """Relative share that the spec asks for, with strategy Weighted; 0 where it is not declared."""
     own_pods: int | None = None
     """spec.versions[].replicas."""
-    built: bool = False
-    """Its wanted revision is published."""
     excluded: bool = False
     """It may have no requests, whatever its weight is."""
     deployed: bool = False
@@ -45,11 +43,11 @@ class VersionFacts:
 Facts = Mapping[int, VersionFacts]
 
 
-def gather(yolo: api.YoloDeployment, observed: Observed, progress: Sequence[Progress]) -> Facts:
-    """The facts of all versions, by number."""
-    ready, sent, alone = ready_versions(observed), sent_by_routes(yolo, observed), selected_alone(yolo, observed)
+def gather(yolo: api.YoloDeployment, observed: Observed, progress: Sequence[Progress], unrouted: Problem | None) -> Facts:
+    """The facts of all versions, by number. `unrouted`: why the Gateways may still send requests as the routes said before."""
+    ready, sent, alone = ready_versions(observed), sent_by_routes(yolo, observed, unrouted), selected_alone(yolo, observed)
     declared = {each.version.version: each for each in progress}
-    deployed = {int(label): live for live in observed.deployments.values() if (label := names.label(live, names.VERSION)).isdigit()}
+    deployed = deployments_by_version(observed)
     return {
         number: one(
             number, declared.get(number), deployed.get(number), ready=ready.get(number, 0), sent=sent.get(number, Fraction(0)), selected=number == alone
@@ -63,9 +61,8 @@ def one(number: int, progress: Progress | None, live: Manifest | None, *, ready:
     return VersionFacts(
         number=number,
         declared=progress is not None,
-        weight=0 if progress is None else 1 if progress.version.weight is None else progress.version.weight,
+        weight=0 if progress is None else relative_weight(progress.version),
         own_pods=None if progress is None else progress.version.replicas,
-        built=progress is not None and progress.artifact is not None,
         excluded=progress is not None and progress.excluded,
         deployed=live is not None,
         requested=0 if live is None else live["spec"].get("replicas", 1),
@@ -79,11 +76,9 @@ def one(number: int, progress: Progress | None, live: Manifest | None, *, ready:
 def available(progress: Progress | None, live: Manifest) -> int:
     """Pods that a version can be counted on for: of the wanted template and verified, or, of one that is not declared, of any."""
     status = live.get("status", {})
-    if status.get("observedGeneration", 0) < live["metadata"].get("generation", 0):
-        return 0
     if progress is None:
-        return int(status.get("availableReplicas", 0))
-    if progress.artifact is None or not progress.verified or names.label(live["spec"]["template"], names.TEMPLATE) != progress.inputs:
+        return int(status.get("availableReplicas", 0)) if is_up_to_date(live) else 0
+    if not progress.verified or not is_current(progress, live):
         return 0
     return int(min(status.get("updatedReplicas", 0), status.get("availableReplicas", 0)))
 
@@ -95,12 +90,12 @@ def selected_alone(yolo: api.YoloDeployment, observed: Observed) -> int:
     return int(label) if label.isdigit() else 0
 
 
-def sent_by_routes(yolo: api.YoloDeployment, observed: Observed) -> dict[int, Fraction]:
+def sent_by_routes(yolo: api.YoloDeployment, observed: Observed, unrouted: Problem | None) -> dict[int, Fraction]:
     """Part of the requests that each version is sent by the live routes, the larger one of HTTP and gRPC."""
-    numbers = {name: int(names.label(deployment, names.VERSION)) for name, deployment in observed.deployments.items()}
+    numbers = {live["metadata"]["name"]: number for number, live in deployments_by_version(observed).items()}
     if yolo.spec.traffic.mode != "Gateway":
         return {}
-    if route_problem(yolo, observed) is not None:
+    if unrouted is not None:
         return dict.fromkeys(numbers.values(), Fraction(1))
     found = dict.fromkeys(numbers.values(), Fraction(0))
     rules = [rule for store in (observed.http_routes, observed.grpc_routes) if yolo.name in store for rule in store[yolo.name]["spec"]["rules"]]
@@ -112,7 +107,6 @@ def sent_by_routes(yolo: api.YoloDeployment, observed: Observed) -> dict[int, Fr
     return found
 
 
-def route_problem(yolo: api.YoloDeployment, observed: Observed) -> Problem | None:
-    """Why the Gateways may still send requests as the routes said before; None where they have taken them as they are."""
-    problem = routes.problem(yolo, observed)
-    return problem if problem is not None and problem.reason in ROUTE_WAITS else None
+def is_ready(facts: Facts, number: int) -> bool:
+    """Whether a version has a pod that takes requests."""
+    return number in facts and facts[number].ready > 0

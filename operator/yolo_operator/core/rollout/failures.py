@@ -13,11 +13,8 @@ KEPT = 32
 
 def recorded(yolo: api.YoloDeployment, now: datetime) -> list[api.FailedRollout]:
     """Failures on record that the user has not answered yet."""
-    before = yolo.status.rollout
-    known = yolo.status.failed_rollouts
-    if before is not None and failed_for_good(before) and not any((each.version, each.revision) == (before.canary, before.revision) for each in known):
-        # By a release that kept it with the canary alone.
-        known = [*known, entry(before, yolo.spec.rollout, now)]
+    # An earlier release kept a failure with the canary alone.
+    known = with_canary(yolo.status.failed_rollouts, yolo.status.rollout, yolo.spec.rollout, now)
     return [each for each in known if not asked_for_anew(each, yolo.spec.rollout)]
 
 

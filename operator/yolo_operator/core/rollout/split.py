@@ -30,7 +30,7 @@ def largest_remainder(total: int, parts: Sequence[int | Fraction]) -> list[int]:
     >>> largest_remainder(100, [1, 1, 1])
     [34, 33, 33]
     """
-    exact = [Fraction(total * part, 1) / sum(parts) for part in parts]
+    exact = [Fraction(total * part) / sum(parts) for part in parts]
     shares = [int(share) for share in exact]
     by_remainder = sorted(range(len(parts)), key=lambda i: (shares[i] - exact[i], i))
     for i in by_remainder[: total - sum(shares)]:
