@@ -134,6 +134,8 @@ class HttpClient:
             "Connection": "close",
         }
         address = f"{self._base}/infer"
+        # A server that was asked to close a connection need not say in its answer that it does: the request before left one that looks usable.
+        self._pool.clear()
         try:
             answer = self._pool.request("POST", address, body=(head, *[raw] * batch), headers=headers, preload_content=False)
         except urllib3.exceptions.ProtocolError as error:
