@@ -16,6 +16,8 @@ class Plan:
     status: api.Status
     apply: list[Manifest] = field(default_factory=list)
     create: list[Manifest] = field(default_factory=list)
+    jobs: set[str] = field(default_factory=set)
+    """Names of the Jobs that are waited for, those to create among them."""
     delete: list[Manifest] = field(default_factory=list)
     open_gates: list[Manifest] = field(default_factory=list)
     finalizer: bool = False

@@ -12,16 +12,16 @@ The steps of this line are here; those of `rollout` and `prune` come in between.
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from yolo_operator.core import api, clock, image_pull, jobs, names, pods, revision, routes, status
+from yolo_operator.core import api, clock, image_pull, names, pods, revision, routes, status
 from yolo_operator.core.context import Context, Plan, requeue
 from yolo_operator.core.contract import Artifact, Verification
 from yolo_operator.core.defaults import Defaults
+from yolo_operator.core.ensure_job import ensure, report
 from yolo_operator.core.names import Manifest
 from yolo_operator.core.observed import Observed, finished, pruning, template_hash, triton_pods, verified_at_gate
 from yolo_operator.core.progress import DRAINING, Progress, is_serving, status_of, trouble
 from yolo_operator.core.prune import deletion, prune_step
 from yolo_operator.core.resources import budget, job, network_policy, overlay, service, triton
-from yolo_operator.core.retries import due, report, retry
 from yolo_operator.core.rollout import allocation, canary, compatibility, failures, routing, surge
 from yolo_operator.core.rollout.canary_step import canary_step
 from yolo_operator.core.rollout.facts import ROUTE_WAITS, Facts, gather
@@ -88,32 +88,15 @@ def build_step(context: Context, version: api.Version) -> Progress:
         progress.artifact = previous.artifact
         return progress
     wanted_job = job.build(context.yolo, version, context.defaults)
-    name = wanted_job["metadata"]["name"]
-    failure = previous.build_failure
-    match jobs.read(context.observed.jobs.get(name), context.observed.pods, ("publish", "check"), context.now):
-        case jobs.Succeeded(outcome) if outcome:
-            progress.artifact = Artifact.model_validate(outcome)
-            progress.status = previous.model_copy(update={"built_revision": wanted, "artifact": progress.artifact, "build_failure": None})
-        case jobs.Succeeded():
-            # Its Pod is gone and with it the answer; the next one finds the manifest and passes within a second.
-            context.result.delete.append(context.observed.jobs[name])
-        case jobs.Running() if failure is not None and failure.key == name and failure.permanent:
-            # Decided, and the Job on its way out.
-            report(failure, progress)
-        case jobs.Running(problem):
-            progress.problem = problem
-            context.result.create.append(wanted_job)
-        case jobs.Failed() as failed:
-            failure = jobs.record(failure, name, failed, context.now)
-            progress.status = previous.model_copy(update={"build_failure": failure})
-            retry(context, failure, context.observed.jobs[name], progress)
-        case jobs.Absent():
-            if failure is not None and failure.key == name and not due(context, failure, progress):
-                pass
-            elif pruning(context.observed):
-                progress.problem = pods.Problem("WaitingForPrune", "Old revisions are being removed; the build starts afterwards")
-            else:
-                context.result.create.append(wanted_job)
+    held = pruning(context.observed)
+    built = ensure(context, wanted_job, previous.build_failure, answering=("publish", "check"), result=Artifact, progress=progress, may_begin=not held)
+    if built.succeeded:
+        progress.artifact = built.result
+        progress.status = previous.model_copy(update={"built_revision": wanted, "artifact": built.result, "build_failure": None})
+        return progress
+    progress.status = previous.model_copy(update={"build_failure": built.failure})
+    if held and progress.problem is None and wanted_job["metadata"]["name"] not in context.observed.jobs:
+        progress.problem = pods.Problem("WaitingForPrune", "Old revisions are being removed; the build starts afterwards")
     return progress
 
 
@@ -150,37 +133,31 @@ def verify_template(context: Context, progress: Progress, artifact: Artifact, ca
     """Ask one pod of a template that has not been verified: the one asked before, else the oldest that answers. If it goes, another is asked."""
     if not context.yolo.spec.rollout.verify.enabled:
         return
-    pod_hash = template_hash(candidates[0])
-    key = f"{names.label(candidates[0], names.TEMPLATE)}-{pod_hash}-{surge.limits(context.yolo)}"
-    failure = progress.status.verify_failure
-    if failure is not None and failure.key == key and failure.permanent:
+    key = verification_key(context.yolo, candidates[0])
+    recorded = progress.status.verify_failure
+    if recorded is not None and recorded.key == key and recorded.permanent:
         if current:
-            report(failure, progress)
+            report(recorded, progress)
         return
     answering = sorted(filter(pods.answers, candidates), key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
     if not answering:
         return
+    # There is room for one failure. Of a template that is being replaced it is recorded only where it takes no other live one's place.
+    others = {verification_key(context.yolo, pod) for pod in triton_pods(context.observed, progress.version.version)} - {key}
+    taken = not current and recorded is not None and recorded.key in others
     asking = [job.verify(context.yolo, progress.version, artifact, pod, context.defaults) for pod in answering]
     wanted_job = next((each for each in asking if each["metadata"]["name"] in context.observed.jobs), asking[0])
-    name = wanted_job["metadata"]["name"]
-    match jobs.read(context.observed.jobs.get(name), context.observed.pods, ("verify",), context.now):
-        case jobs.Succeeded(outcome) if outcome:
-            found = Verification.model_validate(outcome)
-            entry = api.VerifiedTemplate(**found.model_dump(), pod_template_hash=pod_hash, time=clock.text(context.now))
-            progress.status = progress.status.model_copy(update={"verified": [*progress.status.verified, entry], "verify_failure": None})
-        case jobs.Succeeded():
-            context.result.delete.append(context.observed.jobs[name])
-        case jobs.Running(problem):
-            progress.problem = progress.problem or problem
-            context.result.create.append(wanted_job)
-        case jobs.Failed() as failed:
-            failure = jobs.record(failure, key, failed, context.now)
-            progress.status = progress.status.model_copy(update={"verify_failure": failure})
-            if current:
-                retry(context, failure, context.observed.jobs[name], progress)
-        case jobs.Absent():
-            if failure is None or failure.key != key or due(context, failure, progress):
-                context.result.create.append(wanted_job)
+    found = ensure(context, wanted_job, recorded, key=key, answering=("verify",), result=Verification, progress=progress if current else None)
+    if found.result is not None:
+        entry = api.VerifiedTemplate(**found.result.model_dump(), pod_template_hash=template_hash(candidates[0]), time=clock.text(context.now))
+        progress.status = progress.status.model_copy(update={"verified": [*progress.status.verified, entry]})
+    if not taken:
+        progress.status = progress.status.model_copy(update={"verify_failure": found.failure})
+
+
+def verification_key(yolo: api.YoloDeployment, pod: Manifest) -> str:
+    """What a failed verification is recorded under: the pod template, and the limits that answers are measured by."""
+    return f"{names.label(pod, names.TEMPLATE)}-{template_hash(pod)}-{surge.limits(yolo)}"
 
 
 def is_about(failure: api.Failure, yolo: api.YoloDeployment, inputs: str) -> bool:
@@ -258,12 +235,10 @@ def draining(context: Context, number: int, freed: int, why: pods.Problem) -> ap
 
 
 def stop_unwanted_jobs(context: Context) -> None:
-    """End Jobs that nobody waits for any more; finished ones are left to their time to live. Jobs that exist are not created again."""
-    wanted = {made["metadata"]["name"] for made in context.result.create}
+    """End Jobs that nobody waits for any more; finished ones are left to their time to live."""
     for name, live in sorted(context.observed.jobs.items()):
-        if name not in wanted and not finished(live) and "deletionTimestamp" not in live["metadata"] and live not in context.result.delete:
+        if name not in context.result.jobs and not finished(live) and "deletionTimestamp" not in live["metadata"] and live not in context.result.delete:
             phases = {pod.get("status", {}).get("phase") for pod in context.observed.pods if names.label(pod, names.JOB_NAME) == name}
             # Nothing of it runs: it is about to be marked failed and keeps its log, or tries once more and is ended then.
             if phases != {"Failed"}:
                 context.result.delete.append(live)
-    context.result.create = [made for made in context.result.create if made["metadata"]["name"] not in context.observed.jobs]

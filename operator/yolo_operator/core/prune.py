@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from yolo_operator.core import api, jobs, names, pods, revision, status
 from yolo_operator.core.context import Context, Plan
 from yolo_operator.core.defaults import Defaults
+from yolo_operator.core.ensure_job import Ensured, ensure
 from yolo_operator.core.names import Manifest
 from yolo_operator.core.observed import Observed, finished
 from yolo_operator.core.progress import Progress, is_serving
 from yolo_operator.core.resources import job
-from yolo_operator.core.retries import due, retry
 
 PUBLISHED_KEPT = 200
 """Earlier revisions remembered for removal: a bound for a resource that is edited for ever and never serves."""
@@ -44,19 +45,11 @@ def prune_step(context: Context, progress: Sequence[Progress]) -> tuple[list[str
     wanted_job = job.prune(context.yolo, surplus, context.defaults)
     name, failure = wanted_job["metadata"]["name"], context.yolo.status.prune_failure
     context.result.delete += [live for live in context.observed.jobs.values() if live["metadata"]["name"] != name and pruned(live)]
-    match jobs.read(context.observed.jobs.get(name), context.observed.pods, ("prune",), context.now):
-        case jobs.Succeeded():
-            context.result.delete.append(context.observed.jobs[name])
-            return [entry for entry in published if entry not in surplus], None
-        case jobs.Failed() as failed:
-            failure = jobs.record(failure, name, failed, context.now)
-            retry(context, failure, context.observed.jobs[name], None)
-        case jobs.Running():
-            context.result.create.append(wanted_job)
-        case jobs.Absent():
-            if failure is None or failure.key != name or due(context, failure, None):
-                context.result.create.append(wanted_job)
-    return published, failure
+    found: Ensured[Any] = ensure(context, wanted_job, failure, answering=("prune",))
+    if found.succeeded:
+        context.result.delete.append(context.observed.jobs[name])
+        return [entry for entry in published if entry not in surplus], None
+    return published, found.failure
 
 
 def pruned(live: Manifest) -> bool:
@@ -86,21 +79,11 @@ def deletion(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, n
     if children or any(names.label(pod, names.COMPONENT) == names.TRITON and not pods.is_terminating(pod) for pod in observed.pods):
         result.status = status.deleting(yolo, "Draining", "Pods and Jobs end before what was published is removed", now)
         return result
-    failure = yolo.status.prune_failure
-    progress = Progress(version=yolo.spec.versions[0], status=api.VersionStatus(version=0))
-    match jobs.read(observed.jobs.get(name), observed.pods, ("prune",), now):
-        case jobs.Succeeded():
-            result.finalizer = False
-            return result
-        case jobs.Failed() as failed:
-            failure = jobs.record(failure, name, failed, now)
-            retry(context, failure, observed.jobs[name], progress)
-        case jobs.Running(problem):
-            progress.problem = problem
-        case jobs.Absent():
-            if failure is None or failure.key != name or due(context, failure, progress):
-                result.create.append(wanted_job)
-    problem = progress.problem or pods.Problem("Pruning", "What was published is being removed")
-    message = problem.message if progress.problem is None else f"{problem.message} (or set spec.deletionPolicy to Retain to let go)"
-    result.status = status.deleting(yolo, problem.reason, message, now).model_copy(update={"prune_failure": failure})
+    found: Ensured[Any] = ensure(context, wanted_job, yolo.status.prune_failure, answering=("prune",))
+    if found.succeeded:
+        result.finalizer = False
+        return result
+    problem = found.problem or pods.Problem("Pruning", "What was published is being removed")
+    message = problem.message if found.problem is None else f"{problem.message} (or set spec.deletionPolicy to Retain to let go)"
+    result.status = status.deleting(yolo, problem.reason, message, now).model_copy(update={"prune_failure": found.failure})
     return result

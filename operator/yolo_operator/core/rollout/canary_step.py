@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from yolo_operator.core import api, jobs, pods
+from yolo_operator.core import api, pods
 from yolo_operator.core.context import Context, requeue
 from yolo_operator.core.contract import Comparison
+from yolo_operator.core.ensure_job import ensure
 from yolo_operator.core.observed import triton_pods
 from yolo_operator.core.progress import Progress, status_of, trouble
 from yolo_operator.core.resources import analysis
-from yolo_operator.core.retries import due, retry
 from yolo_operator.core.rollout import allocation, canary, failures
 from yolo_operator.core.rollout.facts import Facts, is_ready
 
@@ -43,7 +43,7 @@ def canary_step(
         )
         if canary.began(before) and before.phase != canary.DEGRADED and before.step <= len(wanted.steps) and wanted.analysis.enabled:
             comparison, failure = analysis_step(context, before, each)
-            known, before = replace(known, comparison=comparison), before.model_copy(update={"analysis_failure": failure})
+            known, before = replace(known, comparison=comparison, problem=each.problem), before.model_copy(update={"analysis_failure": failure})
     state = canary.advance(before, wanted, known, context.now)
     requeue(context, canary.deadline(state, wanted))
     if state.canary and state.phase == canary.DEGRADED and newest.version.version == state.canary:
@@ -60,20 +60,8 @@ def analysis_step(context: Context, state: api.RolloutStatus, progress: Progress
     stable, new = ([pod for pod in triton_pods(context.observed, number) if pods.is_ready(pod)] for number in (state.stable, state.canary))
     duration = canary.duration_of(context.yolo.spec.rollout, state.step)
     wanted_job = analysis.build(context.yolo, progress.version, state.stable, artifact, state, duration, stable, new, context.defaults)
-    name = wanted_job["metadata"]["name"]
-    match jobs.read(context.observed.jobs.get(name), context.observed.pods, ("analyze",), context.now):
-        case jobs.Succeeded(outcome) if outcome:
-            return Comparison.model_validate(outcome), None
-        case jobs.Succeeded():
-            context.result.delete.append(context.observed.jobs[name])
-        case jobs.Running(problem):
-            progress.problem = progress.problem or problem
-            context.result.create.append(wanted_job)
-        case jobs.Failed() as failed:
-            failure = jobs.record(failure, name, failed, context.now)
-            retry(context, failure, context.observed.jobs[name], None)
-            progress.problem = pods.Problem(failure.reason, failure.message)
-        case jobs.Absent():
-            if stable and new and (failure is None or failure.key != name or due(context, failure, None)):
-                context.result.create.append(wanted_job)
-    return None, failure
+    found = ensure(context, wanted_job, failure, answering=("analyze",), result=Comparison, may_begin=bool(stable and new))
+    if found.problem is not None and progress.problem is None:
+        # The canary is not at fault, whatever the Job lacks: it waits at its step.
+        progress.problem = pods.Problem(found.problem.reason, found.problem.message)
+    return found.result, found.failure
