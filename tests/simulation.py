@@ -9,11 +9,11 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import gen
-from yolo_operator.controller.kinds import BY_NAME, EVENT, YOLO, Kind, Manifest
+from yolo_operator.controller.kinds import BY_NAME, POD, YOLO, Kind, Manifest
 from yolo_operator.controller.kube import Missing
 from yolo_operator.core import api, conditions, names
 from yolo_operator.core.context import Plan
-from yolo_operator.core.errors import OperatorError, Unavailable
+from yolo_operator.core.errors import Unavailable
 from yolo_operator.core.observed import Observed, Support
 from yolo_operator.core.plan import plan
 
@@ -310,7 +310,7 @@ class FakeKube:
         self.writes: list[tuple[str, str]] = []
         self.statuses: list[Manifest] = []
         self.events: list[tuple[str, str]] = []
-        self.faults: dict[tuple[str, str], OperatorError] = {}
+        self.faults: dict[tuple[str, str], Exception] = {}
         self.foreign: set[tuple[str, str]] = set()
         self.others: dict[tuple[str, str, str], Manifest] = {}
         """Objects that are nobody's children, by kind, namespace and name."""
@@ -339,7 +339,7 @@ class FakeKube:
         self.cluster.delete(live)
 
     async def open_gate(self, pod: Mapping[str, Any], now: str) -> Manifest:
-        self._write("gate", pod["metadata"]["name"])
+        self._write("gate", pod["metadata"]["name"], POD)
         if pod["metadata"]["name"] not in self.cluster.objects["Pod"]:
             raise Missing("NotFound", "pod")
         return copied(self.cluster.open_gate(dict(pod)))
@@ -358,9 +358,10 @@ class FakeKube:
         return copied(self.cluster.body)
 
     async def event(self, yolo: Mapping[str, Any], *, reason: str, message: str, warning: bool) -> None:
-        self.events.append((reason, message))
+        if ("event", reason) not in self.faults:  # one that cannot be recorded is logged, and nothing more
+            self.events.append((reason, message))
 
-    def _write(self, verb: str, name: str, kind: Kind = EVENT) -> None:
+    def _write(self, verb: str, name: str, kind: Kind) -> None:
         self.writes.append((verb, name))
         fault = self.faults.get((verb, name)) or self.faults.get((verb, kind.name))
         if fault is not None:

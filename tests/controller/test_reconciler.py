@@ -12,9 +12,11 @@ from simulation import FakeKube, Simulation
 from yolo_operator.controller import gateway_features, kinds, reconciler
 from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.kube import Missing, NamespaceTerminating
+from yolo_operator.controller.leader import LeadershipLost
 from yolo_operator.controller.queue import Queue
 from yolo_operator.controller.reconciler import Reconciler
-from yolo_operator.core import features, names
+from yolo_operator.core import api, features, names
+from yolo_operator.core.context import Plan
 from yolo_operator.core.errors import InvalidSpec, NotReady, Unavailable
 from yolo_operator.core.observed import Support
 
@@ -263,6 +265,147 @@ def test_what_is_refused_while_deleting_or_letting_in_is_reported(verb):
     stage.kube.faults[verb, name] = Unavailable("Forbidden", "no")
     stage.passes()
     assert stage.condition("Ready") == ("False", "Forbidden")
+
+
+WRITTEN = ["Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy", "HTTPRoute", "GRPCRoute"]
+WRITES = [
+    *(("apply", kind) for kind in WRITTEN),
+    *(("delete", kind) for kind in (*WRITTEN, "Job")),
+    ("create", "Job"),
+    ("gate", "Pod"),
+    ("finalizer", "YoloDeployment"),
+    ("event", "RetainedInStorage"),
+]
+
+
+def everything_at_once(monkeypatch) -> tuple[Stage, list[tuple[str, str]]]:
+    """A stage whose next pass writes an object of every kind in every way, and what it writes when nothing is refused."""
+    stage = at_rest(**gen.behind_a_gateway(grpc={"hostnames": ["grpc.helmet.example.com"]}), networkPolicy={"enabled": True})
+    live = {kind: next(iter(stage.cluster.objects[kind].values())) for kind in (*WRITTEN, "Job")}
+    pod = stage.cluster.pods(1)[0]
+    pod["status"]["conditions"] = [{"type": "ContainersReady", "status": "True"}]
+
+    def named(manifest: dict[str, Any], name: str, **spec: Any) -> dict[str, Any]:
+        """Another object of the kind, as one that is wanted or one that is there."""
+        return gen.merged({key: value for key, value in manifest.items() if key != "status"}, {"metadata": {"name": name}, **spec})
+
+    old = [stage.cluster.apply(named(manifest, "old")) for manifest in live.values()]
+
+    def decided(yolo: api.YoloDeployment, *_: Any) -> Plan:
+        status = yolo.status.model_copy(update={"published": ["0123456789"]})
+        made = Plan(status=status, finalizer=True, notice=("RetainedInStorage", "…"), open_gates=[pod])
+        made.apply = [named(live[kind], "new") for kind in WRITTEN]
+        made.create = [named(live["Job"], "new")]
+        made.delete = old
+        return made
+
+    monkeypatch.setattr(reconciler, "plan", decided)
+    expected = [("gate", pod["metadata"]["name"]), ("status", "helmet"), ("finalizer", "helmet"), *[("apply", "new")] * len(WRITTEN), ("create", "new")]
+    return stage, [*expected, *[("delete", "old")] * len(old), ("status", "helmet")]
+
+
+def test_gates_are_opened_first_and_what_was_decided_is_recorded_before_the_rest(monkeypatch):
+    stage, expected = everything_at_once(monkeypatch)
+    assert stage.passes() == expected[:-1], "and at last the status, if there is anything new in it"
+    assert stage.went_well
+
+
+@pytest.mark.parametrize(("verb", "kind"), [pytest.param(*write, id=" ".join(write)) for write in WRITES])
+def test_a_write_that_is_refused_holds_up_no_other_and_is_named(monkeypatch, verb, kind):
+    stage, expected = everything_at_once(monkeypatch)
+    stage.kube.faults[verb, kind] = Unavailable("Forbidden", "no")
+    writes = stage.passes()
+    if verb == "event":
+        assert writes == expected[:-1]
+        assert stage.went_well, "an Event is a courtesy"
+        return
+    assert writes == expected
+    assert stage.condition("Ready") == ("False", "Forbidden")
+    assert not stage.went_well
+    verbs = {"gate": "open the readiness gate of", "finalizer": "set the finalizer of"}
+    name = {"gate": stage.cluster.pods(1)[0]["metadata"]["name"], "finalizer": "helmet", "delete": "old"}.get(verb, "new")
+    assert stage.message() == f"{verbs.get(verb, verb)} {kind} {name!r}: no"
+    assert stage.cluster.body["status"]["published"] == ["0123456789"], "what was decided is there too"
+
+
+def test_where_everything_is_refused_the_status_counts_and_names_the_first_and_the_log_all(monkeypatch, caplog):
+    stage, expected = everything_at_once(monkeypatch)
+    stage.kube.faults |= {write: Unavailable("ApiServerError", "500: " + "x" * 2000) for write in WRITES}
+    with caplog.at_level(logging.INFO):
+        assert stage.passes() == expected
+    count = len(WRITES) - 1
+    assert stage.message().startswith(f"{count} refusals: open the readiness gate of Pod ")
+    assert "; apply Deployment 'new': " in stage.message()
+    assert stage.message().endswith(f"; and {count - 3} more")
+    assert len(stage.message()) < 2500
+    assert len([record for record in caplog.records if record.message == "refused"]) == count
+
+
+def test_what_only_an_edit_can_cure_comes_first_and_the_rest_is_tried_again(monkeypatch):
+    stage, _ = everything_at_once(monkeypatch)
+    stage.kube.faults |= {("apply", "Deployment"): Unavailable("Forbidden", "no"), ("apply", "Service"): InvalidSpec("Rejected", "spec.x is wrong")}
+    stage.passes()
+    assert stage.condition("Stalled") == ("True", "Rejected")
+    assert stage.message() == "2 refusals: apply Service 'new': spec.x is wrong; apply Deployment 'new': no"
+    assert not stage.went_well
+
+
+@pytest.mark.parametrize("write", [write for write in WRITES if write[0] != "event"], ids=" ".join)
+def test_a_lost_lease_ends_the_pass_at_once(monkeypatch, write):
+    stage, expected = everything_at_once(monkeypatch)
+    stage.kube.faults[write] = LeadershipLost("lost")
+    writes = stage.passes()
+    assert writes == expected[: len(writes)]
+    assert writes[-1][0] == write[0]
+    assert len(writes) < len(expected), "not even the status is written any more"
+    assert not stage.went_well
+
+
+def test_where_the_record_is_refused_gates_are_opened_and_nothing_is_acted_on(monkeypatch):
+    stage, expected = everything_at_once(monkeypatch)
+    stage.kube.faults["status", "helmet"] = Unavailable("Forbidden", "no")
+    assert stage.passes() == [*expected[:2], ("status", "helmet")]
+    assert not stage.went_well
+
+
+def test_a_gate_that_is_refused_keeps_no_other_closed():
+    stage = at_rest(replicas=3)
+    for pod in stage.cluster.pods():
+        pod["status"]["conditions"] = [{"type": "ContainersReady", "status": "True"}]
+    first, *others = (pod["metadata"]["name"] for pod in stage.cluster.pods())
+    stage.kube.faults["gate", first] = Unavailable("Forbidden", "no")
+    stage.cluster.opened.clear()
+    stage.passes()
+    assert stage.cluster.opened == others
+
+
+def test_beside_a_spec_that_cannot_be_planned_a_refused_gate_is_told_and_tried_again():
+    stage = at_rest(replicas=2)
+    for pod in stage.cluster.pods():
+        pod["status"]["conditions"] = [{"type": "ContainersReady", "status": "True"}]
+    first, second = (pod["metadata"]["name"] for pod in stage.cluster.pods())
+    stage.kube.faults["gate", first] = Unavailable("Forbidden", "no")
+    stage.cluster.opened.clear()
+    stage.cluster.edit(replicas=-1)
+    stage.passes()
+    assert stage.cluster.opened == [second]
+    assert stage.condition("Stalled") == ("True", "InvalidSpec")
+    assert "spec.replicas" in stage.message()
+    assert f"open the readiness gate of Pod {first!r}: no" in stage.message()
+    assert not stage.went_well
+
+
+def test_a_fault_of_ours_keeps_no_verified_pod_closed(monkeypatch):
+    stage = at_rest()
+    (pod,) = stage.cluster.pods()
+    pod["status"]["conditions"] = [{"type": "ContainersReady", "status": "True"}]
+
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(reconciler, "plan", broken)
+    assert ("gate", pod["metadata"]["name"]) in stage.passes()
+    assert stage.condition("Ready") == ("False", "InternalError")
 
 
 def test_a_spec_that_cannot_be_read_is_stalled_and_says_where():

@@ -11,13 +11,14 @@ from yolo_operator.controller import kinds, telemetry
 from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.gateway_features import GatewayFeatures
 from yolo_operator.controller.kinds import Kind, Manifest
-from yolo_operator.controller.kube import Conflict, Kube, Missing, NamespaceTerminating
+from yolo_operator.controller.kube import Conflict, Kube, Missing
 from yolo_operator.controller.leader import LeadershipLost
 from yolo_operator.controller.queue import Queue
+from yolo_operator.controller.refusals import Refusals
 from yolo_operator.core import api, clock, conditions, drift, names, status
 from yolo_operator.core.context import Plan
 from yolo_operator.core.defaults import Defaults
-from yolo_operator.core.errors import InvalidSpec, NotReady, OperatorError, Unavailable
+from yolo_operator.core.errors import Unavailable
 from yolo_operator.core.observed import Observed, verified_at_gate
 from yolo_operator.core.plan import plan
 
@@ -47,20 +48,19 @@ class Reconciler:
             self._put_back = {seen: found for seen, found in self._put_back.items() if seen[0] != key}
             return True
         started = time.monotonic()
-        error: OperatorError | None = None
-        try:
-            error = await self._pass(key, body)
-        except OperatorError as caught:
-            error = caught
-        except LeadershipLost as lost:
-            error = Unavailable("LeadershipLost", str(lost))
-        except Exception as caught:  # the last line of defence: one resource's fault must not stop the others
-            log.exception("pass failed", extra={"namespace": key.namespace, "resource": key.name})
-            error = Unavailable("InternalError", f"{type(caught).__name__}: {caught}")
+        refusals = Refusals()
+        with refusals.faults(key):
+            try:
+                await self._pass(key, body, refusals)
+            except LeadershipLost as lost:
+                refusals.note(Unavailable("LeadershipLost", str(lost)))
         seconds = time.monotonic() - started
-        well = error is None or isinstance(error, InvalidSpec | NotReady | Missing)
+        error, well = refusals.summary(), not refusals.retried()
         telemetry.duration.observe(seconds)
         telemetry.reconciles.labels("ok" if error is None else "error").inc()
+        for what, refusal in refusals:
+            if what:
+                log.info("refused", extra={"namespace": key.namespace, "resource": key.name, "what": what, "reason": refusal.reason, "error": refusal.message})
         fields: dict[str, Any] = {
             "namespace": key.namespace,
             "resource": key.name,
@@ -73,41 +73,35 @@ class Reconciler:
         log.log(logging.INFO if well else logging.WARNING, "reconciled", extra=fields)
         return well
 
-    async def _pass(self, key: Key, body: Manifest) -> OperatorError | None:
+    async def _pass(self, key: Key, body: Manifest, refusals: Refusals) -> None:
         now = self._now()
         yolo: api.YoloDeployment = api.identity(body)
+        decided: Plan | None = None
         computed: api.Status | None = None
-        error: OperatorError | None = None
-        try:
-            try:
-                yolo = api.parse(body)
-                listed, fields = await self._gateway_features.read(yolo)
-                # Nothing is waited for between looking and deciding.
-                observed = replace(self._cache.observe(key, yolo.uid), gateway_features=listed, session_fields=fields)
-                decided = self._decide(yolo, observed, now)
-            except InvalidSpec:
-                # What serves goes on: a pod in another's place needs no plan to have its gate opened.
-                await self._open_gates(verified_at_gate(yolo.status.versions, self._cache.observe(key, yolo.uid)), now)
-                raise
-            body = await self._record(yolo, body, decided.status)
-            body, error = await self._apply(yolo, body, decided, now)
-            computed = decided.status
+        with refusals.faults(key):
+            yolo = api.parse(body)
+            listed, fields = await self._gateway_features.read(yolo)
+            # Nothing is waited for between looking and deciding.
+            observed = replace(self._cache.observe(key, yolo.uid), gateway_features=listed, session_fields=fields)
+            decided = self._decide(yolo, observed, now)
+        if decided is None:
+            # What serves goes on: a pod in another's place needs no plan to have its gate opened.
+            await self._open_gates(verified_at_gate(yolo.status.versions, self._cache.observe(key, yolo.uid)), now, refusals)
+        else:
+            await self._open_gates(decided.open_gates, now, refusals)
             if decided.requeue_at is not None:
                 self._queue.add(key, max(0.0, (decided.requeue_at - now).total_seconds()) + 0.5)
-        except OperatorError as caught:
-            error = caught
-        except LeadershipLost:
-            raise
-        except Exception as caught:  # a fault of ours is told like any other
-            log.exception("pass failed", extra={"namespace": key.namespace, "resource": key.name})
-            error = Unavailable("InternalError", f"{type(caught).__name__}: {caught}")
+            with refusals.faults(key):
+                body = await self._record(yolo, body, decided.status)
+                body = await self._apply(yolo, body, decided, now, refusals)
+                computed = decided.status
         if yolo.deleting and names.FINALIZER not in body["metadata"].get("finalizers", ()):
-            return error
+            return
+        error = refusals.summary()
         if error is not None:
             computed = status.failed(yolo, error, now, base=computed)
         if computed is not None:
             await self._report(yolo, body, computed)
-        return error
 
     def _decide(self, yolo: api.YoloDeployment, observed: Observed, now: datetime) -> Plan:
         return plan(yolo, observed, self._defaults, now)
@@ -122,46 +116,44 @@ class Reconciler:
         self._cache.put(kinds.YOLO, written)
         return written
 
-    async def _apply(self, yolo: api.YoloDeployment, body: Manifest, decided: Plan, now: datetime) -> tuple[Manifest, OperatorError | None]:
-        """Write what the plan wants and differs. One object that is refused does not hold up the others; the first refusal is reported."""
-        first: OperatorError | None = None
-        if decided.notice is not None:
-            log.warning(decided.notice[1], extra={"namespace": yolo.namespace, "resource": yolo.name, "reason": decided.notice[0]})
-            await self._kube.event(body, reason=decided.notice[0], message=decided.notice[1], warning=True)
-        if decided.finalizer != (names.FINALIZER in yolo.finalizers) and (decided.finalizer is False or not yolo.deleting):
-            body = await self._kube.set_finalizer(body, present=decided.finalizer)
-            self._cache.put(kinds.YOLO, body)
+    async def _apply(self, yolo: api.YoloDeployment, body: Manifest, decided: Plan, now: datetime, refusals: Refusals) -> Manifest:
+        """Write what the plan wants and differs; the readiness gates are open by then. What is refused is noted and holds up nothing else."""
+        body = await self._set_finalizer(yolo, body, decided, refusals)
         for manifest in decided.apply:
-            try:
+            with refusals.noted("apply", manifest):
                 await self._apply_one(Key.of(body), manifest)
-            except OperatorError as error:
-                first = first or error
         for manifest in decided.create:
-            try:
+            with refusals.noted("create", manifest):
                 made = await self._kube.create(kinds.JOB, manifest)
                 if made is not None:
                     self._cache.put(kinds.JOB, made)
-            except NamespaceTerminating:
-                return await self._let_go(yolo, body, now)
-            except OperatorError as error:
-                first = first or error
         for live in decided.delete:
-            await self._kube.delete(kinds.BY_NAME[live["kind"]], live)
-        await self._open_gates(decided.open_gates, now)
-        return body, first
+            with refusals.noted("delete", live):
+                await self._kube.delete(kinds.BY_NAME[live["kind"]], live)
+        if decided.notice is not None:
+            log.warning(decided.notice[1], extra={"namespace": yolo.namespace, "resource": yolo.name, "reason": decided.notice[0]})
+            await self._kube.event(body, reason=decided.notice[0], message=decided.notice[1], warning=True)
+        if yolo.deleting and decided.finalizer and refusals.namespace_terminating():
+            # No Job can run here any more: a resource that waits for one is let go, with a word about what stays.
+            return await self._apply(yolo, body, self._decide(yolo, Observed(namespace_terminating=True), now), now, refusals)
+        return body
 
-    async def _open_gates(self, pods: Sequence[Manifest], now: datetime) -> None:
+    async def _set_finalizer(self, yolo: api.YoloDeployment, body: Manifest, decided: Plan, refusals: Refusals) -> Manifest:
+        """Put our finalizer on, before anything is published, or take it off; the resource as it is then."""
+        if decided.finalizer == (names.FINALIZER in yolo.finalizers) or (decided.finalizer and yolo.deleting):
+            return body
+        with refusals.noted("set the finalizer of", body):
+            body = await self._kube.set_finalizer(body, present=decided.finalizer)
+            self._cache.put(kinds.YOLO, body)
+        return body
+
+    async def _open_gates(self, pods: Sequence[Manifest], now: datetime, refusals: Refusals) -> None:
         for pod in pods:
-            try:
-                self._cache.put(kinds.POD, await self._kube.open_gate(pod, clock.text(now)))
-            except Missing:
-                log.debug("pod is gone", extra={"object": pod["metadata"]["name"]})
-
-    async def _let_go(self, yolo: api.YoloDeployment, body: Manifest, now: datetime) -> tuple[Manifest, OperatorError | None]:
-        """In a namespace that is being deleted no Job can run: a resource that waits for one is let go, with a word about what stays."""
-        if not yolo.deleting:
-            return body, NotReady("NamespaceTerminating", "The namespace is being deleted")
-        return await self._apply(yolo, body, self._decide(yolo, Observed(namespace_terminating=True), now), now)
+            with refusals.noted("open the readiness gate of", pod):
+                try:
+                    self._cache.put(kinds.POD, await self._kube.open_gate(pod, clock.text(now)))
+                except Missing:
+                    log.debug("pod is gone", extra={"object": pod["metadata"]["name"]})
 
     async def _apply_one(self, owner: Key, manifest: Manifest) -> None:
         kind = kinds.BY_NAME[manifest["kind"]]

@@ -1,0 +1,75 @@
+"""Writes of one pass that were refused: each is noted, none holds up the others, and the status tells of all of them."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from yolo_operator.controller.cache import Key
+from yolo_operator.controller.kinds import Manifest
+from yolo_operator.controller.kube import Missing, NamespaceTerminating
+from yolo_operator.controller.leader import LeadershipLost
+from yolo_operator.core.errors import InvalidSpec, NotReady, OperatorError, Unavailable
+
+log = logging.getLogger(__name__)
+
+TOLD = 3
+"""Refusals that a message names; the others are counted, and all of them are in the log."""
+TOLD_LENGTH = 600
+"""Characters of each message, where there are several."""
+
+
+class Refusals:
+    """What went wrong in one pass."""
+
+    def __init__(self) -> None:
+        self._noted: list[tuple[str, OperatorError]] = []
+
+    @contextmanager
+    def noted(self, verb: str, manifest: Manifest) -> Iterator[None]:
+        """Note the write of an object that is refused, and go on. Any other exception passes: a lost Lease ends the pass."""
+        try:
+            yield
+        except OperatorError as error:
+            self.note(error, f"{verb} {manifest['kind']} {manifest['metadata']['name']!r}")
+
+    @contextmanager
+    def faults(self, key: Key) -> Iterator[None]:
+        """The last line of defence: note whatever ends a part of a pass, be it a fault of ours, so that the status tells of it. But a lost Lease."""
+        try:
+            yield
+        except LeadershipLost:
+            raise
+        except OperatorError as error:
+            self.note(error)
+        except Exception as error:
+            log.exception("pass failed", extra={"namespace": key.namespace, "resource": key.name})
+            self.note(Unavailable("InternalError", f"{type(error).__name__}: {error}"))
+
+    def note(self, error: OperatorError, what: str = "") -> None:
+        """Note an error, and what was to be done."""
+        self._noted.append((what, error))
+
+    def __iter__(self) -> Iterator[tuple[str, OperatorError]]:
+        return iter(self._noted)
+
+    def namespace_terminating(self) -> bool:
+        """Whether one was refused because the namespace is being deleted."""
+        return any(isinstance(error, NamespaceTerminating) for _, error in self._noted)
+
+    def retried(self) -> bool:
+        """Whether trying again may help: not where an edit or an event is awaited, nor in a namespace that ends."""
+        return not all(isinstance(error, InvalidSpec | NotReady | Missing | NamespaceTerminating) for _, error in self._noted)
+
+    def summary(self) -> OperatorError | None:
+        """All of them as one error: of the kind of the first that only an edit can cure, else of the first."""
+        if not self._noted:
+            return None
+        ordered = sorted(self._noted, key=lambda noted: not isinstance(noted[1], InvalidSpec))
+        first = ordered[0][1]
+        several = len(ordered) > 1
+        texts = [f"{what}: {error.message}" if what else error.message for what, error in ordered]
+        if several:
+            texts = [text if len(text) <= TOLD_LENGTH else f"{text[:TOLD_LENGTH]}…" for text in texts]
+        more = [f"and {len(texts) - TOLD} more"] if len(texts) > TOLD else []
+        head = f"{len(texts)} refusals: " if several else ""
+        return type(first)(first.reason, head + "; ".join([*texts[:TOLD], *more]))
