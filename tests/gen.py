@@ -88,10 +88,10 @@ def artifact(uri: str = "s3://models/yolo/factory/helmet/0123456789", **more: An
     } | more
 
 
-def artifact_of(resource: api.YoloDeployment, number: int = 1, **more: Any) -> Manifest:
+def artifact_of(resource: api.YoloDeployment, number: int = 1, *, defaults: Defaults = DEFAULTS, **more: Any) -> Manifest:
     """What the publish container says of the revision that a resource wants now."""
     wanted = next(entry for entry in resource.spec.versions if entry.version == number)
-    return artifact(f"{revision.root(resource, DEFAULTS)}/{revision.revision(resource, wanted, DEFAULTS)}", **more)
+    return artifact(f"{revision.root(resource, defaults)}/{revision.revision(resource, wanted, defaults)}", **more)
 
 
 def verification(**more: Any) -> Manifest:

@@ -5,6 +5,7 @@ from typing import Any
 
 import gen
 from yolo_operator.core import api, contract, names
+from yolo_operator.core.defaults import storage_of
 from yolo_operator.core.resources import analysis, budget, job, network_policy, route, service, triton
 
 Manifest = dict[str, Any]
@@ -125,7 +126,7 @@ def analysis_job_full() -> Manifest:
 
 def prune_job(*remove: str) -> Manifest:
     """Removes some revisions, all where none is named."""
-    return job.prune(gen.yolo(), remove or None, gen.DEFAULTS)
+    return job.prune(gen.yolo(), remove or None, storage_of(gen.yolo(), gen.DEFAULTS), gen.DEFAULTS)
 
 
 def service_manifest() -> Manifest:

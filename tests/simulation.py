@@ -168,7 +168,7 @@ class Simulation:
         wanted = [name for name in self.jobs("build") if f"-v{number}-build-" in name and not self.objects["Job"][name].get("status")]
         others = {name: self.objects["Job"].pop(name) for name in self.jobs("build") if name not in wanted}
         try:
-            return self.end_job("build", gen.outcome(result=gen.artifact_of(self.yolo, number)))
+            return self.end_job("build", gen.outcome(result=gen.artifact_of(self.yolo, number, defaults=self.defaults)))
         finally:
             self.objects["Job"] |= others
 

@@ -16,6 +16,7 @@ import yaml
 
 import gen
 from yolo_operator.core import api, contract, names, pod_security
+from yolo_operator.core.defaults import storage_of
 from yolo_operator.core.errors import InvalidSpec
 from yolo_operator.core.resources import analysis, budget, job, network_policy, route, service, triton
 
@@ -173,7 +174,7 @@ def objects(spec: Manifest) -> list[Manifest]:
     return [
         job.build(resource, version, defaults),
         job.verify(resource, version, artifact, gen.pod(), defaults),
-        job.prune(resource, None, defaults),
+        job.prune(resource, None, storage_of(resource, defaults), defaults),
         analysis.build(resource, version, 1, artifact, state, timedelta(minutes=1), [gen.pod()], [gen.pod()], defaults),
         triton.build(resource, version, artifact, 1, None, defaults),
         service.build(resource, 1),

@@ -57,12 +57,12 @@ def plan(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, now: 
     requeue(context, image_pull.next_check(observed.pods, now))
     drained = drain_step(context, state, progress, allocated, facts)
     weights = routing.route_step(context, allocated)
-    published, prune_failure = prune_step(context, progress)
+    published = prune_step(context, progress)
     stop_unwanted_jobs(context)
     settled = [status.settle(yolo, each, observed) for each in progress]
     computed = status.compute(yolo, settled, drained, shown(state, weights), weights, problem, defaults, now)
-    kept = {"published": published, "prune_failure": prune_failure, "reference_version": reference}
-    result.status = computed.model_copy(update=kept | {"failed_rollouts": failures.with_canary(failed, state, yolo.spec.rollout, now)})
+    decided = {"reference_version": reference, "failed_rollouts": failures.with_canary(failed, state, yolo.spec.rollout, now)}
+    result.status = computed.model_copy(update=published | decided)
     return result
 
 

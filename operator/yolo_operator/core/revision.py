@@ -46,7 +46,12 @@ def source_endpoint(version: api.Version, storage: api.Storage) -> str | None:
 
 def root(yolo: api.YoloDeployment, defaults: Defaults) -> str:
     """s3://bucket/prefix/<namespace>/<name>: all that is published for the resource lies below."""
-    return f"{storage_of(yolo, defaults).uri.rstrip('/')}/{yolo.namespace}/{yolo.name}"
+    return root_in(storage_of(yolo, defaults), yolo)
+
+
+def root_in(storage: api.Storage, yolo: api.YoloDeployment) -> str:
+    """The same in any storage: names never change, storages do."""
+    return f"{storage.uri.rstrip('/')}/{yolo.namespace}/{yolo.name}"
 
 
 def symmetric(yolo: api.YoloDeployment, version: api.Version) -> bool:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from yolo_operator.core.api.fields import Model, ShortText
+from yolo_operator.core.api.fields import KeyReference, LocalReference, Model, Region, ShortText
 from yolo_operator.core.contract import Artifact, Comparison, Verification
 
 
@@ -190,6 +190,32 @@ class Display(Model):
     """Revisions wanted."""
 
 
+class StorageAddress(Model):
+    """What reaches a storage. Names the Secret, holds no key."""
+
+    uri: Annotated[str, Field(max_length=512)]
+    """Bucket and prefix, as in spec.storage.uri."""
+    endpoint: Annotated[str | None, Field(max_length=300)] = None
+    """URL of an S3-compatible server; absent for AWS S3."""
+    region: Region = "us-east-1"
+    """Region of the bucket."""
+    secret_ref: LocalReference | None = None
+    """Secret with the keys; absent for workload identity."""
+    ca_bundle_ref: KeyReference | None = None
+    """ConfigMap with CA certificates."""
+
+
+class PreviousStorage(StorageAddress):
+    """A storage that was published to before, and still has something of this resource."""
+
+    revisions: list[ShortText] = Field(default_factory=list, max_length=256)
+    """Revisions there, oldest first."""
+    prune_failure: Failure | None = None
+    """Why the prune Job for it failed."""
+    message: Annotated[str, Field(max_length=4096)] = ""
+    """Why nothing can be removed there at present, and the remedy."""
+
+
 class Status(Model):
     """What is observed."""
 
@@ -224,6 +250,10 @@ class Status(Model):
     failed_rollouts: list[FailedRollout] = Field(default_factory=list, max_length=32)
     """Revisions that failed as canaries, whatever the spec has become since."""
     published: list[ShortText] = Field(default_factory=list, max_length=256)
-    """Revisions in the storage, oldest first."""
+    """Revisions in the present storage, oldest first."""
+    storage: StorageAddress | None = None
+    """The present storage: where `published` is."""
+    previous_storages: list[PreviousStorage] = Field(default_factory=list, max_length=16)
+    """Storages that spec.storage, or the administrator's default, named before, as long as something of this resource is there; oldest first."""
     prune_failure: Failure | None = None
     """Why the prune Job failed."""

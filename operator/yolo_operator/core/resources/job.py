@@ -129,13 +129,12 @@ def verify(yolo: api.YoloDeployment, version: api.Version, artifact: contract.Ar
     return made
 
 
-def prune(yolo: api.YoloDeployment, remove: Sequence[str] | None, defaults: Defaults) -> Manifest:
-    """The Job that removes published revisions; all that was ever published for the resource where `remove` is None."""
-    storage = storage_of(yolo, defaults)
+def prune(yolo: api.YoloDeployment, remove: Sequence[str] | None, storage: api.Storage, defaults: Defaults) -> Manifest:
+    """The Job that removes published revisions from one storage; all that was ever published there for the resource where `remove` is None."""
     what = ["--all"] if remove is None else ["--remove", *remove]
     arguments = [
         "prune",
-        f"--root={revision.root(yolo, defaults)}",
+        f"--root={revision.root_in(storage, yolo)}",
         f"--cluster-name={defaults.cluster_name}",
         *pod.storage_arguments(storage),
         *what,
