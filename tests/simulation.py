@@ -315,6 +315,12 @@ class FakeKube:
         self.others: dict[tuple[str, str, str], Manifest] = {}
         """Objects that are nobody's children, by kind, namespace and name."""
         self.reads: list[tuple[str, str, str]] = []
+        self.terminating = False
+        """Whether the namespace says that it is being deleted."""
+
+    async def namespace_terminating(self, namespace: str) -> bool:
+        self.reads.append(("Namespace", "", namespace))
+        return self.terminating
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         self.reads.append((kind.name, namespace, name))
@@ -358,7 +364,7 @@ class FakeKube:
         return copied(self.cluster.body)
 
     async def event(self, yolo: Mapping[str, Any], *, reason: str, message: str, warning: bool) -> None:
-        if ("event", reason) not in self.faults:  # one that cannot be recorded is logged, and nothing more
+        if ("event", reason) not in self.faults and not self.terminating:  # one that cannot be recorded is logged, and nothing more
             self.events.append((reason, message))
 
     def _write(self, verb: str, name: str, kind: Kind) -> None:

@@ -1,5 +1,6 @@
 """The writer: in what form it writes, and what it makes of the API server's errors."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -8,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolo_operator.controller.kube import Conflict, Missing, NamespaceTerminating, as_yaml, error_of
+from yolo_operator.controller.kube import Conflict, Kube, Missing, NamespaceTerminating, as_yaml, error_of
 from yolo_operator.core.errors import InvalidSpec, OperatorError, Unavailable
 
 
@@ -48,3 +49,32 @@ def test_what_is_applied_is_json_and_yaml_alike(text):
     written = as_yaml({"message": text})
     assert json.loads(written) == {"message": text}
     assert yaml.safe_load(written) == {"message": text}
+
+
+class Answering(Kube):
+    """A client whose only request is answered, or refused, as a test says."""
+
+    def __init__(self, refusal: OperatorError | None) -> None:
+        self.refusal = refusal
+        self.asked: list[tuple[Any, ...]] = []
+
+    async def _request(self, method: str, path: str, body: Any = None, *, content_type: str = "", **query: str) -> dict[str, Any]:
+        self.asked.append((method, path, query))
+        if self.refusal is not None:
+            raise self.refusal
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("refusal", "ends"),
+    [
+        pytest.param(None, False, id="takes new objects"),
+        pytest.param(NamespaceTerminating("NamespaceTerminating", "being terminated"), True, id="is being deleted"),
+        pytest.param(Unavailable("Forbidden", "a quota"), False, id="refuses for another reason"),
+        pytest.param(Unavailable("ApiServerUnreachable", "timeout"), False, id="cannot be asked"),
+    ],
+)
+def test_a_namespace_that_is_being_deleted_is_told_by_what_it_refuses(refusal, ends):
+    client = Answering(refusal)
+    assert asyncio.run(client.namespace_terminating("factory")) is ends
+    assert client.asked == [("POST", "/api/v1/namespaces/factory/events", {"dryRun": "All"})], "and nothing is written"

@@ -487,6 +487,100 @@ def test_in_a_namespace_that_is_being_deleted_the_finalizer_goes_with_an_event()
     assert any(reason == "RetainedInStorage" and "s3://models/yolo/factory/helmet" in message for reason, message in stage.kube.events)
 
 
+def leaving() -> Stage:
+    """A stage whose resource is being deleted, with what it published: its Pods have ended, and the prune Job runs."""
+    stage = at_rest(deletionPolicy="Delete")
+    stage.cluster.body["metadata"]["deletionTimestamp"] = "2026-11-22T04:00:00Z"
+    stage.passes(3)
+    assert stage.cluster.only_job("prune")
+    return stage
+
+
+def a_job_has_failed(stage: Stage) -> None:
+    stage.cluster.end_job("prune", gen.outcome(reason="StorageUnreachable", message="…"), code=1)
+    stage.passes()
+
+
+def a_failed_job_is_gone_and_its_pause_not_over(stage: Stage) -> None:
+    a_job_has_failed(stage)
+    stage.cluster.delete(stage.cluster.only_job("prune"))
+
+
+def a_job_has_failed_for_good(stage: Stage) -> None:
+    stage.cluster.end_job("prune", gen.outcome(reason="StorageUriInvalid", message="…"), code=42)
+    stage.passes()
+
+
+def its_pod_cannot_start(stage: Stage) -> None:
+    live = stage.cluster.only_job("prune")
+    lacking = gen.container_status("prune", state=gen.waiting("CreateContainerConfigError", 'secret "s3-credentials" not found'))
+    labels = {names.JOB_NAME: live["metadata"]["name"]}
+    stage.cluster.objects["Pod"]["prunes"] = gen.pod("prunes", labels=labels, owner=live["metadata"]["uid"], phase="Pending", containers=[lacking])
+
+
+def a_deployment_cannot_be_deleted(stage: Stage) -> None:
+    other = Simulation()
+    other.run()
+    stage.cluster.objects["Deployment"] = other.objects["Deployment"]
+    stage.kube.faults["delete", "Deployment"] = Unavailable("Forbidden", "no")
+
+
+def a_build_pod_does_not_end(stage: Stage) -> None:
+    stage.cluster.objects["Pod"]["builds"] = gen.pod("builds", labels={names.COMPONENT: names.BUILD})
+
+
+def the_spec_cannot_be_read(stage: Stage) -> None:
+    stage.cluster.edit(replicas=-1)
+
+
+def no_storage_is_named_any_more(stage: Stage) -> None:
+    stage.cluster.edit(storage=None)
+    for field in ("storage", "previousStorages"):
+        stage.cluster.body["status"].pop(field, None)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        a_job_has_failed,
+        a_failed_job_is_gone_and_its_pause_not_over,
+        a_job_has_failed_for_good,
+        its_pod_cannot_start,
+        a_deployment_cannot_be_deleted,
+        a_build_pod_does_not_end,
+        the_spec_cannot_be_read,
+        no_storage_is_named_any_more,
+    ],
+    ids=lambda given: given.__name__,
+)
+def test_a_namespace_that_ends_waits_for_no_job_whatever_was_before(given, caplog):
+    stage = leaving()
+    given(stage)
+    stage.passes()
+    assert stage.cluster.body["metadata"]["finalizers"] == [names.FINALIZER], "in a namespace that stays it is waited for"
+    stage.kube.terminating = True
+    caplog.clear()
+    writes = stage.passes()
+    assert stage.cluster.body["metadata"]["finalizers"] == []
+    assert writes == [("finalizer", "helmet")]
+    assert [record.reason for record in caplog.records if hasattr(record, "reason")] == ["RetainedInStorage"]
+
+
+def test_a_resource_that_wants_nothing_removed_goes_though_its_spec_cannot_be_read():
+    stage = leaving()
+    stage.cluster.edit(replicas=-1, deletionPolicy="Retain")
+    stage.passes()
+    assert stage.cluster.body["metadata"]["finalizers"] == []
+
+
+def test_a_namespace_is_asked_only_where_a_resource_is_held():
+    stage = at_rest(deletionPolicy="Delete")
+    stage.passes(2)
+    stage.cluster.edit(deletionPolicy="Retain")
+    stage.passes(2)
+    assert stage.kube.reads == []
+
+
 def test_one_line_per_pass(caplog):
     stage = Stage()
     with caplog.at_level(logging.INFO):

@@ -191,6 +191,22 @@ class Kube:
         except OperatorError as error:
             log.info("event not recorded", extra={"reason": reason, "error": str(error)})
 
+    async def namespace_terminating(self, namespace: str) -> bool:
+        """Whether the namespace is being deleted; False where that cannot be told.
+
+        Asked by the dry run of an Event, which such a namespace refuses as it does every new object: a right to read namespaces would be one more.
+        """
+        reference = {"apiVersion": YOLO.api_version, "kind": YOLO.name, "namespace": namespace}
+        metadata = {"name": f"{names.FIELD_MANAGER}.{uuid.uuid4().hex[:16]}", "namespace": namespace}
+        body = {"apiVersion": "v1", "kind": "Event", "metadata": metadata, "involvedObject": reference, "type": "Normal"}
+        try:
+            await self._request("POST", EVENT.path(namespace), body, dryRun="All")
+        except NamespaceTerminating:
+            return True
+        except OperatorError as error:
+            log.info("whether the namespace is being deleted is not known", extra={"namespace": namespace, "error": error.message})
+        return False
+
     async def _refuse_foreign(self, kind: Kind, manifest: Manifest) -> None:
         metadata = manifest["metadata"]
         found = await self.get(kind, metadata["namespace"], metadata["name"])

@@ -18,9 +18,11 @@ from yolo_operator.controller.refusals import Refusals
 from yolo_operator.core import api, clock, conditions, drift, names, status
 from yolo_operator.core.context import Plan
 from yolo_operator.core.defaults import Defaults
-from yolo_operator.core.errors import Unavailable
+from yolo_operator.core.errors import InvalidSpec, Unavailable
 from yolo_operator.core.observed import Observed, verified_at_gate
 from yolo_operator.core.plan import plan
+from yolo_operator.core.prune import retained
+from yolo_operator.core.published import places
 
 log = logging.getLogger(__name__)
 
@@ -79,11 +81,20 @@ class Reconciler:
         decided: Plan | None = None
         computed: api.Status | None = None
         with refusals.faults(key):
-            yolo = api.parse(body)
-            listed, fields = await self._gateway_features.read(yolo)
-            # Nothing is waited for between looking and deciding.
-            observed = replace(self._cache.observe(key, yolo.uid), gateway_features=listed, session_fields=fields)
-            decided = self._decide(yolo, observed, now)
+            removes = body.get("spec", {}).get("deletionPolicy") == "Delete"
+            waits = yolo.deleting and names.FINALIZER in yolo.finalizers
+            ends = waits and removes and await self._kube.namespace_terminating(key.namespace)
+            try:
+                yolo = api.parse(body)
+                listed, fields = await self._gateway_features.read(yolo)
+                # Nothing is waited for between looking and deciding.
+                observed = replace(self._cache.observe(key, yolo.uid), gateway_features=listed, session_fields=fields, namespace_terminating=ends)
+                decided = self._decide(yolo, observed, now)
+            except InvalidSpec:
+                if not waits or (removes and not ends):
+                    raise
+                # Whatever else is wrong with the spec, there is nothing that a Job is to do, or none can run.
+                decided = retained(yolo, places(yolo, None)) if ends else Plan(status=yolo.status)
         if decided is None:
             # What serves goes on: a pod in another's place needs no plan to have its gate opened.
             await self._open_gates(verified_at_gate(yolo.status.versions, self._cache.observe(key, yolo.uid)), now, refusals)
