@@ -581,6 +581,19 @@ def test_a_namespace_is_asked_only_where_a_resource_is_held():
     assert stage.kube.reads == []
 
 
+def test_what_of_a_status_cannot_be_read_is_told_once_and_the_rest_is_kept(caplog):
+    stage = at_rest(replicas=2)
+    before = gen.merged(stage.cluster.body["status"], {})
+    stage.cluster.body["status"] |= {"display": "1:100", "url": 7}
+    assert stage.passes(2) == [("status", "helmet")]
+    assert stage.cluster.body["status"] == before
+    stage.kube.faults["status", "helmet"] = Unavailable("Forbidden", "no")
+    stage.cluster.body["status"]["url"] = 7
+    stage.passes(3)
+    told = [record for record in caplog.records if record.message == "status read in part"]
+    assert [(record.levelname, record.left_out) for record in told] == [("WARNING", "url, display"), ("WARNING", "url")]
+
+
 def test_one_line_per_pass(caplog):
     stage = Stage()
     with caplog.at_level(logging.INFO):

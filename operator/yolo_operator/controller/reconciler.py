@@ -42,12 +42,15 @@ class Reconciler:
         self._now = now
         self._put_back: dict[tuple[Key, str, str], tuple[str, list[float]]] = {}
         """By owner, kind and name of a child: what it was to be last, and when it was put back to that."""
+        self._unread: dict[Key, tuple[str, ...]] = {}
+        """What of a status could not be read, as it was told last."""
 
     async def reconcile(self, key: Key) -> bool:
         """One pass; returns whether it went well. The queue never runs two for the same key at once."""
         body = self._cache.get(kinds.YOLO, key)
         if body is None:
             self._put_back = {seen: found for seen, found in self._put_back.items() if seen[0] != key}
+            self._unread.pop(key, None)
             return True
         started = time.monotonic()
         refusals = Refusals()
@@ -78,6 +81,7 @@ class Reconciler:
     async def _pass(self, key: Key, body: Manifest, refusals: Refusals) -> None:
         now = self._now()
         yolo: api.YoloDeployment = api.identity(body)
+        self._tell_unread(key, yolo.unread)
         decided: Plan | None = None
         computed: api.Status | None = None
         with refusals.faults(key):
@@ -113,6 +117,13 @@ class Reconciler:
             computed = status.failed(yolo, error, now, base=computed)
         if computed is not None:
             await self._report(yolo, body, computed)
+
+    def _tell_unread(self, key: Key, paths: tuple[str, ...]) -> None:
+        """Say once what of a status is not known to this release, or was spoilt by hand: it counts as absent."""
+        if paths and self._unread.get(key) != paths:
+            shown = ", ".join(paths[:20])
+            log.warning("status read in part", extra={"namespace": key.namespace, "resource": key.name, "count": len(paths), "left_out": shown})
+        self._unread[key] = paths
 
     def _decide(self, yolo: api.YoloDeployment, observed: Observed, now: datetime) -> Plan:
         return plan(yolo, observed, self._defaults, now)

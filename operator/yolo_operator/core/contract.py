@@ -114,9 +114,9 @@ class Artifact(Recorded):
     classes: int
     classes_digest: str
     """sha256, first 16 hex, over the class names in order, as JSON."""
-    image_size: list[int]
+    image_size: Annotated[list[int], Field(min_length=2, max_length=2)]
     """Height and width in pixels."""
-    inputs: list[Tensor]
+    inputs: Annotated[list[Tensor], Field(min_length=1)]
     """As they are served: height and width are -1 where pictures of any size are taken."""
     outputs: list[Tensor]
     ultralytics: str = ""

@@ -39,6 +39,7 @@ from yolo_operator.core.api.yolo_deployment import (
     parse,
     parse_spec,
     parse_status,
+    read_status,
 )
 
 __all__ = [
@@ -101,5 +102,6 @@ __all__ = [
     "parse",
     "parse_spec",
     "parse_status",
+    "read_status",
     "rules",
 ]

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from yolo_operator.core.api import mended
 from yolo_operator.core.api.fields import Model
 from yolo_operator.core.api.spec import Spec
 from yolo_operator.core.api.status import Status
@@ -15,6 +16,14 @@ VERSION = "v1alpha1"
 KIND = "YoloDeployment"
 PLURAL = "yolodeployments"
 API_VERSION = f"{GROUP}/{VERSION}"
+UNKNOWN_PHASE = {
+    "phase": "Degraded",
+    "weight": 0,
+    "routed": 0,
+    "reason": "UnknownPhase",
+    "message": "status.rollout.phase was written by another release of the operator; the stable version has all traffic until spec.rollout.retry changes",
+}
+"""How a canary is read whose phase is not known: it may be one that failed, and those get no traffic."""
 
 
 class YoloDeployment(Model):
@@ -28,6 +37,8 @@ class YoloDeployment(Model):
     finalizers: tuple[str, ...] = ()
     spec: Spec
     status: Status
+    unread: tuple[str, ...] = ()
+    """Paths in the status that could not be read, of another release's or by hand."""
 
     @property
     def model_name(self) -> str:
@@ -43,6 +54,7 @@ def parse(body: Mapping[str, Any]) -> YoloDeployment:
 def identity(body: Mapping[str, Any]) -> YoloDeployment:
     """Who a resource is and what its status says, whatever its spec: for reporting that the spec cannot be read."""
     meta = body["metadata"]
+    status, unread = read_status(body.get("status", {}))
     return YoloDeployment.model_construct(
         name=meta["name"],
         namespace=meta["namespace"],
@@ -50,7 +62,8 @@ def identity(body: Mapping[str, Any]) -> YoloDeployment:
         generation=meta.get("generation", 0),
         deleting="deletionTimestamp" in meta,
         finalizers=tuple(meta.get("finalizers", ())),
-        status=parse_status(body.get("status", {})),
+        status=status,
+        unread=unread,
     )
 
 
@@ -64,8 +77,13 @@ def parse_spec(spec: Mapping[str, Any]) -> Spec:
 
 
 def parse_status(status: Mapping[str, Any]) -> Status:
-    """Read a status; what cannot be read (written by hand, by another release) counts as absent: it is observed anew."""
-    try:
-        return Status.model_validate(status)
-    except ValidationError:
-        return Status()
+    """Read a status as far as it can be read; what cannot (written by hand, by another release) counts as absent: it is observed anew."""
+    return read_status(status)[0]
+
+
+def read_status(status: Mapping[str, Any]) -> tuple[Status, tuple[str, ...]]:
+    """The same, and the paths of what could not be read."""
+    found, left_out = mended.read(Status, status)
+    if "rollout.phase" in left_out and found.rollout is not None:
+        found = found.model_copy(update={"rollout": found.rollout.model_copy(update=UNKNOWN_PHASE)})
+    return found, left_out
