@@ -215,6 +215,24 @@ def test_a_running_build_ends_before_anything_is_removed():
     assert cluster.jobs("prune") == []
 
 
+@pytest.mark.parametrize("ended", [False, True], ids=["under way", "done"])
+def test_a_removal_is_done_again_after_a_build_that_is_seen_only_then(ended):
+    cluster = deleting()
+    build = gen.merged(cluster.only_job("build"), {"metadata": {"name": "late"}})
+    cluster.reconcile()
+    cluster.reconcile()
+    if ended:
+        cluster.end_job("prune", gen.outcome(result={"removed": 3}))
+    cluster.create(build)["status"] = {}
+    assert cluster.reconcile().finalizer is True
+    assert cluster.jobs("prune") == []
+    assert "late" not in cluster.jobs()
+    cluster.reconcile()
+    assert removed(cluster.only_job("prune")) == ["--all"]
+    cluster.end_job("prune", gen.outcome(result={"removed": 1}))
+    assert cluster.reconcile().finalizer is False
+
+
 @pytest.mark.parametrize(("code", "again"), [pytest.param(1, True, id="transient"), pytest.param(42, False, id="permanent")])
 def test_a_removal_that_fails_keeps_the_resource_and_names_the_way_out(code, again):
     cluster = deleting()

@@ -110,6 +110,9 @@ def deletion(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, n
     result.delete += [live for live in children if "deletionTimestamp" not in live["metadata"]]
     serving = any(names.label(pod, names.COMPONENT) == names.TRITON and not pods.is_terminating(pod) for pod in observed.pods)
     if children or serving or any(map(is_building, observed.pods)):
+        # A removal that has begun, or is done, before all of them were seen is not the last: they may have published since.
+        early = [observed.jobs[name] for name in sorted(pruning & observed.jobs.keys())]
+        result.delete += [live for live in early if "deletionTimestamp" not in live["metadata"]]
         result.status = status.deleting(yolo, "Draining", "Pods and Jobs end before what was published is removed", now)
         return result
     found: list[Ensured[Any]] = [ensure(context, made, place.failure, answering=("prune",)) for made, place in zip(wanted, places, strict=True)]
