@@ -36,6 +36,10 @@ def written() -> gen.Manifest:
     recorded = gen.failure(reason="StorageUnreachable").model_dump(mode="json", by_alias=True)
     status["versions"][1]["buildFailure"] = recorded
     status["pruneFailure"] = dict(recorded)
+    status["failedRollouts"] = [
+        {"version": number, "revision": f"{number}{number}", "time": "2026-11-22T03:00:00Z", "reason": "AnalysisFailed", "message": "", "retry": "", "promote": 0}
+        for number in (3, 4)
+    ]
     status["versions"][0]["rolledBack"] = {"template": "a-b", "time": "2026-11-22T03:00:00Z", "reason": "WrongAnswers", "message": "…"}
     assert dump(api.parse_status(status)) == status
     assert status["rollout"]["analyses"]
@@ -89,6 +93,8 @@ VERSION, ROLLOUT = ("versions", 1), ("rollout",)
         pytest.param((*ROLLOUT, "stable"), "1st", (*ROLLOUT, "stable"), id="a stable version that is a text"),
         pytest.param((*ROLLOUT, "analyses", 0, "verdict"), "Perhaps", (*ROLLOUT, "analyses", 0), id="a verdict that is not known"),
         pytest.param(ROLLOUT, "Healthy", ROLLOUT, id="a rollout that is a text"),
+        pytest.param(("failedRollouts", 0, "version"), "three", ("failedRollouts", 0), id="one failed revision in another form: the others stay failed"),
+        pytest.param(("referenceVersion",), "1st", ("referenceVersion",), id="a reference that is a text"),
         pytest.param(("published", 0), {"uri": "s3://…"}, ("published", 0), id="one published revision in another form"),
         pytest.param(("published",), "0123456789", ("published",), id="all published revisions in another form"),
         pytest.param(("previousStorages", 0, "region"), "eu central", ("previousStorages", 0, "region"), id="a region that is none"),

@@ -13,7 +13,7 @@ Parsed = TypeVar("Parsed", bound=BaseModel)
 Path = tuple[int | str, ...]
 MISSING = "missing"
 ABSENT: Any = object()
-INDEPENDENT = frozenset({"conditions", "versions", "verified", "analyses", "published", "previousStorages", "revisions"})
+INDEPENDENT = frozenset({"conditions", "versions", "verified", "analyses", "failedRollouts", "published", "previousStorages", "revisions"})
 """Lists whose entries mean something without the others; any other list, as a shape, is as wrong as one of its entries."""
 
 
