@@ -128,7 +128,7 @@ def type_of(part: Schema) -> str:
     if "enum" in part:
         return ", ".join(f"`{value}`" for value in part["enum"])
     if part.get("x-kubernetes-int-or-string"):
-        return "quantity"
+        return "number or percentage" if part.get("pattern", "").endswith("%$") else "quantity"
     if part.get("type") == "array":
         return f"list of {type_of(part['items'])}"
     if "additionalProperties" in part:

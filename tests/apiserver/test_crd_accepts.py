@@ -101,6 +101,8 @@ def test_every_example_is_accepted(kubectl, path):
             {"versions": [gen.version(1, export={"nms": True, "confidence": 0.1, "maxDetections": 100, "inputDatatype": "FP16"})]}, id="lean on the wire"
         ),
         pytest.param({"replicas": 0}, id="no replicas"),
+        pytest.param({"rollout": {"maxSurge": "25%", "maxUnavailable": "25%"}, "podDisruptionBudget": {"maxUnavailable": "10%"}}, id="pods by percentage"),
+        pytest.param({"rollout": {"maxSurge": 0, "maxUnavailable": 3}, "podDisruptionBudget": {"maxUnavailable": 0}}, id="pods by number"),
         pytest.param(
             {
                 "versions": [gen.version(1, replicas=2), gen.version(2)],

@@ -153,6 +153,12 @@ SPECS = [
         {"rollout": {"strategy": "Canary", "steps": [{"weight": 5, "duration": "soon"}]}}, ["spec.rollout.steps[0].duration"], id="a duration that is none"
     ),
     pytest.param({"rollout": {"strategy": "Canary", "scaleDownDelay": "5m"}}, ["scaleDownDelay", "Gateway"], id="a delay in mode Service"),
+    pytest.param({"rollout": {"maxSurge": 0}}, ["spec.rollout.maxSurge", "spec.rollout.maxUnavailable", "both be 0"], id="no pod more and none fewer"),
+    pytest.param({"rollout": {"maxSurge": "0%", "maxUnavailable": "0%"}}, ["spec.rollout.maxSurge", "both be 0"], id="0 as percentages"),
+    pytest.param({"rollout": {"maxSurge": "25"}}, ["spec.rollout.maxSurge", "should match"], id="a percentage without its sign"),
+    pytest.param({"rollout": {"maxUnavailable": "101%"}}, ["spec.rollout.maxUnavailable", "should match"], id="more than all"),
+    pytest.param({"rollout": {"maxUnavailable": -1}}, ["spec.rollout.maxUnavailable", "greater than or equal to 0"], id="fewer than no pods"),
+    pytest.param({"podDisruptionBudget": {"maxUnavailable": 1.5}}, ["spec.podDisruptionBudget.maxUnavailable"], id="half a pod"),
     pytest.param({"rollout": {"analysis": {"pictures": "https://example.com/a"}}}, ["analysis.pictures", "s3://BUCKET/PREFIX"], id="pictures elsewhere"),
     pytest.param({"traffic": {"mode": "Gateway"}}, ["spec.traffic.gateway"], id="mode Gateway without one"),
     pytest.param(

@@ -33,6 +33,18 @@ def test_the_model_is_named_after_the_resource_unless_said_otherwise():
     assert gen.yolo(modelName="hat").model_name == "hat"
 
 
+@pytest.mark.parametrize("value", [0, 1, 1000, "0%", "25%", "100%"])
+def test_pods_may_be_a_number_or_a_percentage(value):
+    assert api.Rollout.model_validate({"maxSurge": value}).max_surge == value
+    assert api.Rollout().max_surge == 1
+
+
+@pytest.mark.parametrize("value", [-1, 1001, "25", "101%", "025%", "-5%", "25 %", "25%\n", True, 1.5, None])
+def test_pods_are_nothing_else(value):
+    with pytest.raises(InvalidSpec, match=r"spec\.rollout\.maxSurge"):
+        api.parse_spec({"versions": [gen.version()], "rollout": {"maxSurge": value}})
+
+
 @pytest.mark.parametrize("value", ["500m", 1, "1Gi", 2.5])
 def test_quantities_may_be_written_as_numbers(value):
     assert api.Resources.model_validate({"limits": {"cpu": value}}).limits == {"cpu": str(value)}

@@ -8,8 +8,9 @@ import gen
 from simulation import Simulation
 from yolo_operator.core import clock, names
 from yolo_operator.core.names import Manifest
-from yolo_operator.core.resources import triton
 
+SURGE: Manifest = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
+IN_PLACE: Manifest = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}}
 NO_GPU = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
 MINUTE = 60
 
@@ -43,12 +44,12 @@ def strategy(cluster: Simulation) -> Manifest:
 def test_it_waits_for_a_gpu_before_an_old_pod_makes_room() -> None:
     cluster = updating()
     decided = cluster.reconcile()
-    assert strategy(cluster) == triton.SURGE
+    assert strategy(cluster) == SURGE
     assert decided.requeue_at == clock.parse(clock.text(cluster.now)) + (cluster.yolo.spec.rollout.surge_timeout)
     assert cluster.condition("Ready") == ("False", "InsufficientGPU")
     cluster.later(10 * MINUTE)
     cluster.reconcile()
-    assert strategy(cluster) == triton.IN_PLACE
+    assert strategy(cluster) == IN_PLACE
 
 
 def test_begun_in_place_ended_in_place_and_the_next_begins_with_a_surge() -> None:
@@ -56,25 +57,77 @@ def test_begun_in_place_ended_in_place_and_the_next_begins_with_a_surge() -> Non
     cluster.reconcile()
     del cluster.objects["Pod"]["helmet-v1-surge"]
     cluster.reconcile()
-    assert strategy(cluster) == triton.SURGE, "only old pods: nothing of the update is under way"
+    assert strategy(cluster) == SURGE, "only old pods: nothing of the update is under way"
     surge_pod(cluster)
     cluster.reconcile()
-    assert strategy(cluster) == triton.IN_PLACE
+    assert strategy(cluster) == IN_PLACE
     cluster.objects["Pod"]["helmet-v1-surge"]["status"] |= {"conditions": [{"type": "PodScheduled", "status": "True"}], "phase": "Running"}
     cluster.reconcile()
-    assert strategy(cluster) == triton.IN_PLACE
+    assert strategy(cluster) == IN_PLACE
     del cluster.objects["Pod"]["helmet-v1-surge"]
     cluster.run()
-    assert strategy(cluster) == triton.SURGE
+    assert strategy(cluster) == SURGE
     assert cluster.condition("Ready") == ("True", "Serving")
 
 
-@pytest.mark.parametrize(("replicas", "mode", "wanted"), [(1, "Auto", triton.SURGE), (2, "Surge", triton.SURGE), (1, "InPlace", triton.IN_PLACE)])
+@pytest.mark.parametrize(("replicas", "mode", "wanted"), [(1, "Auto", SURGE), (2, "Surge", SURGE), (1, "InPlace", IN_PLACE)])
 def test_the_only_pod_goes_only_where_the_user_says_so(replicas: int, mode: str, wanted: Manifest) -> None:
     cluster = updating(replicas, gpu=mode)
     cluster.later(60 * MINUTE)
     cluster.reconcile()
     assert strategy(cluster) == wanted
+
+
+@pytest.mark.parametrize(
+    ("replicas", "rollout", "unavailable", "surge"),
+    [
+        pytest.param(3, {}, 0, 1, id="by default one new pod at a time, and nothing that serves stops"),
+        pytest.param(0, {}, 0, 1, id="also of no pods"),
+        pytest.param(100, {"maxSurge": 10}, 0, 10, id="numbers are taken as they are"),
+        pytest.param(10, {"maxSurge": "25%", "maxUnavailable": "25%"}, 2, 3, id="percentages: new pods are rounded up, those that end down"),
+        pytest.param(3, {"maxSurge": "25%", "maxUnavailable": "25%"}, 0, 1, id="a percentage of few pods may be none"),
+        pytest.param(3, {"maxSurge": 0, "maxUnavailable": "25%"}, 0, 1, id="where neither remains a new pod comes first"),
+        pytest.param(4, {"maxSurge": 0, "maxUnavailable": "25%"}, 1, 0, id="no new pod before an old one has gone"),
+        pytest.param(2, {"maxUnavailable": 5}, 1, 1, id="one pod stays whatever number may end"),
+        pytest.param(4, {"maxUnavailable": "100%"}, 3, 1, id="one pod stays whatever part may end"),
+        pytest.param(1, {"maxSurge": 0, "maxUnavailable": 1}, 0, 1, id="the only pod stays"),
+        pytest.param(1, {"maxUnavailable": 1, "gpu": "InPlace"}, 1, 0, id="but with InPlace"),
+        pytest.param(20, {"maxSurge": 5, "maxUnavailable": "25%", "gpu": "InPlace"}, 5, 0, id="in place as many at once as may end"),
+        pytest.param(20, {"maxSurge": 5, "gpu": "InPlace"}, 1, 0, id="in place one at least"),
+    ],
+)
+def test_how_many_pods_are_replaced_at_once(replicas: int, rollout: Manifest, unavailable: int, surge: int) -> None:
+    cluster = Simulation(replicas=replicas, rollout=rollout)
+    cluster.run()
+    assert strategy(cluster) == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": unavailable, "maxSurge": surge}}
+
+
+def test_other_numbers_restart_nothing() -> None:
+    cluster = Simulation(replicas=10)
+    cluster.run()
+    template = cluster.objects["Deployment"]["helmet-v1"]["spec"]["template"]
+    cluster.edit(rollout={"maxSurge": "50%", "maxUnavailable": 2}, podDisruptionBudget={"maxUnavailable": "20%"})
+    cluster.run()
+    assert cluster.objects["Deployment"]["helmet-v1"]["spec"]["template"] == template
+    assert strategy(cluster)["rollingUpdate"] == {"maxUnavailable": 2, "maxSurge": 5}
+    assert cluster.objects["PodDisruptionBudget"]["helmet-v1"]["spec"]["maxUnavailable"] == "20%"
+
+
+def test_the_only_pod_stays_though_two_were_replaced_in_place_before() -> None:
+    cluster = Simulation(replicas=2, rollout={"maxSurge": 0, "maxUnavailable": 1})
+    cluster.run()
+    cluster.edit(replicas=1)
+    cluster.run()
+    assert strategy(cluster) == SURGE
+
+
+def test_a_template_for_which_old_pods_have_gone_is_given_up_for_the_verified_one() -> None:
+    cluster = updating(4, maxUnavailable=2)
+    pod = cluster.objects["Pod"]["helmet-v1-surge"]
+    crashed = gen.container_status("triton", state=gen.waiting("CrashLoopBackOff"), last=gen.terminated(1, "cannot load model"), restartCount=3)
+    pod["status"] |= {"conditions": [], "containerStatuses": [crashed]}
+    cluster.reconcile()
+    assert cluster.condition("Stalled") == ("True", "TritonCrashed")
 
 
 def test_another_version_makes_room_one_pod_at_a_time_and_never_the_last() -> None:

@@ -188,7 +188,7 @@ def serve_step(context: Context, progress: Progress, replicas: int) -> None:
     if deployment is None:
         return
     in_place = surge.in_place(context.yolo, progress, live, context.observed, context.now)
-    deployment["spec"]["strategy"] = triton.IN_PLACE if in_place else triton.SURGE
+    deployment["spec"]["strategy"] = triton.strategy(context.yolo, replicas, in_place=in_place)
     context.result.apply += [deployment, service.build(context.yolo, version.version), budget.build(context.yolo, version.version)]
     pulling = image_pull.problem(triton_pods(context.observed, version.version), context.now)
     progress.problem = progress.problem or trouble(context.yolo, progress, context.observed) or pulling

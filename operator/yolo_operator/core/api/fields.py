@@ -4,7 +4,7 @@ import re
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StrictInt, StrictStr, WithJsonSchema
 
 from yolo_operator.core.contract import camel
 
@@ -47,6 +47,23 @@ def duration_text(value: timedelta) -> str:
     return "".join(f"{number}{unit}" for number, unit in ((hours, "h"), (minutes, "m"), (seconds, "s")) if number) or "0s"
 
 
+def int_or_percent(value: int | str) -> int | str:
+    """A number of pods, or a percentage of them, as the API server would let it through. Raises ValueError."""
+    if not (0 <= value <= MAX_PODS if isinstance(value, int) else re.fullmatch(PERCENT, value)):
+        raise ValueError(f"{value!r} is neither a number from 0 to {MAX_PODS} nor a percentage from 0% to 100%")
+    return value
+
+
+MAX_PODS = 1000
+PERCENT = "^(100|[1-9]?[0-9])%$"
+IntOrPercent = Annotated[
+    StrictInt | StrictStr,
+    AfterValidator(int_or_percent),
+    WithJsonSchema(
+        {"x-kubernetes-int-or-string": True, "anyOf": [{"type": "integer"}, {"type": "string"}], "minimum": 0, "maximum": MAX_PODS, "pattern": PERCENT}
+    ),
+]
+"""Pods, as in a Deployment: a number, or a percentage of all."""
 DURATION = "(?:(?P<hours>[0-9]{1,3})h)?(?:(?P<minutes>[0-9]{1,5})m)?(?:(?P<seconds>[0-9]{1,6})s)?"
 Duration = Annotated[
     timedelta,

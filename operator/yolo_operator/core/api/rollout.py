@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from yolo_operator.core.api.fields import MAX_VERSION, Duration, LocalReference, Model, pictures_rule, rules
+from yolo_operator.core.api.fields import MAX_VERSION, Duration, IntOrPercent, LocalReference, Model, pictures_rule, rules
 
 
 class Verify(Model):
@@ -64,6 +64,11 @@ class Rollout(Model):
                 "(has(self.strategy) && self.strategy == 'Canary') || !has(self.steps) || self.steps.size() == 0",
                 "spec.rollout.steps go with spec.rollout.strategy Canary: set it, or remove the steps",
             ),
+            (
+                "!has(self.maxSurge) || (self.maxSurge != 0 && self.maxSurge != '0%') "
+                "|| (has(self.maxUnavailable) && self.maxUnavailable != 0 && self.maxUnavailable != '0%')",
+                "spec.rollout.maxSurge and spec.rollout.maxUnavailable cannot both be 0, or no pod could ever be replaced: set one of them to 1 or more",
+            ),
         )
     )
 
@@ -72,9 +77,15 @@ class Rollout(Model):
     progress_deadline: Duration = Field(default=timedelta(minutes=30), ge=timedelta(minutes=1), le=timedelta(days=1))
     """How long a new pod template may take to become ready (engine build and verification included) before it is reported, for example 30m.
     A canary that takes longer to get its share is aborted."""
+    max_surge: IntOrPercent = 1
+    """New pods that a version may have besides its replicas while they are replaced: a number, or a percentage of them, rounded up. Each needs a GPU."""
+    max_unavailable: IntOrPercent = 0
+    """Pods of a version that may end before their successors are ready: a number, or a percentage of its replicas, rounded down. 0: nothing that serves
+    stops for an update. More: what is left has to answer everything meanwhile. One pod always stays: that of a single replica ends first only with gpu
+    InPlace."""
     gpu: Literal["Auto", "Surge", "InPlace"] = "Auto"
-    """A new pod when all GPUs are taken. Surge: it waits for a free one. InPlace: an old pod makes room, one at a time. Auto: it waits for
-    surgeTimeout, then in place, if 2 or more pods are ready."""
+    """A new pod when all GPUs are taken. Surge: it waits for a free one. InPlace: old pods make room, maxUnavailable at a time, at least one.
+    Auto: it waits for surgeTimeout, then in place, if 2 or more pods are ready."""
     surge_timeout: Duration = Field(default=timedelta(minutes=10))
     """How long Auto waits for a GPU, for example for a node to be added, before it replaces in place."""
     strategy: Literal["Weighted", "Canary"] = "Weighted"

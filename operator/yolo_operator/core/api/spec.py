@@ -9,6 +9,7 @@ from yolo_operator.core.api.fields import (
     MAX_VERSION,
     Duration,
     Freeform,
+    IntOrPercent,
     KeyReference,
     Labels,
     LocalReference,
@@ -249,6 +250,14 @@ class Jobs(Model):
     """Of each of them. The memory they need does not grow with the weights: docs/operations.md has it, measured."""
 
 
+class PodDisruptionBudget(Model):
+    """How many pods of a version a drain of nodes, or whatever else evicts, may take at once."""
+
+    max_unavailable: IntOrPercent = 1
+    """Pods of a version that may be evicted at once: a number, or a percentage of its replicas, rounded up. 0: none, so that no node with one of them
+    can be drained. Pods that are not ready may always be."""
+
+
 class Gpu(Model):
     """GPUs of each Triton pod."""
 
@@ -389,6 +398,8 @@ class Spec(Model):
     """How requests are shared among the versions."""
     rollout: Rollout = Field(default_factory=Rollout)
     """How a change reaches the pods."""
+    pod_disruption_budget: PodDisruptionBudget = Field(default_factory=PodDisruptionBudget)
+    """How many pods of a version a drain may take at once; each version has a PodDisruptionBudget."""
     network_policy: NetworkPolicy = Field(default_factory=NetworkPolicy)
     """Whom the Jobs and the Triton pods may reach, and who may reach Triton."""
     revision_history_limit: int = Field(default=2, ge=0, le=100)

@@ -1,4 +1,4 @@
-"""PodDisruptionBudgets: a drain takes one pod of a version at a time, and any that is not healthy."""
+"""PodDisruptionBudgets: a drain takes few pods of a version at a time (one by default), and any that is not healthy."""
 
 from yolo_operator.core import api, names
 from yolo_operator.core.names import Manifest
@@ -11,7 +11,7 @@ def build(yolo: api.YoloDeployment, version: int) -> Manifest:
         "kind": "PodDisruptionBudget",
         "metadata": names.metadata(yolo, names.versioned(yolo, version), names.TRITON, version),
         "spec": {
-            "maxUnavailable": 1,
+            "maxUnavailable": yolo.spec.pod_disruption_budget.max_unavailable,
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
             "selector": {"matchLabels": names.selector(yolo, version)},
         },

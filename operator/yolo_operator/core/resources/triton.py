@@ -21,9 +21,6 @@ SYSTEM_CA = "/etc/ssl/certs/ca-certificates.crt"
 MERGED_CA = "ca-certificates.crt"
 MERGE_CA = f"{{ if [ -f {SYSTEM_CA} ]; then cat {SYSTEM_CA}; echo; fi; cat {pod.CA_DIRECTORY}/{pod.CA_FILE}; }} > /merged/{MERGED_CA}"
 """The image's own store, if it has one, and the user's CA. Fails where the ConfigMap or its key is not there (yet)."""
-SURGE: Manifest = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
-IN_PLACE: Manifest = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}}
-"""An old pod makes room for a new one."""
 ENTRYPOINT = "/opt/nvidia/nvidia_entrypoint.sh"
 """Of NVIDIA's images. Its shell reads /etc/shinit_v2, which puts the image's driver library into LD_LIBRARY_PATH where the node's driver is older; of the
 file system it needs no more than /tmp."""
@@ -81,10 +78,41 @@ def around(yolo: api.YoloDeployment, version: int, template: Manifest, replicas:
             "minReadySeconds": 5,
             "progressDeadlineSeconds": int(yolo.spec.rollout.progress_deadline.total_seconds()),
             "revisionHistoryLimit": 3,
-            "strategy": IN_PLACE if (live or {}).get("spec", {}).get("strategy") == IN_PLACE else SURGE,
+            "strategy": strategy(yolo, replicas, in_place=live is not None and is_in_place(live)),
             "template": template,
         },
     }
+
+
+def strategy(yolo: api.YoloDeployment, replicas: int, *, in_place: bool) -> Manifest:
+    """How so many pods are replaced, in numbers. `in_place`: only old pods make room, as many at once as spec.rollout.maxUnavailable, at least one."""
+    rollout = yolo.spec.rollout
+    surge = share(rollout.max_surge, replicas, up=True)
+    unavailable = min(share(rollout.max_unavailable, replicas, up=False), max(0, replicas - 1))
+    if in_place:
+        surge, unavailable = 0, max(1, unavailable)
+    elif not unavailable:
+        # The Deployment controller itself, with neither, takes an old pod first, be it the only one.
+        surge = max(1, surge)
+    return {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": unavailable, "maxSurge": surge}}
+
+
+def share(of: int | str, replicas: int, *, up: bool) -> int:
+    """A number of pods, or the part that a percentage of them is, rounded as the Deployment controller does."""
+    if isinstance(of, int):
+        return of
+    part = replicas * int(of.removesuffix("%"))
+    return -(-part // 100) if up else part // 100
+
+
+def is_in_place(live: Manifest) -> bool:
+    """Whether a Deployment makes no new pod before an old one has gone."""
+    return bool(live["spec"].get("strategy", {}).get("rollingUpdate", {}).get("maxSurge") == 0)
+
+
+def takes_first(live: Manifest) -> bool:
+    """Whether a Deployment may end an old pod before its successor is ready."""
+    return bool(live["spec"].get("strategy", {}).get("rollingUpdate", {}).get("maxUnavailable", 0) != 0)
 
 
 def remember_verified(deployment: Manifest) -> None:

@@ -23,7 +23,7 @@ def in_place(yolo: api.YoloDeployment, progress: Progress, live: Manifest | None
     if wanted == "Surge" or live is None:
         return False
     templates = {names.label(pod, names.TEMPLATE) for pod in mine}
-    if live["spec"].get("strategy") == triton.IN_PLACE and (len(templates) > 1 or not all(map(pods.is_ready, mine))):
+    if triton.is_in_place(live) and (len(templates) > 1 or not all(map(pods.is_ready, mine))):
         # Begun so, ended so: with the first pod that made room, no other waits for a GPU any more.
         return True
     return sum(map(pods.is_ready, mine)) >= 2 and len(templates) >= 2 and has_waited(yolo, mine, now)
@@ -97,7 +97,7 @@ def given_up(yolo: api.YoloDeployment, progress: Progress, live: Manifest | None
         return None
     new = [pod for pod in triton_pods(observed, progress.version.version) if names.label(pod, names.TEMPLATE) == progress.inputs]
     problem = progress.problem if progress.stalled and new and not progress.verified else None
-    if problem is None and live["spec"].get("strategy") == triton.IN_PLACE:
+    if problem is None and triton.takes_first(live):
         problem = failed_in_place(new, live)
     if problem is None:
         return None
