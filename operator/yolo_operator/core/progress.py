@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from yolo_operator.core import api, names, pods
+from yolo_operator.core import api, names, pods, refusals
 from yolo_operator.core.contract import Artifact
 from yolo_operator.core.names import Manifest
 from yolo_operator.core.observed import Observed, overdue, triton_pods
@@ -57,10 +57,11 @@ def relative_weight(version: api.Version) -> int:
 
 
 def trouble(yolo: api.YoloDeployment, progress: Progress, observed: Observed) -> pods.Problem | None:
-    """What the version's pods show, or that they take too long."""
+    """What the version's pods show, why there are none, or that they take too long."""
     number = progress.version.version
     shown = pods.latest_problem((pod for pod in triton_pods(observed, number) if not pods.is_ready(pod)), job=False)
-    return shown or overdue(observed.deployments.get(names.versioned(yolo, number)))
+    live = observed.deployments.get(names.versioned(yolo, number))
+    return shown or refusals.problem(live) or overdue(live)
 
 
 def status_of(yolo: api.YoloDeployment, version: int) -> api.VersionStatus:

@@ -1,9 +1,9 @@
-"""New pods where all GPUs are taken: when an old pod makes room, and when a template that failed is given up. Pure."""
+"""New pods where all GPUs are taken, or a ResourceQuota is used up: when an old pod makes room, and when a template that failed is given up. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from yolo_operator.core import api, clock, names, pods
+from yolo_operator.core import api, clock, names, pods, refusals
 from yolo_operator.core.names import Manifest
 from yolo_operator.core.observed import Observed, overdue, ready_versions, triton_pods
 from yolo_operator.core.progress import Progress
@@ -23,44 +23,46 @@ def in_place(yolo: api.YoloDeployment, progress: Progress, live: Manifest | None
     if wanted == "Surge" or live is None:
         return False
     templates = {names.label(pod, names.TEMPLATE) for pod in mine}
+    if refusals.condition(live) is not None:
+        # The update has begun, though none of its pods could be made.
+        templates.add(names.label(live["spec"]["template"], names.TEMPLATE))
     if triton.is_in_place(live) and (len(templates) > 1 or not all(map(pods.is_ready, mine))):
         # Begun so, ended so: with the first pod that made room, no other waits for a GPU any more.
         return True
-    return sum(map(pods.is_ready, mine)) >= 2 and len(templates) >= 2 and has_waited(yolo, mine, now)
+    return sum(map(pods.is_ready, mine)) >= 2 and len(templates) >= 2 and has_waited(yolo, mine, [live], now)
 
 
-def has_waited(yolo: api.YoloDeployment, waiting: Sequence[Manifest], now: datetime) -> bool:
-    """Whether one of the pods has waited for a GPU for spec.rollout.surgeTimeout."""
-    since = waits_for_gpu_since(waiting)
-    return since is not None and now >= since + yolo.spec.rollout.surge_timeout
+def has_waited(yolo: api.YoloDeployment, waiting: Sequence[Manifest], lives: Sequence[Manifest], now: datetime) -> bool:
+    """Whether a pod has waited for a GPU, or for room in a quota, for spec.rollout.surgeTimeout."""
+    return any(now >= since + yolo.spec.rollout.surge_timeout for since in waits_since(waiting, lives))
 
 
 def next_check(yolo: api.YoloDeployment, observed: Observed, now: datetime) -> datetime | None:
     """When a pod will have waited long enough: no event comes then."""
-    since = waits_for_gpu_since(observed.pods)
-    over = since + yolo.spec.rollout.surge_timeout if since is not None else None
-    return over if over is not None and now < over else None
+    moments = [since + yolo.spec.rollout.surge_timeout for since in waits_since(observed.pods, observed.deployments.values())]
+    return min((moment for moment in moments if now < moment), default=None)
 
 
-def waits_for_gpu_since(waiting: Sequence[Manifest]) -> datetime | None:
-    """Since when a pod has been unschedulable for lack of its GPU, the first of several."""
-    times = [
+def waits_since(waiting: Iterable[Manifest], lives: Iterable[Manifest]) -> list[datetime]:
+    """Since when pods have been unschedulable for lack of their GPUs, and Deployments without a pod that a quota has no room for."""
+    unscheduled = [
         clock.parse(condition["lastTransitionTime"])
         for pod in waiting
         for condition in pod.get("status", {}).get("conditions", ())
         if condition["type"] == "PodScheduled" and condition["status"] == "False" and "lastTransitionTime" in condition
         if (problem := pods.diagnose(pod, job=False)) is not None and problem.reason == "InsufficientGPU"
     ]
-    return min(times, default=None)
+    return [*unscheduled, *(since for live in lives if (since := refusals.over_quota_since(live)) is not None)]
 
 
 def starved(yolo: api.YoloDeployment, versions: Sequence[int], observed: Observed, now: datetime) -> bool:
-    """Whether a pod of one of the versions has waited long enough for a GPU that a pod of another is to make room."""
+    """Whether a pod of one of the versions has waited long enough, for a GPU or for room in a quota, that a pod of another is to make room."""
     wanted = yolo.spec.rollout.gpu
     if wanted == "Surge":
         return False
     waiting = [pod for number in versions for pod in triton_pods(observed, number)]
-    return has_waited(yolo, waiting, now) if wanted == "Auto" else waits_for_gpu_since(waiting) is not None
+    lives = [live for number in versions if (live := observed.deployments.get(names.versioned(yolo, number))) is not None]
+    return has_waited(yolo, waiting, lives, now) if wanted == "Auto" else bool(waits_since(waiting, lives))
 
 
 def frees_gpu(yolo: api.YoloDeployment, version: int, live: Manifest, others: Sequence[int], observed: Observed, now: datetime) -> bool:
@@ -98,7 +100,7 @@ def given_up(yolo: api.YoloDeployment, progress: Progress, live: Manifest | None
     new = [pod for pod in triton_pods(observed, progress.version.version) if names.label(pod, names.TEMPLATE) == progress.inputs]
     problem = progress.problem if progress.stalled and new and not progress.verified else None
     if problem is None and triton.takes_first(live):
-        problem = failed_in_place(new, live)
+        problem = failed_in_place(new, live) or (refusals.problem(live) if overdue(live) else None)
     if problem is None:
         return None
     message = f"{problem.message} (the pods are those verified last; a change of the spec that makes other pods tries again)"
