@@ -14,6 +14,7 @@ EVERYTHING: dict[str, Any] = {
         "pullSecrets": [{"name": "registry"}],
     },
     "triton.image": "registry.example:5000/tritonserver:25.08-py3@sha256:" + "2" * 64,
+    "triton.maxConcurrentUpdates": 10,
     "storage": {
         "uri": "s3://models/yolo",
         "endpoint": "https://s3.example:443",

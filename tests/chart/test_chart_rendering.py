@@ -155,6 +155,7 @@ def test_every_value_reaches_the_operator(render: Render) -> None:
     assert settings.defaults.operator_image == given["images"]["operator"]
     assert settings.defaults.exporter_image == given["images"]["exporter"]
     assert settings.defaults.triton_image == given["triton.image"]
+    assert settings.defaults.max_image_updates == given["triton.maxConcurrentUpdates"]
     assert settings.defaults.cluster_name == given["clusterName"]
     assert settings.defaults.assets_url == given["assetsUrl"]
     assert (settings.defaults.retry_min_seconds, settings.defaults.retry_max_seconds) == (5, 50)
@@ -166,7 +167,7 @@ def test_values_left_alone_are_the_operators_own_defaults(render: Render) -> Non
     assert ours.defaults.storage is None
     for name in ("workers", "resync_seconds", "port", "log_format", "log_level", "namespaces"):
         assert getattr(ours, name) == getattr(own, name), name
-    for name in ("triton_image", "cluster_name", "assets_url", "retry_min_seconds", "retry_max_seconds"):
+    for name in ("triton_image", "max_image_updates", "cluster_name", "assets_url", "retry_min_seconds", "retry_max_seconds"):
         assert getattr(ours.defaults, name) == getattr(own.defaults, name), name
 
 

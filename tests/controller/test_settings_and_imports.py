@@ -23,6 +23,7 @@ def test_all_variables_are_read():
         {
             "YOLO_OPERATOR_NAMESPACES": "a, b,",
             "YOLO_OPERATOR_WORKERS": "7",
+            "YOLO_OPERATOR_TRITON_MAX_CONCURRENT_UPDATES": "0",
             "YOLO_OPERATOR_STORAGE": json.dumps({"uri": "s3://models", "secretRef": {"name": "keys"}}),
             "YOLO_OPERATOR_RETRY_MIN_SECONDS": "1.5",
             "YOLO_OPERATOR_CLUSTER_NAME": "",
@@ -30,6 +31,7 @@ def test_all_variables_are_read():
     )
     assert settings.namespaces == ("a", "b")
     assert settings.workers == 7
+    assert settings.defaults.max_image_updates == 0
     assert settings.defaults.storage is not None
     assert settings.defaults.storage.secret_ref is not None
     assert settings.defaults.retry_min_seconds == 1.5
@@ -40,6 +42,7 @@ WRONG = [
     ("WORKERS", "many", "a whole number from 1 to 64"),
     ("WORKERS", "0", "a whole number from 1 to 64"),
     ("WORKERS", "2.5", "a whole number"),
+    ("TRITON_MAX_CONCURRENT_UPDATES", "all", "a whole number from 0 to 1000, such as 3"),
     ("PORT", "http", "a whole number from 0 to 65535"),
     ("PORT", "70000", "a whole number from 0 to 65535"),
     ("RESYNC_SECONDS", "2m", "seconds above 0, such as 120"),

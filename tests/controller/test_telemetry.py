@@ -18,13 +18,14 @@ from yolo_operator.core.errors import OperatorError
 def test_resources_are_counted_anew_whenever_they_are_asked_for():
     conditions, queue = [("Ready", "True"), ("Ready", "False"), ("Ready", "True"), ("Stalled", "True")], ["helmet"]
     registry = CollectorRegistry()
-    registry.register(telemetry.Resources(lambda: conditions, lambda: len(queue)))
+    registry.register(telemetry.Resources(lambda: conditions, lambda: len(queue), lambda: {"Waiting": 7, "Updating": 3}))
 
     def count(condition: str, status: str) -> float | None:
         return registry.get_sample_value("yolo_operator_resources", {"condition": condition, "status": status})
 
     assert (count("Ready", "True"), count("Ready", "False"), count("Stalled", "True")) == (2, 1, 1)
     assert registry.get_sample_value("yolo_operator_queue_depth") == 1
+    assert registry.get_sample_value("yolo_operator_image_updates", {"phase": "Waiting"}) == 7
     conditions.remove(("Stalled", "True"))
     queue.clear()
     assert count("Stalled", "True") is None

@@ -72,20 +72,21 @@ class Cache:
         """All objects of a kind."""
         yield from list(self._objects[kind.name].values())
 
+    def children(self, kind: Kind, key: Key, uid: str) -> dict[str, Manifest]:
+        """The children of one kind and one resource, by name: those with its owner reference."""
+        return {child.name: body for child, body in self._children[kind.name].get(key, {}).items() if names.is_owned(body, uid)}
+
     def observe(self, key: Key, uid: str) -> Observed:
         """The children of one resource: those with its owner reference, and the Pods that carry its name."""
 
-        def owned(kind: Kind) -> dict[str, Manifest]:
-            return {child.name: body for child, body in self._children[kind.name].get(key, {}).items() if names.is_owned(body, uid)}
-
         return Observed(
-            deployments=owned(kinds.DEPLOYMENT),
-            jobs=owned(kinds.JOB),
-            services=owned(kinds.SERVICE),
-            budgets=owned(kinds.BUDGET),
-            network_policies=owned(kinds.NETWORK_POLICY),
-            http_routes=owned(kinds.HTTP_ROUTE),
-            grpc_routes=owned(kinds.GRPC_ROUTE),
+            deployments=self.children(kinds.DEPLOYMENT, key, uid),
+            jobs=self.children(kinds.JOB, key, uid),
+            services=self.children(kinds.SERVICE, key, uid),
+            budgets=self.children(kinds.BUDGET, key, uid),
+            network_policies=self.children(kinds.NETWORK_POLICY, key, uid),
+            http_routes=self.children(kinds.HTTP_ROUTE, key, uid),
+            grpc_routes=self.children(kinds.GRPC_ROUTE, key, uid),
             gateway_api=not self.not_served,
             pods=list(self._children[kinds.POD.name].get(key, {}).values()),
         )

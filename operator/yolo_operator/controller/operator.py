@@ -10,6 +10,7 @@ from prometheus_client.core import REGISTRY
 
 from yolo_operator.controller import handlers, kinds, telemetry
 from yolo_operator.controller.cache import Cache, Key
+from yolo_operator.controller.image_updates import ImageUpdates
 from yolo_operator.controller.kube import Kube, Missing, NoCluster, connect
 from yolo_operator.controller.leader import Elector, LeadershipLost
 from yolo_operator.controller.queue import Queue
@@ -51,7 +52,7 @@ class Operator:
             elector = Elector(kube=Kube(client), namespace=settings.lease_namespace, name=settings.lease_name, identity=settings.identity)
         kube = Kube(client, elector.check if elector else lambda: None)
         endpoint = telemetry.Endpoint(self._trouble)
-        REGISTRY.register(telemetry.Resources(self._conditions, lambda: len(self._queue)))
+        REGISTRY.register(telemetry.Resources(self._conditions, lambda: len(self._queue), ImageUpdates(self._cache, settings.defaults).counts))
         await endpoint.start(settings.address, settings.port)
         try:
             if elector is None or await self._before(stop, elector.acquire()):

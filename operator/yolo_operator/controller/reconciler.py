@@ -10,6 +10,7 @@ from typing import Any
 from yolo_operator.controller import kinds, telemetry
 from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.gateway_features import GatewayFeatures
+from yolo_operator.controller.image_updates import ImageUpdates
 from yolo_operator.controller.kinds import Kind, Manifest
 from yolo_operator.controller.kube import Conflict, Kube, Missing
 from yolo_operator.controller.leader import LeadershipLost
@@ -38,6 +39,7 @@ class Reconciler:
         self._cache = cache
         self._queue = queue
         self._gateway_features = GatewayFeatures(kube)
+        self._image_updates = ImageUpdates(cache, defaults)
         self._defaults = defaults
         self._now = now
         self._put_back: dict[tuple[Key, str, str], tuple[str, list[float]]] = {}
@@ -51,6 +53,7 @@ class Reconciler:
         if body is None:
             self._put_back = {seen: found for seen, found in self._put_back.items() if seen[0] != key}
             self._unread.pop(key, None)
+            self._enqueue_due(key)
             return True
         started = time.monotonic()
         refusals = Refusals()
@@ -59,6 +62,7 @@ class Reconciler:
                 await self._pass(key, body, refusals)
             except LeadershipLost as lost:
                 refusals.note(Unavailable("LeadershipLost", str(lost)))
+        self._enqueue_due(key)
         seconds = time.monotonic() - started
         error, well = refusals.summary(), not refusals.retried()
         telemetry.duration.observe(seconds)
@@ -93,7 +97,7 @@ class Reconciler:
                 listed, fields = await self._gateway_features.read(yolo)
                 # Nothing is waited for between looking and deciding.
                 observed = replace(self._cache.observe(key, yolo.uid), gateway_features=listed, session_fields=fields, namespace_terminating=ends)
-                decided = self._decide(yolo, observed, now)
+                decided = plan(yolo, observed, self._image_updates.defaults_for(key, body), now)
             except InvalidSpec:
                 if not waits or (removes and not ends):
                     raise
@@ -125,8 +129,10 @@ class Reconciler:
             log.warning("status read in part", extra={"namespace": key.namespace, "resource": key.name, "count": len(paths), "left_out": shown})
         self._unread[key] = paths
 
-    def _decide(self, yolo: api.YoloDeployment, observed: Observed, now: datetime) -> Plan:
-        return plan(yolo, observed, self._defaults, now)
+    def _enqueue_due(self, key: Key) -> None:
+        """After a pass, or the end of a resource, it may be another's turn to change to the default Triton image."""
+        for due in self._image_updates.due(key):
+            self._queue.add(due)
 
     async def _record(self, yolo: api.YoloDeployment, body: Manifest, computed: api.Status) -> Manifest:
         """Write down what was decided before it is acted on. What it follows from goes with that: who came after a crash would decide it otherwise."""
@@ -157,7 +163,7 @@ class Reconciler:
             await self._kube.event(body, reason=decided.notice[0], message=decided.notice[1], warning=True)
         if yolo.deleting and decided.finalizer and refusals.namespace_terminating():
             # No Job can run here any more: a resource that waits for one is let go, with a word about what stays.
-            return await self._apply(yolo, body, self._decide(yolo, Observed(namespace_terminating=True), now), now, refusals)
+            return await self._apply(yolo, body, plan(yolo, Observed(namespace_terminating=True), self._defaults, now), now, refusals)
         return body
 
     async def _set_finalizer(self, yolo: api.YoloDeployment, body: Manifest, decided: Plan, refusals: Refusals) -> Manifest:

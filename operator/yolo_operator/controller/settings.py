@@ -106,6 +106,7 @@ class Settings:
                 operator_image=read.text("OPERATOR_IMAGE", "docker.io/yolo-operator/operator:dev"),
                 exporter_image=read.text("EXPORTER_IMAGE", "docker.io/yolo-operator/exporter:dev"),
                 triton_image=read.text("TRITON_IMAGE", "nvcr.io/nvidia/tritonserver:25.08-py3"),
+                max_image_updates=read.whole("TRITON_MAX_CONCURRENT_UPDATES", 3, 0, 1000),
                 cluster_name=read.text("CLUSTER_NAME", "default"),
                 storage=read.storage("STORAGE"),
                 assets_url=read.text("ASSETS_URL", ULTRALYTICS_ASSETS),

@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, Histogram, generate_latest
@@ -21,10 +21,11 @@ missed = CounterMetric("yolo_operator_watch_missed", "Changes that a list showed
 
 
 class Resources(Collector):
-    """Gauges that are counted when they are asked for: resources by condition, and the queue's depth."""
+    """Gauges that are counted when they are asked for: resources by condition, updates to another default image, and the queue's depth."""
 
-    def __init__(self, conditions: Callable[[], Iterable[tuple[str, str]]], depth: Callable[[], int]) -> None:
+    def __init__(self, conditions: Callable[[], Iterable[tuple[str, str]]], depth: Callable[[], int], image_updates: Callable[[], Mapping[str, int]]) -> None:
         self._conditions = conditions
+        self._image_updates = image_updates
         self._depth = depth
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
@@ -33,6 +34,10 @@ class Resources(Collector):
         for (condition, status), count in sorted(Counter(self._conditions()).items()):
             gauge.add_metric([condition, status], count)
         yield gauge
+        updates = GaugeMetricFamily("yolo_operator_image_updates", "YoloDeployments on their way to another default Triton image.", labels=["phase"])
+        for phase, count in self._image_updates().items():
+            updates.add_metric([phase], count)
+        yield updates
         yield GaugeMetricFamily("yolo_operator_queue_depth", "Resources that wait for a pass.", value=self._depth())
 
 

@@ -16,6 +16,10 @@ class Defaults:
     operator_image: str
     exporter_image: str
     triton_image: str
+    next_triton_image: str = ""
+    """What the default image is, for a resource that keeps `triton_image` until it is its turn to change; empty where it has it."""
+    max_image_updates: int = 3
+    """Resources that change to another default image at once; 0: all."""
     cluster_name: str = "default"
     """Written into every manifest: prune removes only what carries its own."""
     storage: api.Storage | None = None

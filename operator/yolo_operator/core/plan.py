@@ -12,7 +12,7 @@ The steps of this line are here; those of `rollout` and `prune` come in between.
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from yolo_operator.core import api, clock, image_pull, names, pods, refusals, revision, routes, status
+from yolo_operator.core import api, clock, image_pull, image_updates, names, pods, refusals, revision, routes, status
 from yolo_operator.core.context import Context, Plan, requeue
 from yolo_operator.core.contract import Artifact, Verification
 from yolo_operator.core.defaults import Defaults
@@ -63,7 +63,11 @@ def plan(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, now: 
     stop_unwanted_jobs(context)
     settled = [status.settle(yolo, each, observed) for each in progress]
     computed = status.compute(yolo, settled, drained, shown(state, weights), weights, problem, defaults, now)
-    decided = {"reference_version": reference, "failed_rollouts": failures.with_canary(failed, state, yolo.spec.rollout, now)}
+    decided = {
+        "reference_version": reference,
+        "failed_rollouts": failures.with_canary(failed, state, yolo.spec.rollout, now),
+        "triton_image": image_updates.complete_image(yolo, observed.deployments),
+    }
     result.status = computed.model_copy(update=published | decided)
     return result
 

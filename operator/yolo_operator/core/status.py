@@ -108,7 +108,7 @@ def compute(
         message = "Every version serves; spec.rollout.verify.enabled is false, so its answers were not checked"
     release = release_of(yolo, defaults)
     if serving:
-        message = ". ".join([message, *advice(settled), *(left_undone(yolo, settled) if release is None else [])])
+        message = ". ".join([message, *advice(settled), *(left_undone(yolo, settled) if release is None else []), *awaited_image(defaults)])
 
     def condition(kind: str, *, status: bool, yes: str, no: str = "", text: str = "") -> api.Condition:
         return conditions.make(
@@ -186,6 +186,16 @@ def left_undone(yolo: api.YoloDeployment, settled: Sequence[Settled]) -> list[st
     if yolo.spec.triton.tensorrt.enabled:
         missing.append("TensorRT gets only settings that every release knows")
     return [f"The tag of Triton's image does not say its release, so {', and '.join(missing)}: set spec.triton.release"] if missing else []
+
+
+def awaited_image(defaults: Defaults) -> list[str]:
+    """That a resource keeps its Triton image until it is its turn to change to the default."""
+    if not defaults.next_triton_image:
+        return []
+    return [
+        f"It waits for its turn to change to Triton image {defaults.next_triton_image}: at most {defaults.max_image_updates} YoloDeployments do so at once; "
+        "spec.triton.image sets it now"
+    ]
 
 
 def decisions(of: api.Status) -> tuple[object, ...]:

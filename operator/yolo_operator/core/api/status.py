@@ -47,6 +47,8 @@ class RolledBack(Model):
     """In CamelCase."""
     message: Annotated[str, Field(max_length=4096)] = ""
     """What failed, and the remedy."""
+    image: Annotated[str, Field(max_length=512)] = ""
+    """Its Triton image."""
 
 
 class VersionStatus(Model):
@@ -235,6 +237,8 @@ class Status(Model):
     """Label selector of the Triton pods, for autoscalers."""
     triton_release: ShortText = ""
     """Release that the Triton image is taken for, for example 25.08; empty where neither spec.triton.release nor the image's tag says it."""
+    triton_image: Annotated[str, Field(max_length=512)] = ""
+    """Triton image that all pods had when they were last complete: while an update to another one is under way, the one before."""
     task: ShortText = ""
     """What the model does, from the weights."""
     display: Display = Display()

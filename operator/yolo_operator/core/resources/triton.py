@@ -105,6 +105,11 @@ def share(of: int | str, replicas: int, *, up: bool) -> int:
     return -(-part // 100) if up else part // 100
 
 
+def server_image(template: Manifest) -> str:
+    """The image of Triton in a pod template; empty where it has none."""
+    return next((str(container.get("image", "")) for container in template["spec"]["containers"] if container["name"] == names.SERVER), "")
+
+
 def is_in_place(live: Manifest) -> bool:
     """Whether a Deployment makes no new pod before an old one has gone."""
     return bool(live["spec"].get("strategy", {}).get("rollingUpdate", {}).get("maxSurge") == 0)

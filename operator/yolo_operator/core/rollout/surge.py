@@ -104,7 +104,8 @@ def given_up(yolo: api.YoloDeployment, progress: Progress, live: Manifest | None
     if problem is None:
         return None
     message = f"{problem.message} (the pods are those verified last; a change of the spec that makes other pods tries again)"
-    return api.RolledBack(template=tried, time=clock.text(now), reason=problem.reason, message=message[:4096])
+    image = triton.server_image(live["spec"]["template"])
+    return api.RolledBack(template=tried, time=clock.text(now), reason=problem.reason, message=message[:4096], image=image)
 
 
 def limits(yolo: api.YoloDeployment) -> str:
