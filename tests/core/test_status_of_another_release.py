@@ -33,11 +33,19 @@ def canary() -> Simulation:
 def written() -> gen.Manifest:
     """A real status with something in every list."""
     status: gen.Manifest = canary().body["status"]
-    recorded = gen.failure(reason="StorageUnreachable").model_dump(mode="json", by_alias=True)
+    recorded = gen.failure(reason="StorageUnreachable").model_dump(mode="json", by_alias=True, exclude_none=True)
     status["versions"][1]["buildFailure"] = recorded
     status["pruneFailure"] = dict(recorded)
     status["failedRollouts"] = [
-        {"version": number, "revision": f"{number}{number}", "time": "2026-11-22T03:00:00Z", "reason": "AnalysisFailed", "message": "", "retry": "", "promote": 0}
+        {
+            "version": number,
+            "revision": f"{number}{number}",
+            "time": "2026-11-22T03:00:00Z",
+            "reason": "AnalysisFailed",
+            "message": "",
+            "retry": "",
+            "promote": 0,
+        }
         for number in (3, 4)
     ]
     status["versions"][0]["rolledBack"] = {"template": "a-b", "time": "2026-11-22T03:00:00Z", "reason": "WrongAnswers", "message": "…"}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from yolo_operator.core import api, clock, image_pull, names, pods, refusals
+from yolo_operator.core import api, clock, image_pull, names, pods, refused_pods
 from yolo_operator.core.defaults import Defaults
 from yolo_operator.core.pods import Problem
 
@@ -72,7 +72,7 @@ def read(job: Manifest | None, all_pods: Sequence[Manifest], answering: Sequence
     if problem is not None and problem.permanent:
         # Decided already: the Job controller's remaining attempts would only repeat it.
         return Failed(job["metadata"]["uid"], problem)
-    return Running(problem or image_pull.problem(own, now) or refusals.job_without_pod(job, own, now))
+    return Running(problem or image_pull.problem(own, now) or refused_pods.job_without_pod(job, own, now))
 
 
 def record(previous: api.Failure | None, key: str, failed: Failed, now: datetime) -> api.Failure:

@@ -12,7 +12,7 @@ The steps of this line are here; those of `rollout` and `prune` come in between.
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from yolo_operator.core import api, clock, image_pull, image_updates, names, pods, refusals, revision, routes, status
+from yolo_operator.core import api, clock, image_pull, image_updates, names, pods, refused_pods, revision, routes, status
 from yolo_operator.core.context import Context, Plan, requeue
 from yolo_operator.core.contract import Artifact, Verification
 from yolo_operator.core.defaults import Defaults
@@ -55,8 +55,8 @@ def plan(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, now: 
         serve_step(context, each, allocated.pods[each.version.version])
     requeue(context, surge.next_check(yolo, observed, now))
     requeue(context, image_pull.next_check(observed.pods, now))
-    requeue(context, refusals.next_check(observed.jobs.values(), now))
-    requeue(context, refusals.next_request(observed.deployments.values(), now))
+    requeue(context, refused_pods.next_check(observed.jobs.values(), now))
+    requeue(context, refused_pods.next_request(observed.deployments.values(), now))
     drained = drain_step(context, state, progress, allocated, facts)
     weights = routing.route_step(context, allocated)
     published = prune_step(context, progress)
@@ -195,7 +195,7 @@ def serve_step(context: Context, progress: Progress, replicas: int) -> None:
         return
     in_place = surge.in_place(context.yolo, progress, live, context.observed, context.now)
     deployment["spec"]["strategy"] = triton.strategy(context.yolo, replicas, in_place=in_place)
-    deployment["metadata"]["annotations"] |= refusals.asked_again(live, context.now)
+    deployment["metadata"]["annotations"] |= refused_pods.asked_again(live, context.now)
     context.result.apply += [deployment, service.build(context.yolo, version.version), budget.build(context.yolo, version.version)]
     pulling = image_pull.problem(triton_pods(context.observed, version.version), context.now)
     progress.problem = progress.problem or trouble(context.yolo, progress, context.observed) or pulling

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from yolo_operator.core import api, names, pods, refusals
+from yolo_operator.core import api, names, pods, refused_pods
 from yolo_operator.core.contract import Artifact
 from yolo_operator.core.names import Manifest
 from yolo_operator.core.observed import Observed, overdue, triton_pods
@@ -61,7 +61,7 @@ def trouble(yolo: api.YoloDeployment, progress: Progress, observed: Observed) ->
     number = progress.version.version
     shown = pods.latest_problem((pod for pod in triton_pods(observed, number) if not pods.is_ready(pod)), job=False)
     live = observed.deployments.get(names.versioned(yolo, number))
-    return shown or refusals.problem(live) or overdue(live)
+    return shown or refused_pods.problem(live) or overdue(live)
 
 
 def status_of(yolo: api.YoloDeployment, version: int) -> api.VersionStatus:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from yolo_operator.core import api, clock, names, pods, refusals
+from yolo_operator.core import api, clock, names, pods, refused_pods
 from yolo_operator.core.names import Manifest
 from yolo_operator.core.observed import Observed, overdue, ready_versions, triton_pods
 from yolo_operator.core.progress import Progress
@@ -23,7 +23,7 @@ def in_place(yolo: api.YoloDeployment, progress: Progress, live: Manifest | None
     if wanted == "Surge" or live is None:
         return False
     templates = {names.label(pod, names.TEMPLATE) for pod in mine}
-    if refusals.condition(live) is not None:
+    if refused_pods.condition(live) is not None:
         # The update has begun, though none of its pods could be made.
         templates.add(names.label(live["spec"]["template"], names.TEMPLATE))
     if triton.is_in_place(live) and (len(templates) > 1 or not all(map(pods.is_ready, mine))):
@@ -52,7 +52,7 @@ def waits_since(waiting: Iterable[Manifest], lives: Iterable[Manifest]) -> list[
         if condition["type"] == "PodScheduled" and condition["status"] == "False" and "lastTransitionTime" in condition
         if (problem := pods.diagnose(pod, job=False)) is not None and problem.reason == "InsufficientGPU"
     ]
-    return [*unscheduled, *(since for live in lives if (since := refusals.over_quota_since(live)) is not None)]
+    return [*unscheduled, *(since for live in lives if (since := refused_pods.over_quota_since(live)) is not None)]
 
 
 def starved(yolo: api.YoloDeployment, versions: Sequence[int], observed: Observed, now: datetime) -> bool:
@@ -100,7 +100,7 @@ def given_up(yolo: api.YoloDeployment, progress: Progress, live: Manifest | None
     new = [pod for pod in triton_pods(observed, progress.version.version) if names.label(pod, names.TEMPLATE) == progress.inputs]
     problem = progress.problem if progress.stalled and new and not progress.verified else None
     if problem is None and triton.takes_first(live):
-        problem = failed_in_place(new, live) or (refusals.problem(live) if overdue(live) else None)
+        problem = failed_in_place(new, live) or (refused_pods.problem(live) if overdue(live) else None)
     if problem is None:
         return None
     message = f"{problem.message} (the pods are those verified last; a change of the spec that makes other pods tries again)"

@@ -7,7 +7,7 @@ import pytest
 
 import gen
 from simulation import Simulation
-from yolo_operator.core import clock, jobs, names, refusals
+from yolo_operator.core import clock, jobs, names, refused_pods
 from yolo_operator.core.names import Manifest
 from yolo_operator.core.observed import overdue
 from yolo_operator.core.resources import triton
@@ -92,8 +92,8 @@ def test_what_the_api_server_says_is_told_with_what_can_be_done(message: str, re
 )
 def test_other_conditions_are_no_refusal(condition: Manifest) -> None:
     live = {"status": {"conditions": [condition | {"message": GPU_QUOTA}]}}
-    assert refusals.problem(live) is None
-    assert refusals.problem(None) is None
+    assert refused_pods.problem(live) is None
+    assert refused_pods.problem(None) is None
 
 
 def test_an_update_waits_for_the_quota_before_an_old_pod_makes_room() -> None:
