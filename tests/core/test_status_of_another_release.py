@@ -48,7 +48,7 @@ def written() -> gen.Manifest:
         }
         for number in (3, 4)
     ]
-    status["versions"][0]["rolledBack"] = {"template": "a-b", "time": "2026-11-22T03:00:00Z", "reason": "WrongAnswers", "message": "…"}
+    status["versions"][0]["rolledBack"] = {"template": "a-b", "time": "2026-11-22T03:00:00Z", "reason": "WrongAnswers", "message": "…", "image": "triton:26.06"}
     assert dump(api.parse_status(status)) == status
     assert status["rollout"]["analyses"]
     assert status["previousStorages"]
