@@ -304,3 +304,6 @@ def test_back_to_mode_service_all_routes_go(cluster: Cluster, namespace: str, ga
     cluster.patch("yolodeployment", namespace, "model", {"spec": {"traffic": {"mode": "Service", "gateway": None}}})
     cluster.wait("no routes", lambda: routes(cluster, namespace) == [], 60)
     cluster.wait_ready(namespace, "model")
+    # With a Gateway the Service is that of one version.
+    found = cluster.get("service", namespace, "model") or {}
+    assert "yolo-operator.io/version" not in found["spec"]["selector"]

@@ -25,6 +25,8 @@ MERGE_KEYS: Mapping[str, tuple[str, ...]] = {
 }
 ATOMIC = frozenset({"parentRefs", "hostnames", "rules", "selector", "podSelector", "ingress", "egress"})
 """Fields of a spec that are a single value to the API server, lists of routes and policies and labels that select: who changes a part takes all of it over."""
+SELECTOR = re.compile(r"^spec\.(selector|podSelector)(\.matchLabels)?$")
+"""In these, what is there besides what is wanted selects less: the API server keeps no record of whose each label of them is, and adds none itself."""
 PORT_KEYS = (("containerPort", "protocol"), ("port", "protocol"))
 QUANTITY = re.compile(r"\.resources\.(requests|limits)\.|\.(emptyDir\.sizeLimit|resourceFieldRef\.divisor)$")
 """Paths of quantities: elsewhere what looks like one is text, in a label for example."""
@@ -67,6 +69,8 @@ def _missing(wanted: Any, live: Any, field: str, path: str) -> str | None:
         if not isinstance(live, Mapping):
             # The API server drops empty objects and lists: an absent one is as wanted.
             return path if wanted or live not in (None, {}) else None
+        if SELECTOR.search(path) and (more := sorted(live.keys() - wanted.keys())):
+            return f"{path}.{more[0]}"
         return next((found for key, value in wanted.items() if (found := _missing(value, live.get(key), key, f"{path}.{key}"))), None)
     if isinstance(wanted, list):
         return _missing_in_list(wanted, live if isinstance(live, list) else [], field, path)
