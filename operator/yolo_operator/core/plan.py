@@ -12,14 +12,14 @@ The steps of this line are here; those of `rollout` and `prune` come in between.
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from yolo_operator.core import api, clock, image_pull, image_updates, names, pods, refused_pods, revision, routes, status
+from yolo_operator.core import api, clock, image_pull, image_updates, names, pods, refused_pods, revision, routes, status, verification
 from yolo_operator.core.context import Context, Plan, requeue
 from yolo_operator.core.contract import Artifact, Verification
 from yolo_operator.core.defaults import Defaults
 from yolo_operator.core.ensure_job import ensure, report
 from yolo_operator.core.names import Manifest
 from yolo_operator.core.observed import Observed, finished, pruning, template_hash, triton_pods, verified_at_gate
-from yolo_operator.core.progress import DRAINING, Progress, is_serving, status_of, trouble
+from yolo_operator.core.progress import DRAINING, Progress, is_serving, serving_artifact, status_of, trouble
 from yolo_operator.core.prune import deletion, prune_step
 from yolo_operator.core.resources import budget, job, network_policy, overlay, service, triton
 from yolo_operator.core.rollout import allocation, canary, compatibility, failures, routing, surge
@@ -43,7 +43,7 @@ def plan(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, now: 
         verify_step(context, each)
     reference = compatibility.exclude_incompatible(yolo, progress, observed)
     failed = failures.recorded(yolo, now)
-    failures.exclude_failed(failed, progress)
+    failures.exclude_failed(failed, progress, observed)
     problem = routes.problem(yolo, observed) if yolo.spec.traffic.mode == "Gateway" else None
     unrouted = problem if problem is not None and problem.reason in ROUTE_WAITS else None
     facts = gather(yolo, observed, progress, unrouted)
@@ -89,16 +89,20 @@ def build_step(context: Context, version: api.Version) -> Progress:
     """Make sure that the wanted revision is published: by the record in the status, or by a Job."""
     wanted = revision.revision(context.yolo, version, context.defaults)
     previous = status_of(context.yolo, version.version).model_copy(update={"revision": wanted})
+    live = context.observed.deployments.get(names.versioned(context.yolo, version.version))
+    serving = serving_artifact(previous, live)
     progress = Progress(version=version, status=previous)
     if previous.built_revision == wanted and previous.artifact is not None:
         progress.artifact = previous.artifact
+        progress.status = previous.model_copy(update={"serving_artifact": None if serving == previous.artifact else serving})
         return progress
     wanted_job = job.build(context.yolo, version, context.defaults)
     held = pruning(context.observed)
     built = ensure(context, wanted_job, previous.build_failure, answering=("publish", "check"), result=Artifact, progress=progress, may_begin=not held)
     if built.succeeded:
         progress.artifact = built.result
-        progress.status = previous.model_copy(update={"built_revision": wanted, "artifact": built.result, "build_failure": None})
+        found = {"built_revision": wanted, "artifact": built.result, "build_failure": None}
+        progress.status = previous.model_copy(update=found | {"serving_artifact": None if serving == built.result else serving})
         return progress
     progress.status = previous.model_copy(update={"build_failure": built.failure})
     if held and progress.problem is None and wanted_job["metadata"]["name"] not in context.observed.jobs:
@@ -125,7 +129,7 @@ def verify_step(context: Context, progress: Progress) -> None:
         if pod_hash in {entry.pod_template_hash for entry in progress.status.verified}:
             context.result.open_gates += filter(pods.waits_at_gate, mine)
     failure = progress.status.verify_failure
-    if not current_hashes and failure is not None and failure.permanent and is_about(failure, context.yolo, progress.inputs):
+    if not current_hashes and failure is not None and failure.permanent and verification.is_about(failure, context.yolo, progress.inputs):
         # Its pods are gone, as those of a canary are that was degraded for it; that does not make the answers right.
         report(failure, progress)
     hashes = {entry.pod_template_hash for entry in progress.status.verified}
@@ -139,7 +143,7 @@ def verify_template(context: Context, progress: Progress, artifact: Artifact, ca
     """Ask one pod of a template that has not been verified: the one asked before, else the oldest that answers. If it goes, another is asked."""
     if not context.yolo.spec.rollout.verify.enabled:
         return
-    key = verification_key(context.yolo, candidates[0])
+    key = verification.key(context.yolo, candidates[0])
     recorded = progress.status.verify_failure
     if recorded is not None and recorded.key == key and recorded.permanent:
         if current:
@@ -149,7 +153,7 @@ def verify_template(context: Context, progress: Progress, artifact: Artifact, ca
     if not answering:
         return
     # There is room for one failure. Of a template that is being replaced it is recorded only where it takes no other live one's place.
-    others = {verification_key(context.yolo, pod) for pod in triton_pods(context.observed, progress.version.version)} - {key}
+    others = {verification.key(context.yolo, pod) for pod in triton_pods(context.observed, progress.version.version)} - {key}
     taken = not current and recorded is not None and recorded.key in others
     asking = [job.verify(context.yolo, progress.version, artifact, pod, context.defaults) for pod in answering]
     wanted_job = next((each for each in asking if each["metadata"]["name"] in context.observed.jobs), asking[0])
@@ -159,16 +163,6 @@ def verify_template(context: Context, progress: Progress, artifact: Artifact, ca
         progress.status = progress.status.model_copy(update={"verified": [*progress.status.verified, entry]})
     if not taken:
         progress.status = progress.status.model_copy(update={"verify_failure": found.failure})
-
-
-def verification_key(yolo: api.YoloDeployment, pod: Manifest) -> str:
-    """What a failed verification is recorded under: the pod template, and the limits that answers are measured by."""
-    return f"{names.label(pod, names.TEMPLATE)}-{template_hash(pod)}-{surge.limits(yolo)}"
-
-
-def is_about(failure: api.Failure, yolo: api.YoloDeployment, inputs: str) -> bool:
-    """Whether a verification failed for pods that were rendered from these inputs, with the limits of now."""
-    return failure.key.startswith(f"{inputs}-") and failure.key.endswith(f"-{surge.limits(yolo)}")
 
 
 def serve_step(context: Context, progress: Progress, replicas: int) -> None:
@@ -181,13 +175,13 @@ def serve_step(context: Context, progress: Progress, replicas: int) -> None:
         progress.status = progress.status.model_copy(update={"rolled_back": given_up})
         progress.problem, progress.stalled = pods.Problem(given_up.reason, given_up.message, permanent=True), True
         deployment = triton.keep(context.yolo, version.version, replicas, live, names.VERIFIED_TEMPLATE)
-    elif progress.artifact is not None:
+    elif progress.artifact is not None and not progress.kept:
         progress.status = progress.status.model_copy(update={"rolled_back": None})
         deployment = triton.build(context.yolo, version, progress.artifact, replicas, live, context.defaults)
         if progress.verified:
             triton.remember_verified(deployment)
     elif live is not None:
-        # The new revision is on its way: the old one serves on, exactly as it is.
+        # The new revision is on its way, or may have no traffic: the old one serves on, exactly as it is.
         deployment = triton.keep(context.yolo, version.version, replicas, live, names.RENDERED)
     else:
         deployment = None
@@ -208,7 +202,7 @@ def drain_step(
     yolo, observed = context.yolo, context.observed
     declared = {version.version for version in yolo.spec.versions}
     all_serve = all(is_serving(yolo, each, observed) for each in progress)
-    settled = state is None or (state.phase == canary.HEALTHY and not state.previous)
+    settled = state is None or (state.phase == canary.HEALTHY and not state.previous and state.stable in declared)
     remaining = []
     kinds = (observed.deployments, observed.services, observed.budgets)
     versions = {int(label) for kind in kinds for child in kind.values() if (label := names.label(child, names.VERSION)).isdigit()}

@@ -27,8 +27,26 @@ class Progress:
     """The wanted pod template answered rightly, or no verification is wanted."""
     excluded: bool = False
     """It may have no traffic, whatever its weight: it does not fit the versions that have, or has failed before."""
+    kept: bool = False
+    """What it is to be may have no traffic; it serves on as what it was."""
     replicas: int = 0
     """Pods it is to have in the end."""
+
+
+def exclude(progress: Progress, live: Manifest | None, problem: pods.Problem) -> None:
+    """Take the traffic from what a version is to be. Where its Deployment serves another revision, edited in place, that goes on as it is."""
+    revision = names.label(live["spec"]["template"], names.REVISION) if live is not None and live["spec"].get("replicas", 1) else ""
+    progress.problem, progress.stalled = problem, True
+    progress.kept = revision not in ("", progress.status.revision)
+    progress.excluded = not progress.kept
+
+
+def serving_artifact(status: api.VersionStatus, live: Manifest | None) -> Artifact | None:
+    """What a version's Deployment serves; None where that is not on record. Where there is no Deployment, what it would serve."""
+    revision = names.label(live["spec"]["template"], names.REVISION) if live is not None else ""
+    if not revision:
+        return status.artifact
+    return next((each for each in (status.artifact, status.serving_artifact) if each is not None and each.revision == revision), None)
 
 
 def is_serving(yolo: api.YoloDeployment, progress: Progress, observed: Observed) -> bool:

@@ -74,6 +74,8 @@ class VersionStatus(Model):
     """Revision that `artifact` describes: the one built last."""
     artifact: Artifact | None = None
     """What was published."""
+    serving_artifact: Artifact | None = None
+    """What the pods serve, while that is another revision than `artifact`."""
     verified: list[VerifiedTemplate] = Field(default_factory=list, max_length=32)
     """Pod templates that answered rightly."""
     build_failure: Failure | None = None

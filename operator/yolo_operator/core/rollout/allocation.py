@@ -8,7 +8,7 @@ shares  relative, as the weights or the canary's step say
 """
 
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from yolo_operator.core import api, pods
@@ -33,15 +33,18 @@ class Allocation:
 def allocate(yolo: api.YoloDeployment, state: api.RolloutStatus | None, facts: Facts, target: Mapping[int, int], freeing: Set[int]) -> Allocation:
     """Share pods and requests out.
 
-    `state`: the canary's, None with strategy Weighted; `target`: from `targets`; `freeing`: versions that give up a pod now for one that waits for a GPU.
+    `state`: the canary's, None with strategy Weighted; `target`: from `targets`; `freeing`: versions that give up a pod for one that waits for a GPU.
     """
     wanted = shares(state, facts)
-    freed = {number: status_of(yolo, number).freed + (number in freeing) for number, each in facts.items() if not each.declared}
-    routed = routed_now(yolo, state, facts, wanted, target)
+    # A last pod goes once no route sends it anything.
+    yielding = {number for number in freeing if facts[number].requested > 1 or not facts[number].sent}
+    staying = {number: replace(each, ready=min(each.ready, each.requested - 1)) if number in freeing else each for number, each in facts.items()}
+    freed = {number: status_of(yolo, number).freed + (number in yielding) for number, each in facts.items() if not each.declared}
+    routed = routed_now(yolo, state, staying, wanted, target)
     return Allocation(
         shares=wanted,
         target=target,
-        pods={number: pods_now(yolo, state, facts, each, wanted, target, freeing, freed.get(number, 0)) for number, each in facts.items()},
+        pods={number: pods_now(yolo, state, facts, each, wanted, target, yielding, freed.get(number, 0)) for number, each in facts.items()},
         routed=routed,
         freed=freed,
         selected=selected(yolo, state, facts, routed),
@@ -109,7 +112,7 @@ def pods_now(
     total, wanted, have = yolo.spec.replicas, target.get(mine.number, 0), mine.requested
     if wanted >= have or not mine.deployed:
         return max(wanted, stands_in(total, facts, mine, target, freed) if state is None else 0)
-    if has_moved(parts, mine) and (not may_serve(state, mine) or waits_to_begin(state, facts, mine) or takes_over(facts, target, mine.number)):
+    if has_moved(parts, mine) and (not may_serve(state, mine) or takes_over(facts, target, mine.number)):
         return wanted
     kept = min(have - (mine.number in freeing), total)
     return max(wanted, kept, min(total, stands_in(total, facts, mine, target, freed)) if state is None else 0)
@@ -133,22 +136,17 @@ def stands_in(total: int, facts: Facts, mine: VersionFacts, target: Mapping[int,
     return max(0, total - covered - freed)
 
 
-def waits_to_begin(state: api.RolloutStatus | None, facts: Facts, mine: VersionFacts) -> bool:
-    """Whether a version is a canary before its first step, beside a stable version that serves: pods of an attempt before are in nobody's way then."""
-    return state is not None and mine.number == state.canary and not state.started and is_ready(facts, state.stable)
-
-
 def takes_over(facts: Facts, target: Mapping[int, int], number: int) -> bool:
     """Whether all versions besides this one that are to have pods have them, so that it may give up its own."""
     others = [each for other, each in facts.items() if other != number and target.get(other)]
     asked = bool(others) or not any(each.weight for each in facts.values()) or target.get(number, 0) > 0
-    return asked and all(each.available >= target[each.number] for each in others)
+    return asked and all(each.serving >= target[each.number] for each in others)
 
 
 def may_serve(state: api.RolloutStatus | None, mine: VersionFacts) -> bool:
-    """Whether requests may come to a version at all: not to what is excluded, nor to a canary that failed or was aborted."""
+    """Whether requests may come to a version at all: not to what is excluded or answers wrongly, nor to a canary that failed or was aborted."""
     failed = state is not None and state.phase == canary.DEGRADED and mine.number == state.canary
-    return not mine.excluded and not failed
+    return not mine.excluded and not mine.wrong and not failed
 
 
 def routed_now(yolo: api.YoloDeployment, state: api.RolloutStatus | None, facts: Facts, wanted: Mapping[int, int], target: Mapping[int, int]) -> dict[int, int]:
@@ -156,18 +154,16 @@ def routed_now(yolo: api.YoloDeployment, state: api.RolloutStatus | None, facts:
 
     What the versions cannot take of their shares goes to those with pods to spare; where there are none, all take more in proportion.
     """
-    whole, total = sum(wanted.values()), max(1, yolo.spec.replicas)
-    if all(number in facts and facts[number].ready >= needed(yolo, wanted, target, number) for number, share in wanted.items() if share):
+    whole = sum(wanted.values())
+    needs = needed(yolo, state, facts, wanted, target)
+    if whole and all(number in facts and facts[number].ready >= needs[number] for number, share in wanted.items() if share):
         return {number: wanted[number] for number in facts}
-    can_take = {
-        number: Fraction(wanted[number] * each.ready, needed(yolo, wanted, target, number)) if wanted[number] else Fraction(max(whole, 1) * each.ready, total)
-        for number, each in facts.items()
-    }
+    can_take = {number: capacity(yolo, state, each, whole, wanted[number], needs[number]) for number, each in facts.items()}
     given = {number: min(Fraction(wanted[number]), can_take[number]) for number in facts}
     helpers = {
         number: can_take[number] - given[number]
         for number, each in facts.items()
-        if may_serve(state, each) and number != mirrored(yolo) and (state is None or number not in (state.canary, state.previous))
+        if may_serve(state, each) and number != mirrored(yolo) and not keeps_to_its_share(state, number)
     }
     spare = sum(helpers.values())
     if spare:
@@ -179,9 +175,32 @@ def routed_now(yolo: api.YoloDeployment, state: api.RolloutStatus | None, facts:
     return whole_weights(given, max(whole, 100))
 
 
-def needed(yolo: api.YoloDeployment, wanted: Mapping[int, int], target: Mapping[int, int], number: int) -> int:
-    """Pods that a version's share needs: fewer than it is to have where it is stable beside a canary."""
-    return max(1, min(target[number], -(-yolo.spec.replicas * wanted[number] // sum(wanted.values()))))
+def capacity(yolo: api.YoloDeployment, state: api.RolloutStatus | None, mine: VersionFacts, whole: int, share: int, needs: int) -> Fraction:
+    """What the ready pods of a version can take: of its share the part that they are of what this needs, and with more pods what so many have of the whole."""
+    is_stable = state is not None and mine.number == state.stable
+    total = mine.own_pods if mine.own_pods and is_stable else max(1, yolo.spec.replicas)
+    of_whole = Fraction(max(whole, 1) * mine.ready, total)
+    if not share or is_stable:
+        return of_whole
+    of_share = Fraction(share * mine.ready, needs)
+    return of_share if mine.ready <= needs or mine.own_pods else max(Fraction(share), of_whole)
+
+
+def keeps_to_its_share(state: api.RolloutStatus | None, number: int) -> bool:
+    """Whether a version takes nothing of what another cannot: a canary at its step, and what a canary has taken over from."""
+    return state is not None and number in (state.canary if state.started else 0, state.previous)
+
+
+def needed(yolo: api.YoloDeployment, state: api.RolloutStatus | None, facts: Facts, wanted: Mapping[int, int], target: Mapping[int, int]) -> dict[int, int]:
+    """Pods that the share of each version needs: fewer than it is to have where it is stable beside a canary. Its own number is for all that it is to be sent."""
+    whole = max(1, sum(wanted.values()))
+    found = {}
+    for number, each in facts.items():
+        is_stable = state is not None and number == state.stable
+        total = yolo.spec.replicas if each.own_pods is None else each.own_pods
+        part = -(-total * wanted[number] // whole) if is_stable or each.own_pods is None else total
+        found[number] = max(1, min(target[number], part))
+    return found
 
 
 def whole_weights(parts: Mapping[int, Fraction], whole: int) -> dict[int, int]:
@@ -215,15 +234,22 @@ def mirrored(yolo: api.YoloDeployment) -> int | None:
     return gateway.mirror.version if gateway is not None and gateway.mirror is not None else None
 
 
+def stable_serves(yolo: api.YoloDeployment, state: api.RolloutStatus, facts: Facts) -> bool:
+    """Whether the stable version serves, without pods that the canary has from another time and that its first step would take away."""
+    complete = is_ready(facts, state.stable) and facts[state.stable].serving >= targets(yolo, state, facts)[state.stable]
+    return complete or (is_ready(facts, state.stable) and facts[state.canary].requested <= max(1, canary_pods(yolo, state.weight)))
+
+
 def obstacle(yolo: api.YoloDeployment, state: api.RolloutStatus, facts: Facts) -> pods.Problem | None:
     """Why the canary is not to have pods yet."""
     total = yolo.spec.replicas
     if total == 0:
         return pods.Problem("ScaledToZero", "spec.replicas is 0: the canary goes on when it is more")
-    if not state.started and not is_ready(facts, state.stable):
+    if not state.started and not stable_serves(yolo, state, facts):
+        has = "has no ready pod" if not is_ready(facts, state.stable) else f"lacks pods, for which version {state.canary} stands in with those it has"
         return pods.Problem(
             "WaitingForStable",
-            f"Version {state.stable} is the stable one and has no ready pod: version {state.canary} begins when it has. "
+            f"Version {state.stable} is the stable one and {has}: version {state.canary} begins when it has what it lacks. "
             f"To serve {state.canary} without it, set spec.rollout.promote to {state.canary}",
         )
     if yolo.spec.traffic.mode == "Service" and too_coarse(total, state.weight):

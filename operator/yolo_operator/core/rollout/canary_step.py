@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from yolo_operator.core import api, pods
+from yolo_operator.core import api, names, pods
 from yolo_operator.core.context import Context, requeue
 from yolo_operator.core.contract import Comparison
 from yolo_operator.core.ensure_job import ensure
 from yolo_operator.core.observed import triton_pods
-from yolo_operator.core.progress import Progress, status_of, trouble
+from yolo_operator.core.progress import Progress, serving_artifact, status_of, trouble
 from yolo_operator.core.resources import analysis
 from yolo_operator.core.rollout import allocation, canary, failures
-from yolo_operator.core.rollout.facts import Facts, is_ready
+from yolo_operator.core.rollout.facts import Facts
 
 
 def canary_step(
@@ -36,7 +36,7 @@ def canary_step(
         each.problem = each.problem or allocation.obstacle(yolo, before, facts) or trouble(yolo, each, context.observed) or unrouted
         known = replace(
             known,
-            may_start=each.artifact is not None and (is_ready(facts, before.stable) or wanted.promote == before.canary),
+            may_start=each.artifact is not None and (allocation.stable_serves(yolo, before, facts) or wanted.promote == before.canary),
             # What is observed is measured by what the state, as it is recorded, has asked for.
             has_share=allocation.has_its_share(yolo, before, facts) and unrouted is None,
             problem=each.problem,
@@ -54,7 +54,8 @@ def canary_step(
 
 def analysis_step(context: Context, state: api.RolloutStatus, progress: Progress) -> tuple[Comparison | None, api.Failure | None]:
     """What the analysis of this step came to, and why its Job failed, if it gave no verdict."""
-    failure, artifact = state.analysis_failure, status_of(context.yolo, state.stable).artifact
+    live = context.observed.deployments.get(names.versioned(context.yolo, state.stable))
+    failure, artifact = state.analysis_failure, serving_artifact(status_of(context.yolo, state.stable), live)
     if artifact is None or canary.analysis_of(state) is not None:
         return None, failure
     stable, new = ([pod for pod in triton_pods(context.observed, number) if pods.is_ready(pod)] for number in (state.stable, state.canary))

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from yolo_operator.core import api, pods
 from yolo_operator.core.contract import Artifact
 from yolo_operator.core.observed import Observed, deployments_by_version
-from yolo_operator.core.progress import Progress, relative_weight, status_of
+from yolo_operator.core.progress import Progress, exclude, relative_weight, serving_artifact, status_of
 from yolo_operator.core.triton import shapes
 
 COMPARED = ("task", "inputs", "outputs", "image_size", "classes_digest")
@@ -13,24 +13,34 @@ COMPARED = ("task", "inputs", "outputs", "image_size", "classes_digest")
 
 
 def exclude_incompatible(yolo: api.YoloDeployment, progress: Sequence[Progress], observed: Observed) -> int:
-    """Take the traffic from versions that a client of the reference would misread. Returns the reference, which is to be recorded; 0 for none."""
-    requested = {number: int(live["spec"].get("replicas", 1)) for number, live in deployments_by_version(observed).items()}
-    artifacts = {each.version.version: each.artifact or each.status.artifact for each in progress}
-    artifacts |= {number: status_of(yolo, number).artifact for number in requested if number not in artifacts}
-    reference = reference_of(yolo, artifacts, requested)
-    wanted = artifacts.get(reference)
+    """Take the traffic from versions that a client of the reference would misread. Returns the reference, which is to be recorded; 0 for none.
+
+    What the reference serves is what clients know, until all that are declared are to be otherwise in the same way.
+    """
+    deployed = deployments_by_version(observed)
+    requested = {number: int(live["spec"].get("replicas", 1)) for number, live in deployed.items()}
+    wanted = {each.version.version: each.artifact or each.status.artifact for each in progress}
+    statuses = {number: status_of(yolo, number) for number in requested} | {each.version.version: each.status for each in progress}
+    serving = {number: serving_artifact(each, deployed.get(number)) for number, each in statuses.items()}
+    reference = reference_of(yolo, serving, requested)
+    known, changed = serving.get(reference), wanted.get(reference)
     if yolo.spec.traffic.allow_incompatible:
         return reference
+    weights = {version.version: relative_weight(version) for version in yolo.spec.versions}
+    others = [each for number, each in wanted.items() if number != reference and (weights[number] or requested.get(number))]
+    if changed is not None and not any(each is not None and differences(changed, each) for each in others):
+        known = changed
     for each in progress:
-        number, mine = each.version.version, artifacts[each.version.version]
-        if mine is not None and wanted is not None and number != reference and (unlike := differences(wanted, mine)):
-            each.excluded = each.stalled = True
-            each.problem = pods.Problem(
+        number, mine = each.version.version, wanted[each.version.version]
+        if mine is not None and known is not None and (unlike := differences(known, mine)):
+            which = f"version {reference}, which has the traffic" if number != reference else "what it serves, and other versions share its traffic"
+            problem = pods.Problem(
                 "VersionsIncompatible",
-                f"Version {number} differs from version {reference}, which has the traffic, in {', '.join(unlike)}: clients read those once. "
-                f"{rebuild_first(reference, wanted, unlike)}Make a YoloDeployment of its own for it, or set spec.traffic.allowIncompatible",
+                f"Version {number} differs from {which}, in {', '.join(unlike)}: clients read those once. "
+                f"{rebuild_first(reference, known, unlike)}Make a YoloDeployment of its own for it, or set spec.traffic.allowIncompatible",
                 permanent=True,
             )
+            exclude(each, deployed.get(number), problem)
     return reference
 
 

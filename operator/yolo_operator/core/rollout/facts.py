@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from yolo_operator.core import api, names
+from yolo_operator.core import api, names, pods, verification
 from yolo_operator.core.names import Manifest
-from yolo_operator.core.observed import Observed, deployments_by_version, ready_versions
+from yolo_operator.core.observed import Observed, deployments_by_version, ready_versions, triton_pods
 from yolo_operator.core.pods import Problem
 from yolo_operator.core.progress import Progress, is_current, is_up_to_date, relative_weight
 
@@ -26,6 +26,8 @@ class VersionFacts:
     """spec.versions[].replicas."""
     excluded: bool = False
     """It may have no requests, whatever its weight is."""
+    wrong: bool = False
+    """Each of its ready pods is of a template that has been found to answer wrongly."""
     deployed: bool = False
     """It has a Deployment."""
     requested: int = 0
@@ -34,6 +36,8 @@ class VersionFacts:
     """Pods that take requests, of any verified template."""
     available: int = 0
     """Pods of the wanted template that are verified and available, as the Deployment tells of its present generation."""
+    serving: int = 0
+    """Available pods of any verified template, as the Deployment tells of its present generation."""
     sent: Fraction = Fraction(0)
     """Part of the requests, 0 to 1, that the live routes send to it; all, while a Gateway has not taken the routes as they are."""
     selected: bool = False
@@ -50,13 +54,19 @@ def gather(yolo: api.YoloDeployment, observed: Observed, progress: Sequence[Prog
     deployed = deployments_by_version(observed)
     return {
         number: one(
-            number, declared.get(number), deployed.get(number), ready=ready.get(number, 0), sent=sent.get(number, Fraction(0)), selected=number == alone
+            number,
+            declared.get(number),
+            deployed.get(number),
+            ready=ready.get(number, 0),
+            sent=sent.get(number, Fraction(0)),
+            selected=number == alone,
+            wrong=number in declared and answers_wrongly(yolo, declared[number], observed),
         )
         for number in sorted(declared.keys() | deployed.keys() | ready.keys())
     }
 
 
-def one(number: int, progress: Progress | None, live: Manifest | None, *, ready: int, sent: Fraction, selected: bool) -> VersionFacts:
+def one(number: int, progress: Progress | None, live: Manifest | None, *, ready: int, sent: Fraction, selected: bool, wrong: bool) -> VersionFacts:
     """The facts of one version."""
     return VersionFacts(
         number=number,
@@ -64,19 +74,29 @@ def one(number: int, progress: Progress | None, live: Manifest | None, *, ready:
         weight=0 if progress is None else relative_weight(progress.version),
         own_pods=None if progress is None else progress.version.replicas,
         excluded=progress is not None and progress.excluded,
+        wrong=wrong,
         deployed=live is not None,
         requested=0 if live is None else live["spec"].get("replicas", 1),
         ready=ready,
-        available=0 if live is None else available(progress, live),
+        available=0 if live is None else min(ready, available(progress, live)),
+        serving=min(ready, available(None, live)) if live is not None else 0,
         sent=sent,
         selected=selected,
     )
 
 
+def answers_wrongly(yolo: api.YoloDeployment, progress: Progress, observed: Observed) -> bool:
+    """Whether all ready pods of a version are of the template whose verification has failed for good: one that was verified before its record was lost."""
+    failure = progress.status.verify_failure
+    if failure is None or not failure.permanent:
+        return False
+    return all(verification.key(yolo, pod) == failure.key for pod in triton_pods(observed, progress.version.version) if pods.is_ready(pod))
+
+
 def available(progress: Progress | None, live: Manifest) -> int:
-    """Pods that a version can be counted on for: of the wanted template and verified, or, of one that is not declared, of any."""
+    """Pods that a version can be counted on for: of the wanted template and verified, or, of one that is kept as it is, of any."""
     status = live.get("status", {})
-    if progress is None:
+    if progress is None or progress.kept:
         return int(status.get("availableReplicas", 0)) if is_up_to_date(live) else 0
     if not progress.verified or not is_current(progress, live):
         return 0

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from yolo_operator.core import api, clock, pods
-from yolo_operator.core.progress import Progress
+from yolo_operator.core.observed import Observed, deployments_by_version
+from yolo_operator.core.progress import Progress, exclude
 from yolo_operator.core.rollout import canary
 
 KEPT = 32
@@ -24,13 +25,13 @@ def asked_for_anew(failure: api.FailedRollout, rollout: api.Rollout) -> bool:
     return again or (rollout.promote == failure.version and failure.promote != failure.version)
 
 
-def exclude_failed(failed: Sequence[api.FailedRollout], progress: Sequence[Progress]) -> None:
+def exclude_failed(failed: Sequence[api.FailedRollout], progress: Sequence[Progress], observed: Observed) -> None:
     """Take the requests from versions that failed, with whatever strategy they are declared now."""
+    deployed = deployments_by_version(observed)
     for each in progress:
         failure = of(failed, each.version.version, each.status.revision)
         if failure is not None:
-            each.excluded = each.stalled = True
-            each.problem = pods.Problem(failure.reason, failure.message, permanent=True)
+            exclude(each, deployed.get(each.version.version), pods.Problem(failure.reason, failure.message, permanent=True))
 
 
 def of(failed: Sequence[api.FailedRollout], version: int, revision: str) -> api.FailedRollout | None:

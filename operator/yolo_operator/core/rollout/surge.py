@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from yolo_operator.core import api, clock, names, pods, refused_pods
+from yolo_operator.core import api, clock, names, pods, refused_pods, verification
 from yolo_operator.core.names import Manifest
 from yolo_operator.core.observed import Observed, overdue, ready_versions, triton_pods
 from yolo_operator.core.progress import Progress
@@ -92,13 +92,13 @@ def given_up(yolo: api.YoloDeployment, progress: Progress, live: Manifest | None
     verified = triton.noted_template(live, names.VERIFIED_TEMPLATE)
     if live is None or verified is None or not progress.inputs or verified["metadata"]["labels"].get(names.TEMPLATE) == progress.inputs:
         return None
-    tried = f"{progress.inputs}-{limits(yolo)}"
+    tried = f"{progress.inputs}-{verification.limits(yolo)}"
     if recorded is not None and recorded.template == tried:
         return recorded
     if names.label(live["spec"]["template"], names.TEMPLATE) != progress.inputs:
         return None
     new = [pod for pod in triton_pods(observed, progress.version.version) if names.label(pod, names.TEMPLATE) == progress.inputs]
-    problem = progress.problem if progress.stalled and new and not progress.verified else None
+    problem = progress.problem if progress.stalled and not progress.excluded and new and not progress.verified else None
     if problem is None and triton.takes_first(live):
         problem = failed_in_place(new, live) or (refused_pods.problem(live) if overdue(live) else None)
     if problem is None:
@@ -106,11 +106,6 @@ def given_up(yolo: api.YoloDeployment, progress: Progress, live: Manifest | None
     message = f"{problem.message} (the pods are those verified last; a change of the spec that makes other pods tries again)"
     image = triton.server_image(live["spec"]["template"])
     return api.RolledBack(template=tried, time=clock.text(now), reason=problem.reason, message=message[:4096], image=image)
-
-
-def limits(yolo: api.YoloDeployment) -> str:
-    """Hash of what answers are measured by: other limits may find the same answers right."""
-    return names.digest(yolo.spec.rollout.verify.model_dump(exclude_defaults=True))
 
 
 def failed_in_place(new: Sequence[Manifest], live: Manifest) -> pods.Problem | None:
