@@ -79,6 +79,7 @@ def test_shares_of_five_pods_are_turned_round(cluster: Cluster, namespace: str, 
     assert tally.answers.total() > 200, tally
 
 
+@pytest.mark.matrix
 def test_strategy_and_mode_change_in_one_edit_and_back(cluster: Cluster, namespace: str, gateway: Gateway) -> None:
     both = [ONE | {"weight": 50}, TWO | {"weight": 50}]
     cluster.apply(yolo_deployment(namespace, versions=both, replicas=2, traffic={"allowIncompatible": True}))
