@@ -10,7 +10,7 @@ from typing import Any
 
 import gen
 from simulation import Simulation
-from yolo_operator.core import api, clock, names, pods, status
+from yolo_operator.core import api, clock, drift, names, pods, status
 from yolo_operator.core.errors import Unavailable
 from yolo_operator.core.names import Manifest
 from yolo_operator.core.observed import Observed
@@ -113,18 +113,9 @@ class Cluster(Simulation):
         return min(range(len(of)), key=lambda i: (has(of[i], "Ready"), has(of[i], "PodScheduled"), -i))
 
     def _make(self, live: Manifest, pod_hash: str) -> Manifest:
-        template = live["spec"]["template"]
-        pod = gen.pod(
-            f"{live['metadata']['name']}-{pod_hash}-{self._count()}",
-            labels=template["metadata"]["labels"] | {names.POD_TEMPLATE_HASH: pod_hash},
-            owner=live["metadata"]["uid"],
-            created=self.now,
-            podIP=f"10.0.{self._counter // 250 % 250}.{self._counter % 250}",
-            phase="Pending",
-        )
-        if template["spec"].get("readinessGates"):
+        pod = self._make_pod(live, pod_hash, phase="Pending")
+        if live["spec"]["template"]["spec"].get("readinessGates"):
             self._gated.add(pod["metadata"]["name"])
-        self.objects["Pod"][pod["metadata"]["name"]] = pod
         return pod
 
     def _end(self, pod: Manifest) -> None:
@@ -397,6 +388,7 @@ class Cluster(Simulation):
         self.body["status"] = found.model_dump(mode="json", by_alias=True, exclude_none=True)
 
     def _differs(self, manifest: Manifest) -> bool:
+        manifest = drift.marked(manifest)
         old = self.objects[manifest["kind"]].get(manifest["metadata"]["name"])
         if old is None or old["spec"] != manifest["spec"]:
             return True

@@ -1,6 +1,6 @@
 """A small cluster for `plan`: it keeps objects as the API server would, and plays Deployment controller, Job controller and kubelet.
 
-Time moves only when a test says so. `Simulation.turn` is one pass of the operator; `FakeKube` is the same cluster as the reconciler sees it.
+Time moves only when a test says so. `Simulation.reconcile` is one pass of the operator; `FakeKube` is the same cluster as the reconciler sees it.
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import gen
 from yolo_operator.controller.kinds import BY_NAME, POD, YOLO, Kind, Manifest
 from yolo_operator.controller.kube import Missing
-from yolo_operator.core import api, conditions, names
+from yolo_operator.core import api, conditions, drift, names
 from yolo_operator.core.context import Plan
 from yolo_operator.core.errors import Unavailable
 from yolo_operator.core.observed import Observed, Support
@@ -100,7 +100,11 @@ class Simulation:
     # What the API server does.
 
     def apply(self, manifest: Manifest) -> Manifest:
-        """Keep an object as applied; its generation grows with its spec. What it says of its status is not read."""
+        """Apply an object as the reconciler does."""
+        return self._keep(drift.marked(manifest))
+
+    def _keep(self, manifest: Manifest) -> Manifest:
+        """Keep an object as it was sent; its generation grows with its spec. What it says of its status is not read."""
         store, name = self.objects[manifest["kind"]], manifest["metadata"]["name"]
         old, new = store.get(name), copied({key: value for key, value in manifest.items() if key != "status"})
         if old is None:
@@ -115,7 +119,7 @@ class Simulation:
 
     def create(self, manifest: Manifest) -> Manifest:
         assert manifest["metadata"]["name"] not in self.objects[manifest["kind"]], "a Job that is there is not created again"
-        return self.apply(manifest)
+        return self._keep(manifest)
 
     def delete(self, live: Manifest) -> None:
         """Remove an object, and the Pods of a Job or a Deployment with it."""
@@ -184,22 +188,13 @@ class Simulation:
 
         Old pods go once all new ones are ready, as with maxUnavailable 0 (here all new ones come at once).
         """
-        for name, live in self.objects["Deployment"].items():
+        for live in self.objects["Deployment"].values():
             template, wanted = live["spec"]["template"], live["spec"]["replicas"]
             number, pod_hash = int(names.label(live, names.VERSION)), names.digest(template, 10)
             mine = [pod for pod in self.pods(number) if names.label(pod, names.POD_TEMPLATE_HASH) == pod_hash]
             for _ in range(wanted - len(mine)):
-                pod = gen.pod(
-                    f"{name}-{pod_hash}-{self._count()}",
-                    labels=template["metadata"]["labels"] | {names.POD_TEMPLATE_HASH: pod_hash},
-                    owner=live["metadata"]["uid"],
-                    created=self.now,
-                    podIP=f"10.0.0.{self._counter % 250}",
-                    conditions={"ContainersReady": "True"},
-                )
-                self.objects["Pod"][pod["metadata"]["name"]] = pod
+                mine.append(self._make_pod(live, pod_hash, conditions={"ContainersReady": "True"}))
                 self.later(1)
-                mine.append(pod)
             gated = bool(template["spec"].get("readinessGates"))
             for pod in self.pods(number):
                 found = pod["status"]["conditions"]
@@ -219,6 +214,19 @@ class Simulation:
                 "readyReplicas": sum(map(_ready, current)),
                 "availableReplicas": sum(map(_ready, current)),
             }
+
+    def _make_pod(self, live: Manifest, pod_hash: str, **more: Any) -> Manifest:
+        """A new pod of a Deployment."""
+        pod = gen.pod(
+            f"{live['metadata']['name']}-{pod_hash}-{self._count()}",
+            labels=live["spec"]["template"]["metadata"]["labels"] | {names.POD_TEMPLATE_HASH: pod_hash},
+            owner=live["metadata"]["uid"],
+            created=self.now,
+            podIP=f"10.0.{self._counter // 250 % 250}.{self._counter % 250}",
+            **more,
+        )
+        self.objects["Pod"][pod["metadata"]["name"]] = pod
+        return pod
 
     def answer_routes(self, status: str = "True", reason: str = "Accepted") -> None:
         """The Gateways' controller tells of all routes as they are now."""

@@ -16,8 +16,6 @@ from yolo_operator.core import drift, names
 def defaulted(value: Any, field: str = "") -> Any:
     """A manifest as the API server stores it: with defaults, other people's fields and other spellings of quantities."""
     if isinstance(value, dict):
-        if field in {"selector", "podSelector"}:
-            return copy.deepcopy(value)
         if field in {"requests", "limits", "resourceFieldRef"}:
             return {key: {"1000m": "1", "4096Mi": "4Gi"}.get(text, text) for key, text in value.items()}
         result = {key: defaulted(part, key) for key, part in value.items() if part not in ([], None) and (part != {} or key == "emptyDir")}
@@ -162,27 +160,53 @@ def test_a_list_that_is_one_value_must_be_ours(fields, path):
 
 
 @pytest.mark.parametrize("wanted", [service_manifest(), budget_manifest()], ids=lambda manifest: manifest["kind"])
-def test_a_selector_that_is_narrower_than_wanted_is_found_whoever_narrowed_it(wanted):
+def test_a_selector_that_somebody_has_narrowed_is_not_ours_any_more(wanted):
     live = copy.deepcopy(wanted)
     selected = live["spec"]["selector"]
-    selected.get("matchLabels", selected)["more"] = "label"
-    # To the API server a selector is one value: it does not say whose each label is, and with the mode it may be one of ours that is wanted no more.
+    selected.get("matchLabels", selected)["foreign"] = "label"
     fields = {f"f:{key}": {} for key in wanted["spec"]}
     live["metadata"]["managedFields"] = [{"manager": names.FIELD_MANAGER, "operation": "Apply", "fieldsV1": {"f:spec": fields}}]
-    assert str(drift.differs(wanted, live)).endswith(".more")
+    assert drift.differs(wanted, live) is None
+    del fields["f:selector"]
+    assert drift.differs(wanted, live) == "spec.selector"
 
 
-def test_a_policy_for_fewer_pods_than_wanted_is_found():
-    wanted = policies()["triton"]
-    live = copy.deepcopy(wanted)
-    live["spec"]["podSelector"]["matchLabels"]["of"] = "nobody"
-    assert drift.differs(wanted, live) == "spec.podSelector.matchLabels.of"
+def applied(wanted: dict[str, Any]) -> dict[str, Any]:
+    """A live object after we have applied what we want: all fields are ours, lists and selectors as single values."""
+    live = drift.marked(wanted)
+    fields = {"f:metadata": {"f:annotations": {f"f:{names.SPEC_DIGEST}": {}}}, "f:spec": {f"f:{key}": {} for key in wanted["spec"]}}
+    live["metadata"]["managedFields"] = [{"manager": names.FIELD_MANAGER, "operation": "Apply", "fieldsV1": fields}]
+    return live
+
+
+def without(manifest: dict[str, Any], *path: Any) -> dict[str, Any]:
+    made = copy.deepcopy(manifest)
+    node = made
+    for part in path[:-1]:
+        node = node[part]
+    del node[path[-1]]
+    return made
+
+
+@pytest.mark.parametrize(
+    ("before", "path"),
+    [
+        pytest.param(service_manifest(), ("spec", "selector", names.VERSION), id="a Service selects all versions again"),
+        pytest.param(policies()["triton"], ("spec", "ingress", 0, "ports", 0), id="a policy opens one port less"),
+        pytest.param(routes()["HTTPRoute", "helmet"], ("spec", "rules", 0, "matches"), id="a rule has a part less"),
+    ],
+)
+def test_less_than_before_is_found_in_what_is_a_single_value(before, path):
+    wanted = without(before, *path)
+    assert drift.differs(drift.marked(before), applied(before)) is None
+    assert drift.differs(drift.marked(wanted), applied(before)) == f"metadata.annotations.{names.SPEC_DIGEST}"
 
 
 @pytest.mark.parametrize("field", ["podSelector", "ingress", "egress"])
 def test_a_policy_that_somebody_has_widened_is_not_ours_any_more(field):
     wanted = policies()["triton"]
     live = copy.deepcopy(wanted)
+    live["spec"]["podSelector"]["matchLabels"]["of"] = "nobody"
     live["spec"]["ingress"][0]["ports"].append({"port": 22, "protocol": "TCP"})
     live["spec"]["egress"][0]["ports"].append({"port": 22, "protocol": "TCP"})
     fields = {f"f:{key}": {} for key in wanted["spec"]}

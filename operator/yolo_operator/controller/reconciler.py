@@ -185,6 +185,7 @@ class Reconciler:
 
     async def _apply_one(self, owner: Key, manifest: Manifest) -> None:
         kind = kinds.BY_NAME[manifest["kind"]]
+        manifest = drift.marked(manifest)
         live = self._cache.get(kind, Key.of(manifest))
         if live is not None and not names.is_owned(live, manifest["metadata"]["ownerReferences"][0]["uid"]):
             live = None

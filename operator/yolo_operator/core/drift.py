@@ -25,8 +25,6 @@ MERGE_KEYS: Mapping[str, tuple[str, ...]] = {
 }
 ATOMIC = frozenset({"parentRefs", "hostnames", "rules", "selector", "podSelector", "ingress", "egress"})
 """Fields of a spec that are a single value to the API server, lists of routes and policies and labels that select: who changes a part takes all of it over."""
-SELECTOR = re.compile(r"^spec\.(selector|podSelector)(\.matchLabels)?$")
-"""In these, what is there besides what is wanted selects less: the API server keeps no record of whose each label of them is, and adds none itself."""
 PORT_KEYS = (("containerPort", "protocol"), ("port", "protocol"))
 QUANTITY = re.compile(r"\.resources\.(requests|limits)\.|\.(emptyDir\.sizeLimit|resourceFieldRef\.divisor)$")
 """Paths of quantities: elsewhere what looks like one is text, in a label for example."""
@@ -54,6 +52,18 @@ def differs(wanted: Mapping[str, Any], live: Mapping[str, Any]) -> str | None:
     return _unwanted(owned, wanted, "") or _taken_over(owned, wanted)
 
 
+def marked(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """What we want, with a digest of its spec. Less than before in a single value (ATOMIC), a label of a selector or a filter of a rule, differs in that alone.
+
+    A Deployment has the template that it was rendered from for that.
+    """
+    metadata = wanted["metadata"]
+    annotations = metadata.get("annotations", {})
+    if names.RENDERED in annotations:
+        return dict(wanted)
+    return {**wanted, "metadata": metadata | {"annotations": annotations | {names.SPEC_DIGEST: names.digest(wanted["spec"])}}}
+
+
 def quantity(value: object) -> Decimal | None:
     """A Kubernetes quantity as a number, None where it is none."""
     text = str(value)
@@ -69,8 +79,6 @@ def _missing(wanted: Any, live: Any, field: str, path: str) -> str | None:
         if not isinstance(live, Mapping):
             # The API server drops empty objects and lists: an absent one is as wanted.
             return path if wanted or live not in (None, {}) else None
-        if SELECTOR.search(path) and (more := sorted(live.keys() - wanted.keys())):
-            return f"{path}.{more[0]}"
         return next((found for key, value in wanted.items() if (found := _missing(value, live.get(key), key, f"{path}.{key}"))), None)
     if isinstance(wanted, list):
         return _missing_in_list(wanted, live if isinstance(live, list) else [], field, path)

@@ -28,6 +28,8 @@ TEMPLATE = f"{api.GROUP}/template"
 RENDERED = f"{api.GROUP}/rendered-template"
 """Annotation of Triton Deployments: the pod template as it was applied. It is sent again until its inputs change, so that
 another release of the operator, which may render it otherwise, restarts nothing."""
+SPEC_DIGEST = f"{api.GROUP}/spec-digest"
+"""Annotation of Services, budgets, policies and routes: digest of the spec that was applied last."""
 ASKED_AGAIN = f"{api.GROUP}/asked-again"
 """Annotation of a Deployment: when pods that the API server refuses were asked for again last."""
 VERIFIED_TEMPLATE = f"{api.GROUP}/verified-template"
