@@ -138,8 +138,8 @@ class Search(RuleBasedStateMachine):
         """A pass of the operator; what it must not do fails here."""
         seen = self.one_pass(**how)
         view = invariants.view_of(seen, self.before)
-        broken = [f"{each.__name__}: {text}" for each in self.asked for text in each(view)]
-        self.before = invariants.remember(seen, self.before)
+        broken = invariants.violations(view, self.asked)
+        self.before = invariants.remember(view)
         self.tally.passes += 1
         self.tally.states.add(self.state(seen, view))
         assert not broken, "; ".join(broken)

@@ -12,7 +12,7 @@ from hypothesis.stateful import rule
 
 import gen
 from lifelike import Cluster
-from search import Search, record, searched
+from search import Search, record, replayed, searched
 from simulation import FakeKube, copied
 from yolo_operator.controller import kinds
 from yolo_operator.controller.cache import Cache, Key
@@ -154,6 +154,15 @@ def _without_logs() -> Iterator[None]:
 
 def test_1000_steps_of_the_reconciler_break_nothing(record_property: Any) -> None:
     record(searched(Watched, 1000), "the reconciler with its cache, the same steps in each run", record_property)
+
+
+def test_back_from_a_gateway_the_service_selects_all_versions_again() -> None:
+    steps = (
+        "state.a_resource_is_made(rest=True, canary=False, gateway=True, steps=4, replicas=9, several=True)",
+        "state.strategy_and_mode_are_edited(canary=False, gateway=False, quiet=False, steps=5)",
+        "state.all_pods_of_a_version_crash(number=1, quiet=False)",
+    )
+    assert replayed(Watched, steps) is None
 
 
 @pytest.mark.matrix

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from search import STEPS, Search, Wish, record, searched
+from search import STEPS, Search, Wish, record, replayed, searched
 
 
 def test_5000_steps_break_nothing(record_property: Any) -> None:
@@ -124,6 +124,88 @@ SITUATIONS = (
     an_autoscaler_leaves_a_canary_no_pod,
     the_canary_dies_at_its_last_step,
 )
+
+
+FOUND: dict[str, tuple[str, ...]] = {
+    "all declared versions are excluded and one that is not declared serves": (
+        "state.a_resource_is_made(steps=6, canary=False, several=True, gateway=True, rest=True, replicas=10)",
+        "state.a_version_is_to_be_built_anew(change='model', number=1, quiet=False, value='other')",
+        "state.all_comes_to_rest(minutes=3)",
+        "state.a_version_is_removed(number=1, quiet=True)",
+        "state.all_comes_to_rest(minutes=11)",
+    ),
+    "the mode changes while all declared versions are excluded": (
+        "state.a_resource_is_made(canary=True, replicas=10, several=True, gateway=False, rest=True, steps=0)",
+        "state.a_version_is_added(alone=True, model='other', number=3, quiet=False)",
+        "state.time_passes_and_nothing_goes_wrong(rounds=1, seconds=61)",
+        "state.strategy_and_mode_are_edited(canary=False, gateway=True, quiet=False, steps=0)",
+    ),
+    "a last pod is preempted while the route sends to it": (
+        "state.strategy_and_mode_are_edited(canary=False, gateway=True, quiet=True, steps=6)",
+        "state.an_autoscaler_scales(quiet=False, replicas=20)",
+        "state.nothing_goes_wrong_for_a_while(rounds=6)",
+        "state.pods_or_storage_are_edited(edit=('restartedAt', 'b'), mirror=False, quiet=True, storage='elsewhere')",
+        "state.the_rollout_is_edited(edit=('surgeTimeout', '0s'), quiet=False)",
+        "state.a_canary_goes_on(number=2, rounds=6, seconds=601)",
+        "state.a_version_is_removed(number=2, quiet=False)",
+        "state.gpus_or_quota_are_others(gpus=2, quiet=True, quota=None)",
+        "state.a_canary_goes_on(number=1, rounds=6, seconds=130)",
+    ),
+    "a version is edited back to a revision that failed": (
+        "state.a_resource_is_made(several=False, replicas=2, steps=5, canary=True, rest=False, gateway=False)",
+        "state.a_canary_goes_on(number=2, rounds=5, seconds=601)",
+        "state.a_version_is_added(alone=True, model='helmet', number=1, quiet=True)",
+        "state.a_version_is_to_be_built_anew(change='rebuild', number=2, quiet=False, value='b')",
+        "state.the_operator_ends_in_the_middle_of_a_pass(writes=5)",
+        "state.time_passes(seconds=1900, work=True)",
+        "state.pods_or_storage_are_edited(edit=('restartedAt', 'a'), mirror=False, quiet=True, storage='elsewhere')",
+        "state.all_comes_to_rest(minutes=11)",
+        "state.pods_or_storage_are_edited(edit=('triton', {}), mirror=False, quiet=False, storage='yolo')",
+    ),
+    "the status is lost while the stable version is not declared": (
+        "state.strategy_and_mode_are_edited(canary=False, gateway=False, quiet=True, steps=0)",
+        "state.the_rollout_is_edited(edit=('paused', True), quiet=False)",
+        "state.a_canary_goes_on(number=3, rounds=5, seconds=130)",
+        "state.the_status_is_gone(quiet=True)",
+        "state.a_pod_meets_its_fate(fate='evict', index=0, quiet=False)",
+        "state.strategy_and_mode_are_edited(canary=True, gateway=True, quiet=True, steps=6)",
+        "state.a_version_is_added(alone=True, model='other', number=2, quiet=True)",
+        "state.all_comes_to_rest(minutes=0)",
+        "state.the_status_is_gone(quiet=False)",
+    ),
+    "answers are found wrong after the record of right ones was lost": (
+        "state.a_resource_is_made(gateway=False, rest=True, replicas=9, canary=False, several=True, steps=2)",
+        "state.a_job_ends(how='deleted', index=7, quiet=False)",
+        "state.the_status_is_gone(quiet=False)",
+        "state.a_job_ends(how='permanent', index=7, quiet=False)",
+        "state.strategy_and_mode_are_edited(canary=True, gateway=True, quiet=False, steps=0)",
+        "state.a_pod_meets_its_fate(fate='crash', index=2, quiet=False)",
+        "state.a_job_ends(how='transient', index=5, quiet=False)",
+        "state.a_canary_goes_on(number=3, rounds=4, seconds=130)",
+    ),
+    "weights become a canary while both versions have half of the pods": (
+        "state.a_resource_is_made(steps=6, rest=True, replicas=2, several=True, gateway=True, canary=False)",
+        "state.an_autoscaler_scales(quiet=False, replicas=10)",
+        "state.controllers_go_on(quiet=False)",
+        "state.a_canary_goes_on(number=1, rounds=1, seconds=0)",
+    ),
+    "an incompatibility ends with the version that it was with": (
+        "state.a_resource_is_made(gateway=True, replicas=1, several=True, rest=True, steps=6, canary=False)",
+        "state.a_version_is_added(alone=True, model='other', number=2, quiet=True)",
+        "state.nothing_goes_wrong_for_a_while(rounds=4)",
+        "state.a_version_is_added(alone=False, model='other', number=3, quiet=False)",
+        "state.a_deployment_is_deleted_by_hand(number=1, quiet=False)",
+        "state.time_passes_and_nothing_goes_wrong(rounds=1, seconds=130)",
+        "state.time_passes_and_nothing_goes_wrong(rounds=2, seconds=30)",
+        "state.time_passes(seconds=1900, work=True)",
+    ),
+}
+"""Steps after which the search has found something broken; mended since."""
+
+
+@pytest.mark.parametrize("steps", FOUND.values(), ids=FOUND)
+def test_what_was_found_is_mended(steps: tuple[str, ...]) -> None:
+    assert replayed(Search, steps) is None
 
 
 @pytest.mark.parametrize("situation", SITUATIONS, ids=lambda each: each.__name__.replace("_", " "))

@@ -42,6 +42,11 @@ def deployments_by_version(observed: Observed) -> dict[int, Manifest]:
     return {int(names.label(live, names.VERSION)): live for live in observed.deployments.values()}
 
 
+def deployed_revision(live: Manifest | None) -> str:
+    """The revision that a Deployment is to serve; "" where there is none."""
+    return names.label(live["spec"]["template"], names.REVISION) if live is not None else ""
+
+
 def finished(live: Manifest) -> bool:
     """Whether a Job has ended, well or not."""
     return bool(jobs.conditions(live).keys() & (jobs.SUCCESS | {"Failed"}))

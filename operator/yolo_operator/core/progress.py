@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from yolo_operator.core import api, names, pods, refused_pods
 from yolo_operator.core.contract import Artifact
 from yolo_operator.core.names import Manifest
-from yolo_operator.core.observed import Observed, overdue, triton_pods
+from yolo_operator.core.observed import Observed, deployed_revision, overdue, triton_pods
 
 BUILDING, STARTING, VERIFYING, SERVING = "Building", "Starting", "Verifying", "Serving"
 IDLE, DRAINING, FAILED = "Idle", "Draining", "Failed"
@@ -35,7 +35,7 @@ class Progress:
 
 def exclude(progress: Progress, live: Manifest | None, problem: pods.Problem) -> None:
     """Take the traffic from what a version is to be. Where its Deployment serves another revision, edited in place, that goes on as it is."""
-    revision = names.label(live["spec"]["template"], names.REVISION) if live is not None and live["spec"].get("replicas", 1) else ""
+    revision = deployed_revision(live if live is not None and live["spec"].get("replicas", 1) else None)
     progress.problem, progress.stalled = problem, True
     progress.kept = revision not in ("", progress.status.revision)
     progress.excluded = not progress.kept
@@ -43,7 +43,7 @@ def exclude(progress: Progress, live: Manifest | None, problem: pods.Problem) ->
 
 def serving_artifact(status: api.VersionStatus, live: Manifest | None) -> Artifact | None:
     """What a version's Deployment serves; None where that is not on record. Where there is no Deployment, what it would serve."""
-    revision = names.label(live["spec"]["template"], names.REVISION) if live is not None else ""
+    revision = deployed_revision(live)
     if not revision:
         return status.artifact
     return next((each for each in (status.artifact, status.serving_artifact) if each is not None and each.revision == revision), None)

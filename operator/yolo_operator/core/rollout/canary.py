@@ -11,7 +11,7 @@ that, the spec and what is observed; the words are those of Argo Rollouts.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -60,6 +60,9 @@ def advance(state: api.RolloutStatus | None, rollout: api.Rollout, facts: Facts,
     # The first look only notes which version is stable.
     if state is None or canary == 0:
         return at_rest(state or api.RolloutStatus(), rollout, stable, now)
+    if state.canary != canary:
+        # What is observed is of the one before, if of any.
+        facts = replace(facts, may_start=False, has_share=False, problem=None, comparison=None)
     if begins_anew(state, rollout, facts, stable, canary):
         state = api.RolloutStatus(stable=stable, canary=canary, revision=facts.revisions[canary], retry=rollout.retry or "", step=1)
     state = state.model_copy(update={"stable": stable, "previous": 0, "promoted": ""})

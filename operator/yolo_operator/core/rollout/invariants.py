@@ -3,11 +3,12 @@
 Judged from the outside: the spec, the objects before and after the pass's writes and the recorded status, never the allocation that makes
 them so. What needs more than one pass is judged with `Before`, which whoever asks keeps:
 
-    found = violations(seen, before)
-    before = remember(seen, before)
+    view = view_of(seen, before)
+    found = violations(view)
+    before = remember(view)
 """
 
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -15,7 +16,7 @@ from functools import cached_property
 from yolo_operator.core import api, conditions, names, pods
 from yolo_operator.core.contract import Artifact
 from yolo_operator.core.names import Manifest
-from yolo_operator.core.observed import Observed, ready_versions, template_hash
+from yolo_operator.core.observed import Observed, deployed_revision, deployments_by_version, ready_versions, template_hash
 from yolo_operator.core.rollout.compatibility import COMPARED
 
 FAILURES = frozenset({"AnalysisFailed", "ProgressDeadlineExceeded", "WrongAnswers"})
@@ -91,7 +92,7 @@ class View:
 
     seen: Seen
     before: Before
-    failed: tuple[Failed, ...] = field(default=())
+    failed: tuple[Failed, ...]
     """Those of before that nothing in the spec has let off, and those of this pass."""
 
     @property
@@ -118,6 +119,11 @@ class View:
     def declared(self) -> Mapping[int, api.Version]:
         """Versions of the spec."""
         return {version.version: version for version in self.yolo.spec.versions}
+
+    @cached_property
+    def deployed(self) -> Mapping[int, Manifest]:
+        """The Deployments by version, as the pass saw them."""
+        return deployments_by_version(self.seen.observed)
 
     @cached_property
     def ready(self) -> Mapping[int, int]:
@@ -211,7 +217,7 @@ def may_have_traffic(view: View, number: int) -> bool:
     state = view.state
     if barred(view, number) or excluded(view, number):
         return False
-    if state is not None and number not in (state.stable, state.canary):
+    if state is not None and number != state.stable:
         wrong = any(each.version == number and each.verify_failure is not None and each.verify_failure.permanent for each in view.seen.status.versions)
         return not wrong and (not view.gateway or number != state.previous)
     return True
@@ -255,8 +261,7 @@ def routed(yolo: api.YoloDeployment, observed: Observed) -> dict[int, float]:
 
 def revision_of(view: View, number: int) -> str:
     """The revision that a version's Deployment is to serve."""
-    live = view.deployment(number)
-    return names.label(live["spec"]["template"], names.REVISION) if live is not None else ""
+    return deployed_revision(view.deployment(number))
 
 
 def replicas_of(deployment: Manifest | None) -> int:
@@ -310,9 +315,7 @@ def stable_is_stable(view: View) -> Iterator[str]:
     before, now = view.yolo.status.rollout, view.state
     if now is None:
         return
-    deployed = {
-        number for number in deployed_versions(view.seen.observed) if replicas_of(view.seen.observed.deployments.get(names.versioned(view.yolo, number)))
-    }
+    deployed = {number for number, live in view.deployed.items() if replicas_of(live)}
     if before is None or not before.stable:
         if not view.yolo.status.versions and len(expected := of_lost_status(view, deployed)) == 1 and now.stable not in expected:
             yield f"the status was gone: version {now.stable} is stable, and {expected} served"
@@ -321,7 +324,7 @@ def stable_is_stable(view: View) -> Iterator[str]:
         return
     promoted = before.canary == now.stable and before.weight == 100
     removed = before.stable not in view.declared
-    if not promoted and not (removed and view.before.traffic <= {now.stable}) and not (removed and before.stable not in deployed_versions(view.seen.observed)):
+    if not promoted and not (removed and view.before.traffic <= {now.stable}) and not (removed and before.stable not in view.deployed):
         yield f"stable was version {before.stable} and is {now.stable}, without a promotion"
 
 
@@ -334,15 +337,10 @@ def of_lost_status(view: View, deployed: Set[int]) -> Set[int]:
     return deployed
 
 
-def deployed_versions(observed: Observed) -> set[int]:
-    """Versions that have a Deployment."""
-    return {int(label) for live in observed.deployments.values() if (label := names.label(live, names.VERSION)).isdigit()}
-
-
 def nothing_that_serves_goes_first(view: View) -> Iterator[str]:
     """Nothing that serves is scaled down or deleted before what takes over is ready for it, in every mode and for every edit of the spec."""
-    for number in sorted(deployed_versions(view.seen.observed)):
-        have = replicas_of(view.seen.observed.deployments.get(names.versioned(view.yolo, number)))
+    for number, live in sorted(view.deployed.items()):
+        have = replicas_of(live)
         keeps, ready = replicas_of(view.deployment(number)), view.ready.get(number, 0)
         if keeps >= have or not view.total:
             continue
@@ -358,7 +356,7 @@ def nothing_that_serves_goes_first(view: View) -> Iterator[str]:
         settled = bool(others) and served and (keeps >= mine or number not in view.shares)
         fell = view.before.replicas is not None and view.total < view.before.replicas and keeps >= mine
         asked = number in view.declared and view.declared[number].replicas is not None and keeps >= mine and served
-        if not (replaced or settled or fell or asked or (taken == 1 and makes_room(view, number))):
+        if not (replaced or settled or fell or asked or (taken == 1 and may_be_preempted(view, number))):
             yield f"version {number} had {ready} ready pods and keeps {keeps}, and the others have {others} of {view.total}"
 
 
@@ -367,7 +365,7 @@ def rounded_down(needed: int) -> int:
     return needed - 1 if needed > 1 else needed
 
 
-def makes_room(view: View, number: int) -> bool:
+def may_be_preempted(view: View, number: int) -> bool:
     """Whether a pod of a version may go for one of another that finds no GPU, or none within the quota."""
     if view.yolo.spec.rollout.gpu == "Surge":
         return False
@@ -398,7 +396,7 @@ def time_counts_while_it_holds(view: View) -> Iterator[str]:
     before, now = view.yolo.status.rollout, view.state
     if before is None or now is None or not before.canary or not view.total:
         return
-    if now.stable == before.canary and now.stable != before.stable and before.stable in view.declared.keys() | deployed_versions(view.seen.observed):
+    if now.stable == before.canary and now.stable != before.stable and before.stable in view.declared.keys() | view.deployed.keys():
         if (ready := view.ready.get(now.stable, 0)) < max(1, view.needed(now.stable, 100) - 1):
             yield f"version {now.stable} is promoted with {ready} ready pods"
         return
@@ -416,7 +414,7 @@ def the_deadline_is_for_what_is_missing(view: View) -> Iterator[str]:
     late = now is not None and now.reason == "ProgressDeadlineExceeded" and (before is None or before.reason != now.reason)
     if now is None or not late or now.stable not in view.ready:
         return
-    live = view.seen.observed.deployments.get(names.versioned(view.yolo, now.canary))
+    live = view.deployed.get(now.canary)
     asked, found = replicas_of(live), (live or {}).get("status", {})
     wanted = next((each.revision for each in view.seen.status.versions if each.version == now.canary), "")
     after = view.deployment(now.canary)
@@ -529,17 +527,15 @@ def view_of(seen: Seen, before: Before) -> View:
     return View(seen, before, failures(seen, before))
 
 
-def violations(seen: Seen, before: Before) -> list[str]:
+def violations(view: View, invariants: Sequence[Callable[[View], Iterator[str]]] = INVARIANTS) -> list[str]:
     """What does not hold after a pass: the name of the invariant, and how it is broken."""
-    view = view_of(seen, before)
-    return [f"{invariant.__name__}: {how}" for invariant in INVARIANTS for how in invariant(view)]
+    return [f"{invariant.__name__}: {how}" for invariant in invariants for how in invariant(view)]
 
 
-def remember(seen: Seen, before: Before) -> Before:
+def remember(view: View) -> Before:
     """What the next pass is judged with."""
-    view = view_of(seen, before)
-    state = view.seen.status.rollout
-    held = before.held
+    seen, before = view.seen, view.before
+    state, held = seen.status.rollout, before.held
     if state is not None:
         counted = holding(view, view.yolo.status.rollout) if view.yolo.status.rollout is not None else Held()
         attempt = (state.canary, state.revision, state.step, state.weight)
@@ -550,7 +546,7 @@ def remember(seen: Seen, before: Before) -> Before:
         traffic=frozenset(view.traffic or before.traffic),
         failed=view.failed,
         held=held,
-        first={number: view.before.first.get(number, revision_of(view, number)) for number in deployed_versions(seen.after)},
+        first={number: before.first.get(number, revision_of(view, number)) for number in deployments_by_version(seen.after)},
     )
 
 
@@ -558,7 +554,7 @@ def failures(seen: Seen, before: Before) -> tuple[Failed, ...]:
     """Versions that have failed and that neither the spec of this pass nor the lack of any other lets off."""
     spec, state = seen.yolo.spec.rollout, seen.status.rollout
     wanted = {each.version: each.revision for each in seen.status.versions}
-    alone = len(deployed_versions(seen.observed) | {each.version for each in seen.yolo.spec.versions}) == 1
+    alone = len(deployments_by_version(seen.observed).keys() | {each.version for each in seen.yolo.spec.versions}) == 1
     kept = []
     for each in before.failed:
         again = spec.retry is not None and spec.retry != each.retry
