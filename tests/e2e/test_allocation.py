@@ -1,11 +1,10 @@
 """Who gets the requests while pods fail, shares are turned round, and strategy and mode change in one edit: under load, through the Service and through a Gateway."""
 
-import time
 from collections.abc import Iterator
 
 import pytest
 
-from e2e.cluster import Cluster, Manifest
+from e2e.cluster import Cluster, Manifest, pod_ready
 from e2e.conftest import make_namespace, remove_namespace, yolo_deployment
 from e2e.gateway import Gateway, traffic
 from e2e.load import Load
@@ -48,7 +47,7 @@ def test_the_only_pod_of_the_stable_version_dies_while_its_successor_is_built(cl
     cluster.wait_ready(namespace, "model")
     (pod,) = cluster.list("pods", namespace, f"{PODS}1")
     with Load(cluster.service_ip(namespace, "model"), "model") as load:
-        time.sleep(2)
+        cluster.wait("answers", lambda: load.during(1).answers[1] > 5, 30)
         edit(cluster, namespace, versions=[TWO])
         cluster.kubectl("delete", "pod", pod["metadata"]["name"], "-n", namespace, "--wait=true")
         cluster.wait("an answer of the pod that follows", lambda: load.during(1).answers[1] > 5, 120)
@@ -98,5 +97,4 @@ def test_strategy_and_mode_change_in_one_edit_and_back(cluster: Cluster, namespa
 
 
 def ready_pods(cluster: Cluster, namespace: str, version: int) -> int:
-    found = cluster.list("pods", namespace, f"{PODS}{version}")
-    return sum(any(each["type"] == "Ready" and each["status"] == "True" for each in pod["status"].get("conditions", ())) for pod in found)
+    return sum(map(pod_ready, cluster.list("pods", namespace, f"{PODS}{version}")))

@@ -236,8 +236,10 @@ def mirrored(yolo: api.YoloDeployment) -> int | None:
 
 def stable_serves(yolo: api.YoloDeployment, state: api.RolloutStatus, facts: Facts) -> bool:
     """Whether the stable version serves, without pods that the canary has from another time and that its first step would take away."""
-    complete = is_ready(facts, state.stable) and facts[state.stable].serving >= targets(yolo, state, facts)[state.stable]
-    return complete or (is_ready(facts, state.stable) and facts[state.canary].requested <= max(1, canary_pods(yolo, state.weight)))
+    if not is_ready(facts, state.stable):
+        return False
+    complete = facts[state.stable].serving >= targets(yolo, state, facts)[state.stable]
+    return complete or facts[state.canary].requested <= max(1, canary_pods(yolo, state.weight))
 
 
 def obstacle(yolo: api.YoloDeployment, state: api.RolloutStatus, facts: Facts) -> pods.Problem | None:

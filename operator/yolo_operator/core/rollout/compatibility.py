@@ -26,9 +26,8 @@ def exclude_incompatible(yolo: api.YoloDeployment, progress: Sequence[Progress],
     known, changed = serving.get(reference), wanted.get(reference)
     if yolo.spec.traffic.allow_incompatible:
         return reference
-    weights = {version.version: relative_weight(version) for version in yolo.spec.versions}
-    others = [each for number, each in wanted.items() if number != reference and (weights[number] or requested.get(number))]
-    if changed is not None and not any(each is not None and differences(changed, each) for each in others):
+    sharing = [number for each in progress if (number := each.version.version) != reference and (relative_weight(each.version) or requested.get(number))]
+    if changed is not None and not any((other := wanted[number]) is not None and differences(changed, other) for number in sharing):
         known = changed
     for each in progress:
         number, mine = each.version.version, wanted[each.version.version]

@@ -79,7 +79,7 @@ def one(number: int, progress: Progress | None, live: Manifest | None, *, ready:
         requested=0 if live is None else live["spec"].get("replicas", 1),
         ready=ready,
         available=0 if live is None else min(ready, available(progress, live)),
-        serving=min(ready, available(None, live)) if live is not None else 0,
+        serving=0 if live is None else min(ready, available(None, live)),
         sent=sent,
         selected=selected,
     )

@@ -1,4 +1,4 @@
-"""New pods where all GPUs are taken, or a ResourceQuota is used up: when an old pod makes room, and when a template that failed is given up. Pure."""
+"""New pods where all GPUs are taken, or a ResourceQuota is used up: when an old pod is preempted for a new one, and when a template that failed is given up. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
