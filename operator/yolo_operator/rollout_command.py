@@ -127,9 +127,18 @@ def notes(verb: str, number: int, state: api.RolloutStatus, wanted: Manifest) ->
         yield f"Version {number} is not the canary: this counts once it is.\n"
     elif verb == "promote":
         if state.phase == canary.DEGRADED and state.reason != "RolloutAborted":
-            yield f"Version {number} is {state.phase} ({state.reason}): this counts once it begins anew, see `yolo-operator rollout retry`.\n"
+            yield f"Version {number} is {state.phase} ({state.reason}): {after_a_failure(number, state, wanted)}.\n"
         if wanted.get("paused"):
             yield f"spec.rollout.paused is true: version {number} is the stable one only after `yolo-operator rollout resume`.\n"
+
+
+def after_a_failure(number: int, state: api.RolloutStatus, wanted: Manifest) -> str:
+    """What a promotion does to a canary that is Degraded."""
+    if canary.heals(state):
+        return "this counts once what it lacks is there"
+    if wanted.get("promote") == number:
+        return "spec.rollout.promote was set before, so it takes `yolo-operator rollout retry` to begin anew"
+    return "it begins anew, without steps and without an analysis"
 
 
 def lines(found: Manifest) -> Iterator[str]:

@@ -47,7 +47,7 @@ class Passes:
         return self._well
 
 
-def test_bells_coalesce():
+def test_what_is_enqueued_twice_is_reconciled_once():
     passes = Passes()
 
     async def scenario(queue: Queue[str]) -> None:

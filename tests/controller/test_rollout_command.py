@@ -25,6 +25,7 @@ CANARY = {
     "steps": 2,
     "weight": 10,
 }
+FAILED = {"phase": "Degraded", "reason": "AnalysisFailed", "reached": "2026-11-22T03:02:00Z"}
 PASSED = {"step": 1, "weight": 10, "verdict": "Pass", "time": "2026-11-22T03:02:00Z", "requests": 120, "stableRequests": 1080, "errorRate": 0.005}
 SERVING = {"phase": "Serving", "revision": "0123456789"}
 VERSIONS = [
@@ -93,7 +94,9 @@ def test_another_version_may_be_named_before_it_is_the_canary(api: ApiServer, ca
 @pytest.mark.parametrize(
     ("state", "fields", "said"),
     [
-        ({"phase": "Degraded", "reason": "AnalysisFailed"}, {}, "Version 2 is Degraded (AnalysisFailed): this counts once it begins anew"),
+        (FAILED, {}, "Version 2 is Degraded (AnalysisFailed): it begins anew, without steps and without an analysis"),
+        (FAILED, {"promote": 2}, "Version 2 is Degraded (AnalysisFailed): spec.rollout.promote was set before, so it takes `yolo-operator rollout retry`"),
+        ({"phase": "Degraded", "reason": "WrongAnswers", "step": 1}, {}, "this counts once what it lacks is there"),
         ({}, {"paused": True}, "only after `yolo-operator rollout resume`"),
     ],
 )

@@ -78,6 +78,14 @@ def test_pods_follow_the_weights_and_the_status_shows_what_the_rounding_gives(we
     assert cluster.condition("Ready") == ("True", "Serving")
 
 
+@pytest.mark.parametrize(("weights", "replicas", "told"), [((99, 1), 2, "Version 2 has 50 % of the requests, and its weight asks for 1 %"), ((75, 25), 2, ""), ((1, 1), 0, "")])
+def test_a_share_that_pods_cannot_show_is_told(weights: tuple[int, ...], replicas: int, told: str) -> None:
+    cluster = weighted(*weights, replicas=replicas)
+    assert cluster.condition("Ready")[0] == "True"
+    assert told in cluster.message()
+    assert ("raise spec.replicas, or use mode Gateway" in cluster.message()) == bool(told)
+
+
 def test_a_new_version_has_no_share_before_it_is_verified_and_the_old_one_keeps_its_pods() -> None:
     cluster = weighted(100, replicas=4)
     cluster.edit(versions=[gen.version(1, weight=50), gen.version(2, weight=50)])

@@ -17,6 +17,7 @@ from yolo_operator.core.progress import (
     VERIFYING,
     Progress,
     is_serving,
+    relative_weight,
 )
 from yolo_operator.core.resources import service, triton
 from yolo_operator.core.rollout import canary
@@ -108,7 +109,7 @@ def compute(
         message = "Every version serves; spec.rollout.verify.enabled is false, so its answers were not checked"
     release = release_of(yolo, defaults)
     if serving:
-        message = ". ".join([message, *advice(settled), *(left_undone(yolo, settled) if release is None else []), *awaited_image(defaults)])
+        message = ". ".join([message, *advice(settled), *coarse_shares(yolo, settled), *(left_undone(yolo, settled) if release is None else []), *awaited_image(defaults)])
 
     def condition(kind: str, *, status: bool, yes: str, no: str = "", text: str = "") -> api.Condition:
         return conditions.make(
@@ -172,6 +173,20 @@ def advice(settled: Sequence[Settled]) -> list[str]:
         f"for {'x'.join(str(pixels) for pixels in artifact.image_size)}; change spec.versions[].rebuild, and have clients connect anew"
         for each in settled
         if (artifact := each.status.artifact) is not None and shapes.asks_otherwise(artifact.task, artifact.image_size, artifact.inputs)
+    ]
+
+
+def coarse_shares(yolo: api.YoloDeployment, settled: Sequence[Settled]) -> list[str]:
+    """Which versions have more than twice the share that their weight asks for, as pods of mode Service cannot show one so small."""
+    if yolo.spec.traffic.mode == "Gateway" or yolo.spec.rollout.strategy == "Canary":
+        return []
+    weights = {version.version: relative_weight(version) for version in yolo.spec.versions}
+    pods_of = {each.status.version: each.wanted for each in settled if each.serving}
+    return [
+        f"Version {number} has {100 * count / sum(pods_of.values()):.0f} % of the requests, and its weight asks for "
+        f"{100 * weights[number] / sum(weights.values()):.2g} %: with spec.traffic.mode Service pods are the shares; raise spec.replicas, or use mode Gateway"
+        for number, count in pods_of.items()
+        if count * sum(weights.values()) > 2 * weights[number] * sum(pods_of.values())
     ]
 
 
