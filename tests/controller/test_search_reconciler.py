@@ -165,6 +165,18 @@ def test_back_from_a_gateway_the_service_selects_all_versions_again() -> None:
     assert replayed(Watched, steps) is None
 
 
+def test_the_only_ready_pod_answers_though_it_is_on_its_way_out() -> None:
+    steps = (
+        "state.a_resource_is_made(replicas=1, canary=True, steps=2, several=False, gateway=True, rest=False)",
+        "state.a_canary_goes_on(number=2, rounds=1, seconds=0)",
+        "state.a_pod_meets_its_fate(fate='take_back', index=4, quiet=False)",
+        "state.strategy_and_mode_are_edited(canary=False, gateway=True, quiet=False, steps=5)",
+        "state.a_canary_goes_on(number=2, rounds=3, seconds=130)",
+        "state.a_pod_meets_its_fate(fate='evict', index=7, quiet=False)",
+    )
+    assert replayed(Watched, steps) is None
+
+
 @pytest.mark.matrix
 @pytest.mark.timeout(3600)
 def test_20000_steps_of_the_reconciler_break_nothing(record_property: Any) -> None:

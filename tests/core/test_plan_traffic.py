@@ -78,7 +78,9 @@ def test_pods_follow_the_weights_and_the_status_shows_what_the_rounding_gives(we
     assert cluster.condition("Ready") == ("True", "Serving")
 
 
-@pytest.mark.parametrize(("weights", "replicas", "told"), [((99, 1), 2, "Version 2 has 50 % of the requests, and its weight asks for 1 %"), ((75, 25), 2, ""), ((1, 1), 0, "")])
+@pytest.mark.parametrize(
+    ("weights", "replicas", "told"), [((99, 1), 2, "Version 2 has 50 % of the requests, and its weight asks for 1 %"), ((75, 25), 2, ""), ((1, 1), 0, "")]
+)
 def test_a_share_that_pods_cannot_show_is_told(weights: tuple[int, ...], replicas: int, told: str) -> None:
     cluster = weighted(*weights, replicas=replicas)
     assert cluster.condition("Ready")[0] == "True"

@@ -199,6 +199,14 @@ FOUND: dict[str, tuple[str, ...]] = {
         "state.time_passes_and_nothing_goes_wrong(rounds=2, seconds=30)",
         "state.time_passes(seconds=1900, work=True)",
     ),
+    "pods that are ready are on their way out": (
+        "state.a_resource_is_made(steps=3, gateway=True, replicas=4, several=True, rest=True, canary=False)",
+        "state.a_canary_goes_on(number=3, rounds=6, seconds=0)",
+        "state.strategy_and_mode_are_edited(canary=True, gateway=False, quiet=False, steps=2)",
+        "state.pods_or_storage_are_edited(edit=('restartedAt', 'b'), mirror=True, quiet=False, storage='elsewhere')",
+        "state.strategy_and_mode_are_edited(canary=False, gateway=True, quiet=True, steps=2)",
+        "state.a_pod_meets_its_fate(fate='fall_silent', index=7, quiet=False)",
+    ),
 }
 """Steps after which the search has found something broken; mended since."""
 

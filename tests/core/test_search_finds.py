@@ -13,7 +13,7 @@ from yolo_operator.core.rollout import allocation, canary, compatibility, failur
 from yolo_operator.core.rollout.facts import is_ready
 
 plan: ModuleType = importlib.import_module("yolo_operator.core.plan")
-STEPS = 40_000
+STEPS = 60_000
 
 Fault = tuple[ModuleType, str, Callable[..., Any]]
 
@@ -60,6 +60,9 @@ FAULTS: dict[str, tuple[str, tuple[Fault, ...]]] = {
     "a version with one ready pod has its whole share": ("no_more_than_it_can_take", ((allocation, "routed_now", all_or_nothing),)),
     "stable is what has most pods": ("stable_is_stable", ((canary, "roles", most_pods),)),
     "pods go before others are there": ("nothing_that_serves_goes_first", ((allocation, "takes_over", lambda *_: True),)),
+    "pods go before the Gateway took the route": ("nothing_that_serves_goes_first", ((allocation, "has_moved", lambda *_: True),)),
+    "a last pod goes while the Gateway sends to it": ("nothing_that_serves_goes_first", ((allocation, "giving_up", lambda facts, freeing: set(freeing)),)),
+    "what is not declared goes before others serve": ("what_is_ready_answers", ((plan, "is_serving", lambda *_: True),)),
     "failures are not remembered": ("what_failed_stays_out", ((failures, "recorded", lambda *_: []),)),
     "time counts once the share was held": ("time_counts_while_it_holds", ((canary, "holding", counts_on),)),
     "one pod is a share": (

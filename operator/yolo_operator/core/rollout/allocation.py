@@ -36,19 +36,28 @@ def allocate(yolo: api.YoloDeployment, state: api.RolloutStatus | None, facts: F
     `state`: the canary's, None with strategy Weighted; `target`: from `targets`; `freeing`: versions that give up a pod for one that waits for a GPU.
     """
     wanted = shares(state, facts)
-    # A last pod goes once no route sends it anything.
-    yielding = {number for number in freeing if facts[number].requested > 1 or not facts[number].sent}
-    staying = {number: replace(each, ready=min(each.ready, each.requested - 1)) if number in freeing else each for number, each in facts.items()}
-    freed = {number: status_of(yolo, number).freed + (number in yielding) for number, each in facts.items() if not each.declared}
+    giving = giving_up(facts, freeing)
+    freed = {number: status_of(yolo, number).freed + (number in giving) for number, each in facts.items() if not each.declared}
+    count = {number: pods_now(yolo, state, facts, each, wanted, target, giving, freed.get(number, 0)) for number, each in facts.items()}
+    # Ready pods that are on their way out are sent nothing, as long as there are others.
+    stay = {number: min(count[number], each.requested - 1) if number in freeing else count[number] for number, each in facts.items()}
+    staying = {number: replace(each, ready=min(each.ready, stay[number])) for number, each in facts.items()}
     routed = routed_now(yolo, state, staying, wanted, target)
+    if not any(routed.values()):
+        routed = routed_now(yolo, state, facts, wanted, target)
     return Allocation(
         shares=wanted,
         target=target,
-        pods={number: pods_now(yolo, state, facts, each, wanted, target, yielding, freed.get(number, 0)) for number, each in facts.items()},
+        pods=count,
         routed=routed,
         freed=freed,
         selected=selected(yolo, state, facts, routed),
     )
+
+
+def giving_up(facts: Facts, freeing: Set[int]) -> set[int]:
+    """Versions that give a pod up in this pass: a last one only once no route sends it anything."""
+    return {number for number in freeing if facts[number].requested > 1 or not facts[number].sent}
 
 
 def shares(state: api.RolloutStatus | None, facts: Facts) -> dict[int, int]:

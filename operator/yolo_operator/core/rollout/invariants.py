@@ -82,6 +82,8 @@ class Before:
     """Versions that had traffic last, or still have a claim to it, as nothing that is ready has taken it over."""
     failed: tuple[Failed, ...] = ()
     held: Held = Held()
+    sent: Mapping[int, float] = field(default_factory=dict)
+    """Percent of the requests that the Gateways may have sent each version last."""
     first: Mapping[int, str] = field(default_factory=dict)
     """The revision that each version had when it first had a Deployment."""
 
@@ -139,6 +141,11 @@ class View:
     def weights(self) -> Mapping[int, float]:
         """Percent of the requests that the route gives each version after the pass; empty where it gives none to any."""
         return routed(self.yolo, self.seen.after)
+
+    @cached_property
+    def sent(self) -> Mapping[int, float]:
+        """Percent of the requests that the Gateways may send each version when the pass begins."""
+        return sent(self.yolo, self.seen.observed, self.before.sent)
 
     @cached_property
     def judged(self) -> bool:
@@ -242,7 +249,9 @@ def barred(view: View, number: int) -> bool:
 def excluded(view: View, number: int) -> bool:
     """Whether clients of the other versions would misread what a version serves: not where that is still what it was before an edit."""
     return any(
-        each.version == number and each.reason == "VersionsIncompatible" and revision_of(view, number) in ("", each.revision)
+        each.version == number
+        and each.reason == "VersionsIncompatible"
+        and (revision_of(view, number) in ("", each.revision) or not replicas_of(view.deployment(number)))
         for each in view.seen.status.versions
     )
 
@@ -257,6 +266,17 @@ def routed(yolo: api.YoloDeployment, observed: Observed) -> dict[int, float]:
             found = {int(backend["name"].removeprefix(prefix)): backend.get("weight", 1) for backend in rule["backendRefs"]}
     whole = sum(found.values())
     return {number: 100 * weight / whole for number, weight in found.items()} if whole else {}
+
+
+def sent(yolo: api.YoloDeployment, observed: Observed, before: Mapping[int, float]) -> Mapping[int, float]:
+    """Percent of the requests per version that the Gateways may send: by the route, and, until they have taken it as it is, by those before."""
+    now, live = routed(yolo, observed), observed.http_routes.get(yolo.name)
+    if live is not None and (parents := live.get("status", {}).get("parents")):
+        generation = live["metadata"]["generation"]
+        answers = [condition for parent in parents for condition in parent["conditions"] if condition["type"] == "Accepted"]
+        if all(each["status"] == "True" and each.get("observedGeneration", generation) >= generation for each in answers):
+            return now
+    return {number: max(now.get(number, 0), before.get(number, 0)) for number in now.keys() | before.keys()}
 
 
 def revision_of(view: View, number: int) -> str:
@@ -301,7 +321,7 @@ def no_more_than_it_can_take(view: View) -> Iterator[str]:
     canary = view.state.canary if view.state is not None and view.state.started else 0
     # A canary is sent no more than its step's share, whatever it could take.
     whole = min(100.0, sum(min(amount, view.shares.get(number, (0.0, 0))[0]) if number == canary else amount for number, amount in takes.items()))
-    for number, weight in view.weights.items():
+    for number, weight in view.weights.items() if whole else ():
         if number in takes:
             most = (takes[number] + view.per_pod(number)) * 100 / whole + PERCENT
             if weight > most:
@@ -344,8 +364,8 @@ def nothing_that_serves_goes_first(view: View) -> Iterator[str]:
         keeps, ready = replicas_of(view.deployment(number)), view.ready.get(number, 0)
         if keeps >= have or not view.total:
             continue
-        if view.judged and view.gateway and not keeps and view.weights.get(number) and ready:
-            yield f"version {number} loses its pods and is sent {view.weights[number]:.0f} %"
+        if view.judged and view.gateway and not keeps and ready and (weight := max(view.weights.get(number, 0), view.sent.get(number, 0))):
+            yield f"version {number} loses its pods and is sent {weight:.0f} %"
         taken = min(ready, have) - keeps
         if taken <= 0 or number not in view.able:
             continue
@@ -546,6 +566,7 @@ def remember(view: View) -> Before:
         traffic=frozenset(view.traffic or before.traffic),
         failed=view.failed,
         held=held,
+        sent=sent(view.yolo, seen.after, view.sent) if view.gateway else {},
         first={number: before.first.get(number, revision_of(view, number)) for number in deployments_by_version(seen.after)},
     )
 
