@@ -109,7 +109,9 @@ def compute(
         message = "Every version serves; spec.rollout.verify.enabled is false, so its answers were not checked"
     release = release_of(yolo, defaults)
     if serving:
-        message = ". ".join([message, *advice(settled), *coarse_shares(yolo, settled), *(left_undone(yolo, settled) if release is None else []), *awaited_image(defaults)])
+        message = ". ".join(
+            [message, *advice(settled), *coarse_shares(yolo, settled), *(left_undone(yolo, settled) if release is None else []), *awaited_image(defaults)]
+        )
 
     def condition(kind: str, *, status: bool, yes: str, no: str = "", text: str = "") -> api.Condition:
         return conditions.make(
