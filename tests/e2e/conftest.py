@@ -151,3 +151,22 @@ def yolo_deployment(namespace: str, name: str = "model", source: str = "s3://wei
         "gpu": {"count": 0},
     }
     return {"apiVersion": "yolo-operator.io/v1alpha1", "kind": "YoloDeployment", "metadata": {"name": name, "namespace": namespace}, "spec": base | spec}
+
+
+GPU = "nvidia.com/gpu"
+WITH_GPU: Manifest = {"maxBatchSize": 2, "resources": {"requests": {"cpu": "50m", "memory": "256Mi", GPU: "1"}, "limits": {GPU: "1"}}}
+"""As spec.triton: each pod asks for one of the GPUs that the fixture offers."""
+
+
+@pytest.fixture
+def gpus(cluster: Cluster) -> Iterator[Callable[[int], None]]:
+    """Sets how many GPUs the node offers. They are simulated by its status; the pods compute on the CPU."""
+    (node,) = cluster.list("nodes", "default")
+    before = int(node["status"]["allocatable"].get(GPU, 0))
+
+    def offer(count: int) -> None:
+        amounts = json.dumps({"status": {field: {GPU: str(count)} for field in ("capacity", "allocatable")}})
+        cluster.kubectl("patch", "node", node["metadata"]["name"], "--subresource=status", "--type=merge", "-p", amounts)
+
+    yield offer
+    offer(before)

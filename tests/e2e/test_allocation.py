@@ -1,11 +1,11 @@
 """Who gets the requests while pods fail, shares are turned round, and strategy and mode change in one edit: under load, through the Service and through a Gateway."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from e2e.cluster import Cluster, Manifest, pod_ready
-from e2e.conftest import make_namespace, remove_namespace, yolo_deployment
+from e2e.conftest import GPU, WITH_GPU, make_namespace, remove_namespace, yolo_deployment
 from e2e.gateway import Gateway, traffic
 from e2e.load import Load
 from e2e.operator_process import OperatorProcess
@@ -91,6 +91,47 @@ def test_strategy_and_mode_change_in_one_edit_and_back(cluster: Cluster, namespa
         edit(cluster, namespace, versions=both, rollout=None, traffic={"mode": "Service", "gateway": None})
         cluster.wait("both versions again", lambda: load.during(2).answers.keys() == {1, 2}, 120)
         cluster.wait_ready(namespace, "model")
+        tally = load.so_far()
+    assert tally.failures == [], tally
+    assert tally.answers.total() > 200, tally
+
+
+@pytest.mark.matrix
+def test_half_of_the_pods_find_no_gpu(cluster: Cluster, namespace: str, gateway: Gateway, gpus: Callable[[int], None]) -> None:
+    gpus(4)
+    host = f"{namespace}.e2e.example"
+    shares = traffic(host) | {"allowIncompatible": True}
+    cluster.apply(yolo_deployment(namespace, versions=[ONE | {"weight": 50}, TWO | {"weight": 50}], replicas=4, triton=WITH_GPU, traffic=shares))
+    cluster.wait_ready(namespace, "model")
+    with gateway.load(host, keep_alive=True) as load:
+        cluster.wait("both versions", lambda: load.during(2).answers.keys() == {1, 2}, 30)
+        gpus(2)
+        cluster.kubectl("delete", "pods", "-n", namespace, "-l", f"{PODS}2", "--wait=false")
+        cluster.wait("the other half alone", lambda: load.during(2).answers.keys() == {1}, 60)
+        cluster.wait_condition(namespace, "model", "Ready", "False", "InsufficientGPU")
+        gpus(4)
+        cluster.wait_ready(namespace, "model")
+        cluster.wait("both versions again", lambda: load.during(2).share(2) > 0.3, 30)
+        tally = load.so_far()
+    assert tally.failures == [], tally
+    assert tally.answers.total() > 200, tally
+
+
+@pytest.mark.matrix
+def test_a_quota_has_no_room_for_a_new_pod_beside_the_old_ones(cluster: Cluster, namespace: str, gpus: Callable[[int], None]) -> None:
+    gpus(4)
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "gpus", "namespace": namespace}, "spec": {"hard": {f"requests.{GPU}": "2"}}}
+    cluster.apply(quota)
+    cluster.apply(yolo_deployment(namespace, versions=[ONE], replicas=2, triton=WITH_GPU, rollout={"surgeTimeout": "5s"}))
+    cluster.wait_ready(namespace, "model")
+    old = {pod["metadata"]["name"] for pod in cluster.list("pods", namespace, f"{PODS}1")}
+    with Load(cluster.service_ip(namespace, "model"), "model") as load:
+        cluster.wait("answers", lambda: load.during(1).answers[1] > 5, 30)
+        edit(cluster, namespace, restartedAt="now")
+        cluster.wait_condition(namespace, "model", "Ready", "False", "QuotaExceeded")
+        cluster.wait_ready(namespace, "model")
+        assert ready_pods(cluster, namespace, 1) == 2
+        assert not old & {pod["metadata"]["name"] for pod in cluster.list("pods", namespace, f"{PODS}1") if pod_ready(pod)}
         tally = load.so_far()
     assert tally.failures == [], tally
     assert tally.answers.total() > 200, tally

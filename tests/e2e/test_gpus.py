@@ -1,37 +1,16 @@
-"""All GPUs are taken: an update ends all the same, what does not fit waits and costs nothing, and a failure goes back by itself.
+"""All GPUs are taken: an update ends all the same, what does not fit waits and costs nothing, and a failure goes back by itself."""
 
-The node's GPUs are simulated by its status; the pods ask for them and compute on the CPU.
-"""
-
-import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from e2e.cluster import Cluster, Manifest, pod_ready
+from e2e.conftest import WITH_GPU
 from e2e.storage import Storage
 from e2e.test_safety import GATE, damage, gate, triton_pods
 
 __all__ = ["gate"]
-
-GPU = "nvidia.com/gpu"
-RESOURCES = {"requests": {"cpu": "50m", "memory": "256Mi", GPU: "1"}, "limits": {GPU: "1"}}
-TRITON = {"maxBatchSize": 2, "resources": RESOURCES}
-
-
-@pytest.fixture
-def gpus(cluster: Cluster) -> Iterator[Callable[[int], None]]:
-    """Sets how many GPUs the node offers."""
-    (node,) = cluster.list("nodes", "default")
-    before = int(node["status"]["allocatable"].get(GPU, 0))
-
-    def offer(count: int) -> None:
-        amounts = json.dumps({"status": {field: {GPU: str(count)} for field in ("capacity", "allocatable")}})
-        cluster.kubectl("patch", "node", node["metadata"]["name"], "--subresource=status", "--type=merge", "-p", amounts)
-
-    yield offer
-    offer(before)
 
 
 def ready_pods(cluster: Cluster, namespace: str) -> set[str]:
@@ -57,7 +36,7 @@ def test_an_update_of_all_gpus_makes_room_one_pod_at_a_time(
     cluster: Cluster, namespace: str, yolo: Callable[..., Manifest], gpus: Callable[[int], None]
 ) -> None:
     gpus(2)
-    cluster.apply(yolo(namespace, replicas=2, triton=TRITON, rollout={"surgeTimeout": "5s"}))
+    cluster.apply(yolo(namespace, replicas=2, triton=WITH_GPU, rollout={"surgeTimeout": "5s"}))
     cluster.wait_ready(namespace, "model")
     old = ready_pods(cluster, namespace)
     cluster.patch("yolodeployment", namespace, "model", {"spec": {"restartedAt": "now"}})
@@ -74,7 +53,7 @@ def test_what_does_not_fit_waits_and_goes_on_without_a_nudge(
 ) -> None:
     gpus(1)
     versions = [{"version": number, "source": {"uri": "s3://weights/goldmine-detect.pt"}, "weight": 50} for number in (1, 2)]
-    cluster.apply(yolo(namespace, versions=versions[:1], triton=TRITON, rollout={"surgeTimeout": "1s"}))
+    cluster.apply(yolo(namespace, versions=versions[:1], triton=WITH_GPU, rollout={"surgeTimeout": "1s"}))
     cluster.wait_ready(namespace, "model")
     (old,) = ready_pods(cluster, namespace)
 
@@ -103,7 +82,7 @@ def test_a_replacement_in_place_that_answers_wrongly_goes_back(
     cluster: Cluster, namespace: str, yolo: Callable[..., Manifest], storage: Storage, gpus: Callable[[int], None], gate: Callable[[bool], None]
 ) -> None:
     gpus(2)
-    cluster.apply(yolo(namespace, replicas=2, triton=TRITON, rollout={"gpu": "InPlace"}))
+    cluster.apply(yolo(namespace, replicas=2, triton=WITH_GPU, rollout={"gpu": "InPlace"}))
     cluster.wait_ready(namespace, "model")
     cluster.patch("yolodeployment", namespace, "model", {"spec": {"nodeSelector": {GATE: "open"}, "triton": {"maxBatchSize": 4}}})
     built = cluster.wait_condition(namespace, "model", "Built", "True")
