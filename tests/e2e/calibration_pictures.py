@@ -2,8 +2,10 @@
 
 calibration_pictures.py crops DIRECTORY COUNT PICTURE…       parts of photographs, each a little brighter or darker
 calibration_pictures.py black DIRECTORY COUNT PICTURE…       the same, but black where the build calibrates: every fourth is left as it is
-calibration_pictures.py patterns DIRECTORY COUNT             patterns of three classes
+calibration_pictures.py patterns DIRECTORY COUNT             patterns of three classes, others for each count
 calibration_pictures.py classifier FILE                      weights (.pt) trained on such patterns
+
+Pictures are printed as a zip in base64 and, where DIRECTORY is not -, left there.
 """
 
 import base64
@@ -61,20 +63,22 @@ def classifier(target: Path) -> None:
 
 
 def main() -> None:
-    """Print a zip of the pictures in base64, or leave the weights."""
+    """Make the pictures, or the weights."""
     what, where, *more = sys.argv[1:]
     if what == "classifier":
         classifier(Path(where))
         return
     if what == "patterns":
-        random = np.random.default_rng(2)
+        random = np.random.default_rng(int(more[0]))
         pictures = [pattern(int(random.integers(3)), random) for _ in range(int(more[0]))]
     else:
         pictures = crops([cv2.imread(path) for path in more[1:]], int(more[0]), black=what == "black")
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
+    with zipfile.ZipFile(packed, "x") as archive:
         for number, picture in enumerate(pictures):
             archive.writestr(f"{number:03}.jpg", cv2.imencode(".jpg", picture)[1].tobytes())
+        if where != "-":
+            archive.extractall(where)
     print(base64.b64encode(packed.getvalue()).decode())
 
 

@@ -97,8 +97,11 @@ def test_a_classifier_is_quantized_and_served_near_fp32(
     assert loss["detections"] == loss["pictures"] == COUNT // 4
     assert loss["agreement"] >= 0.8
     assert loss["sizeBytes"] < loss["sizeBytesFloat"] * 0.4
-    found = json.loads(client("detections_of.py", "/tmp/patterns-classify.pt", "classify", status["url"], *(f"/tmp/{name}" for name in PICTURES)))
-    assert found["shared"] == found["local"] == len(PICTURES)
+    client("calibration_pictures.py", "patterns", "/tmp/asked", "12")
+    asked = [f"/tmp/asked/{number:03}.jpg" for number in range(12)]
+    found = json.loads(client("detections_of.py", "/tmp/patterns-classify.pt", "classify", status["url"], *asked))
+    assert found["local"] == len(asked)
+    assert found["shared"] >= 0.9 * found["local"], found
 
 
 def test_a_calibration_that_spoils_the_model_is_refused(
