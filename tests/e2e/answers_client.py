@@ -1,7 +1,7 @@
 """Runs in the client Pod: what Ultralytics' own YOLO, unmodified, finds in pictures with local weights and behind a URL.
 
 answers_client.py weights ARCHITECTURE TASK FILE.pt              weights for a task that nobody's package brings
-answers_client.py ask WEIGHTS TASK FILE [PREDICT-ARGUMENTS]      keeps what local weights find in every case; arguments as JSON
+answers_client.py ask WEIGHTS TASK FILE [PREDICT-ARGUMENTS]      keeps what local weights find in every case; arguments as JSON, and rounded
 answers_client.py compare URL TASK FILE                          asks URL the same; JSON: counts, and the worst of all pairs
 """
 
@@ -81,11 +81,13 @@ def ask(weights: str, task: str, file: str, arguments: str = "{}") -> None:
     torch.save(found(weights, task, **json.loads(arguments)), file)
 
 
-def found(model: str, task: str, **arguments: Any) -> dict[str, list[dict[str, Any]]]:
-    """What weights or a URL find, case by case, picture by picture."""
+def found(model: str, task: str, *, rounded: bool = False, **arguments: Any) -> dict[str, list[dict[str, Any]]]:
+    """What weights or a URL find, case by case, picture by picture. `rounded`: the network sees pixels that FP16 can hold, as a request of that type has them."""
     from ultralytics import YOLO  # noqa: PLC0415
 
     yolo = YOLO(model, task=task)
+    if rounded:
+        yolo.model.register_forward_pre_hook(lambda _, given: (given[0].half().float(), *given[1:]))
     return {name: [values(result) for result in yolo.predict(pictures, verbose=False, **arguments)] for name, pictures in cases().items()}
 
 
