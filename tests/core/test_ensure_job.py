@@ -10,7 +10,7 @@ from simulation import Simulation, serving, started
 from yolo_operator.core import api, clock, jobs, names
 from yolo_operator.core.context import Context, Plan
 from yolo_operator.core.contract import Verification
-from yolo_operator.core.ensure_job import Ensured, ensure
+from yolo_operator.core.ensure_job import Ensured, ensure, told
 from yolo_operator.core.pods import Problem
 from yolo_operator.core.progress import Progress
 
@@ -64,8 +64,8 @@ class Pass:
         self.plan = Plan(status=api.Status())
         now = gen.T0 + timedelta(seconds=after if state.startswith("succeeded") else 0)
         context = Context(yolo=cluster.yolo, observed=cluster.observed(), defaults=cluster.defaults, now=now, result=self.plan)
-        self.progress = Progress(version=cluster.yolo.spec.versions[0], status=api.VersionStatus(version=1))
-        self.found: Ensured[Verification] = ensure(context, WANTED, FAILURES[recorded], answering=("verify",), result=result, progress=self.progress, **more)
+        self.found: Ensured[Verification] = ensure(context, WANTED, FAILURES[recorded], answering=("verify",), result=result, **more)
+        self.progress = told(Progress(version=cluster.yolo.spec.versions[0], status=api.VersionStatus(version=1)), self.found)
 
     def seen(self) -> tuple[str, ...]:
         """What is done, whether the Job is waited for, and what is reported."""
@@ -287,5 +287,6 @@ def test_a_version_keeps_its_problem_beside_that_of_a_job():
     live, pod = found_job("runs, a Pod cannot start")
     cluster.objects["Job"][NAME], cluster.objects["Pod"]["asks"] = live, pod
     context = Context(yolo=cluster.yolo, observed=cluster.observed(), defaults=cluster.defaults, now=gen.T0, result=Plan(status=api.Status()))
-    ensure(context, WANTED, None, answering=("verify",), result=Verification, progress=progress)
-    assert progress.problem == Problem("First", "…")
+    found = ensure(context, WANTED, None, answering=("verify",), result=Verification)
+    assert found.problem is not None
+    assert told(progress, found).problem == Problem("First", "…")

@@ -5,7 +5,7 @@ every failure it is deleted, so that the next pass creates it anew. A terminal f
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -31,6 +31,8 @@ class Ensured(Generic[Result]):
     """To be recorded: why the latest attempt failed. None once one has succeeded."""
     problem: Problem | None = None
     """Why it has not succeeded: what its Pods show, or the failure that the next attempt waits for."""
+    running: bool = False
+    """The problem is what the Pods of an attempt show that has not ended."""
 
 
 def ensure(
@@ -41,15 +43,13 @@ def ensure(
     answering: Sequence[str],
     result: type[Result] | None = None,
     key: str = "",
-    progress: Progress | None = None,
     may_begin: bool = True,
 ) -> Ensured[Result]:
     """See to one Job: create it where it is absent, unless `may_begin` is False or a failure forbids it; read it where it has ended.
 
     `failure` is what is recorded, of this Job or of an earlier one; `key` tells which, by default the Job's name. `answering` names the
     containers whose result counts, the most important first; `result` is what they report, None where it is enough that the Job has
-    succeeded. A problem is reported on `progress`, unless that has one already; a failure always. A Job that succeeded is left for the
-    caller to read again, except where its result is lost.
+    succeeded. A Job that succeeded is left for the caller to read again, except where its result is lost.
     """
     name = wanted["metadata"]["name"]
     key = key or name
@@ -68,22 +68,20 @@ def ensure(
             recorded = jobs.record(recorded, key, failed, context.now)
             if is_due(context, recorded) and live is not None:
                 context.result.delete.append(live)
-            return Ensured(failure=recorded, problem=report(recorded, progress))
+            return Ensured(failure=recorded, problem=problem_of(recorded))
         case jobs.Running() if recorded is not None and recorded.permanent:
             # Decided by the first Pod that failed so; nobody waits for the attempts that are left.
-            return Ensured(failure=recorded, problem=report(recorded, progress))
+            return Ensured(failure=recorded, problem=problem_of(recorded))
         case jobs.Running(problem):
             context.result.jobs.add(name)
-            if progress is not None:
-                progress.problem = progress.problem or problem
-            return Ensured(failure=failure, problem=problem)
+            return Ensured(failure=failure, problem=problem, running=True)
         case jobs.Absent():
             if recorded is not None and not is_due(context, recorded):
-                return Ensured(failure=recorded, problem=report(recorded, progress))
+                return Ensured(failure=recorded, problem=problem_of(recorded))
             if may_begin:
                 context.result.jobs.add(name)
                 context.result.create.append(wanted)
-            return Ensured(failure=failure, problem=None if recorded is None else report(recorded, progress))
+            return Ensured(failure=failure, problem=None if recorded is None else problem_of(recorded))
 
 
 def read(context: Context, live: Manifest | None, answering: Sequence[str], result: type[Result] | None) -> tuple[jobs.State, Result | None]:
@@ -111,9 +109,18 @@ def is_due(context: Context, failure: api.Failure) -> bool:
     return False
 
 
-def report(failure: api.Failure, progress: Progress | None) -> Problem:
-    """A recorded failure as a problem, on the version where one is given."""
-    problem = Problem(failure.reason, failure.message, failure.permanent)
-    if progress is not None:
-        progress.problem, progress.stalled = problem, failure.permanent
-    return problem
+def problem_of(failure: api.Failure) -> Problem:
+    """A recorded failure as a problem."""
+    return Problem(failure.reason, failure.message, failure.permanent)
+
+
+def failed(progress: Progress, problem: Problem) -> Progress:
+    """A version with a Job's failure, which counts for more than what was known of it."""
+    return replace(progress, problem=problem, stalled=problem.permanent)
+
+
+def told(progress: Progress, found: Ensured[Result]) -> Progress:
+    """A version with what keeps its Job from success: a failure in any case, what its Pods show where nothing else is known."""
+    if found.problem is None:
+        return progress
+    return replace(progress, problem=progress.problem or found.problem) if found.running else failed(progress, found.problem)

@@ -10,13 +10,14 @@ The steps of this line are here; those of `rollout` and `prune` come in between.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from yolo_operator.core import api, clock, image_pull, image_updates, names, pods, refused_pods, revision, routes, status, verification
 from yolo_operator.core.context import Context, Plan, requeue
 from yolo_operator.core.contract import Artifact, Verification
 from yolo_operator.core.defaults import Defaults
-from yolo_operator.core.ensure_job import ensure, report
+from yolo_operator.core.ensure_job import ensure, failed, problem_of, told
 from yolo_operator.core.names import Manifest
 from yolo_operator.core.observed import Observed, finished, pruning, template_hash, triton_pods, verified_at_gate
 from yolo_operator.core.progress import DRAINING, Progress, is_serving, serving_artifact, status_of, trouble
@@ -38,34 +39,31 @@ def plan(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, now: 
     result = Plan(status=yolo.status, finalizer=yolo.spec.deletion_policy == "Delete")
     context = Context(yolo=yolo, observed=observed, defaults=defaults, now=now, result=result)
     network_step(context)
-    progress = [build_step(context, version) for version in yolo.spec.versions]
-    for each in progress:
-        verify_step(context, each)
-    reference = compatibility.exclude_incompatible(yolo, progress, observed)
-    failed = failures.recorded(yolo, now)
-    failures.exclude_failed(failed, progress, observed)
+    built = [build_step(context, version) for version in yolo.spec.versions]
+    verified = [verify_step(context, each) for each in built]
+    compatible, reference = compatibility.exclude_incompatible(yolo, verified, observed)
+    failed_rollouts = failures.recorded(yolo, now)
+    admitted = failures.exclude_failed(failed_rollouts, compatible, observed)
     problem = routes.problem(yolo, observed) if yolo.spec.traffic.mode == "Gateway" else None
     unrouted = problem if problem is not None and problem.reason in ROUTE_WAITS else None
-    facts = gather(yolo, observed, progress, unrouted)
-    state = canary_step(context, progress, facts, failed, unrouted)
+    facts = gather(yolo, observed, admitted, unrouted)
+    rolled_out, state = canary_step(context, admitted, facts, failed_rollouts, unrouted)
     targets = allocation.targets(yolo, state, facts)
     allocated = allocation.allocate(yolo, state, facts, targets, surge.freeing(yolo, targets, facts, observed, now))
-    for each in progress:
-        each.replicas = allocated.target[each.version.version]
-        serve_step(context, each, allocated.pods[each.version.version])
+    served = [serve_step(context, each, allocated) for each in rolled_out]
     requeue(context, surge.next_check(yolo, observed, now))
     requeue(context, image_pull.next_check(observed.pods, now))
     requeue(context, refused_pods.next_check(observed.jobs.values(), now))
     requeue(context, refused_pods.next_request(observed.deployments.values(), now))
-    drained = drain_step(context, state, progress, allocated, facts)
+    drained = drain_step(context, state, served, allocated, facts)
     weights = routing.route_step(context, allocated)
-    published = prune_step(context, progress)
+    published = prune_step(context, served)
     stop_unwanted_jobs(context)
-    settled = [status.settle(yolo, each, observed) for each in progress]
+    settled = [status.settle(yolo, each, observed) for each in served]
     computed = status.compute(yolo, settled, drained, shown(state, weights), weights, problem, defaults, now)
     decided = {
         "reference_version": reference,
-        "failed_rollouts": failures.with_canary(failed, state, yolo.spec.rollout, now),
+        "failed_rollouts": failures.with_canary(failed_rollouts, state, yolo.spec.rollout, now),
         "triton_image": image_updates.complete_image(yolo, observed.deployments),
     }
     result.status = computed.model_copy(update=published | decided)
@@ -91,33 +89,30 @@ def build_step(context: Context, version: api.Version) -> Progress:
     previous = status_of(context.yolo, version.version).model_copy(update={"revision": wanted})
     live = context.observed.deployments.get(names.versioned(context.yolo, version.version))
     serving = serving_artifact(previous, live)
-    progress = Progress(version=version, status=previous)
     if previous.built_revision == wanted and previous.artifact is not None:
-        progress.artifact = previous.artifact
-        progress.status = previous.model_copy(update={"serving_artifact": None if serving == previous.artifact else serving})
-        return progress
+        known = previous.model_copy(update={"serving_artifact": None if serving == previous.artifact else serving})
+        return Progress(version=version, status=known, artifact=previous.artifact)
     wanted_job = job.build(context.yolo, version, context.defaults)
     held = pruning(context.observed)
-    built = ensure(context, wanted_job, previous.build_failure, answering=("publish", "check"), result=Artifact, progress=progress, may_begin=not held)
+    built = ensure(context, wanted_job, previous.build_failure, answering=("publish", "check"), result=Artifact, may_begin=not held)
     if built.succeeded:
-        progress.artifact = built.result
         found = {"built_revision": wanted, "artifact": built.result, "build_failure": None}
-        progress.status = previous.model_copy(update=found | {"serving_artifact": None if serving == built.result else serving})
-        return progress
-    progress.status = previous.model_copy(update={"build_failure": built.failure})
+        known = previous.model_copy(update=found | {"serving_artifact": None if serving == built.result else serving})
+        return Progress(version=version, status=known, artifact=built.result)
+    progress = told(Progress(version=version, status=previous.model_copy(update={"build_failure": built.failure})), built)
     if held and progress.problem is None and wanted_job["metadata"]["name"] not in context.observed.jobs:
-        progress.problem = pods.Problem("WaitingForPrune", "Old revisions are being removed; the build starts afterwards")
+        return replace(progress, problem=pods.Problem("WaitingForPrune", "Old revisions are being removed; the build starts afterwards"))
     return progress
 
 
-def verify_step(context: Context, progress: Progress) -> None:
+def verify_step(context: Context, progress: Progress) -> Progress:
     """Make sure that every live pod template is verified, and that the readiness gates of verified ones are open."""
     version, artifact = progress.version, progress.artifact or progress.status.artifact
     live = triton_pods(context.observed, version.version)
     if progress.artifact is not None:
-        progress.inputs = triton.template_inputs(context.yolo, progress.artifact, context.defaults)
+        progress = replace(progress, inputs=triton.template_inputs(context.yolo, progress.artifact, context.defaults))
     if artifact is None:
-        return
+        return progress
     current_hashes = {template_hash(pod) for pod in live if names.label(pod, names.TEMPLATE) == progress.inputs}
     for pod_hash in sorted({template_hash(pod) for pod in live}):
         mine = [pod for pod in live if template_hash(pod) == pod_hash]
@@ -125,59 +120,60 @@ def verify_step(context: Context, progress: Progress) -> None:
             # A template of another revision than the one recorded can only be asked once its own artifact is known again.
             if names.label(mine[0], names.REVISION) != artifact.revision:
                 continue
-            verify_template(context, progress, artifact, mine, current=pod_hash in current_hashes)
+            progress = verify_template(context, progress, artifact, mine, current=pod_hash in current_hashes)
         if pod_hash in {entry.pod_template_hash for entry in progress.status.verified}:
             context.result.open_gates += filter(pods.waits_at_gate, mine)
     failure = progress.status.verify_failure
     if not current_hashes and failure is not None and failure.permanent and verification.is_about(failure, context.yolo, progress.inputs):
         # Its pods are gone, as those of a canary are that was degraded for it; that does not make the answers right.
-        report(failure, progress)
+        progress = failed(progress, problem_of(failure))
     hashes = {entry.pod_template_hash for entry in progress.status.verified}
-    progress.verified = bool(current_hashes & hashes) or not context.yolo.spec.rollout.verify.enabled
+    verified = bool(current_hashes & hashes) or not context.yolo.spec.rollout.verify.enabled
     kept = [entry for entry in progress.status.verified if entry.pod_template_hash in {template_hash(pod) for pod in live}]
     others = sorted((entry for entry in progress.status.verified if entry not in kept), key=lambda entry: entry.time)[-VERIFIED_KEPT:]
-    progress.status = progress.status.model_copy(update={"verified": sorted([*kept, *others], key=lambda entry: (entry.time, entry.pod_template_hash))})
+    remembered = sorted([*kept, *others], key=lambda entry: (entry.time, entry.pod_template_hash))
+    return replace(progress, verified=verified, status=progress.status.model_copy(update={"verified": remembered}))
 
 
-def verify_template(context: Context, progress: Progress, artifact: Artifact, candidates: Sequence[Manifest], *, current: bool) -> None:
+def verify_template(context: Context, progress: Progress, artifact: Artifact, candidates: Sequence[Manifest], *, current: bool) -> Progress:
     """Ask one pod of a template that has not been verified: the one asked before, else the oldest that answers. If it goes, another is asked."""
     if not context.yolo.spec.rollout.verify.enabled:
-        return
+        return progress
     key = verification.key(context.yolo, candidates[0])
     recorded = progress.status.verify_failure
     if recorded is not None and recorded.key == key and recorded.permanent:
-        if current:
-            report(recorded, progress)
-        return
+        return failed(progress, problem_of(recorded)) if current else progress
     answering = sorted(filter(pods.answers, candidates), key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
     if not answering:
-        return
+        return progress
     # There is room for one failure. Of a template that is being replaced it is recorded only where it takes no other live one's place.
     others = {verification.key(context.yolo, pod) for pod in triton_pods(context.observed, progress.version.version)} - {key}
     taken = not current and recorded is not None and recorded.key in others
     asking = [job.verify(context.yolo, progress.version, artifact, pod, context.defaults) for pod in answering]
     wanted_job = next((each for each in asking if each["metadata"]["name"] in context.observed.jobs), asking[0])
-    found = ensure(context, wanted_job, recorded, key=key, answering=("verify",), result=Verification, progress=progress if current else None)
+    found = ensure(context, wanted_job, recorded, key=key, answering=("verify",), result=Verification)
+    progress = told(progress, found) if current else progress
+    known: dict[str, object] = {} if taken else {"verify_failure": found.failure}
     if found.result is not None:
         entry = api.VerifiedTemplate(**found.result.model_dump(), pod_template_hash=template_hash(candidates[0]), time=clock.text(context.now))
-        progress.status = progress.status.model_copy(update={"verified": [*progress.status.verified, entry]})
-    if not taken:
-        progress.status = progress.status.model_copy(update={"verify_failure": found.failure})
+        known["verified"] = [*progress.status.verified, entry]
+    return replace(progress, status=progress.status.model_copy(update=known))
 
 
-def serve_step(context: Context, progress: Progress, replicas: int) -> None:
+def serve_step(context: Context, progress: Progress, allocated: allocation.Allocation) -> Progress:
     """Make sure that the version's Deployment, Service and budget are there; before anything is built there is nothing to run."""
-    version = progress.version
+    version, artifact = progress.version, progress.artifact
+    progress, replicas = replace(progress, replicas=allocated.target[version.version]), allocated.pods[version.version]
     live = context.observed.deployments.get(names.versioned(context.yolo, version.version))
     given_up = surge.given_up(context.yolo, progress, live, context.observed, context.now)
     if given_up is not None and live is not None:
         # What failed is tried no more; the template verified last serves until the spec changes.
-        progress.status = progress.status.model_copy(update={"rolled_back": given_up})
-        progress.problem, progress.stalled = pods.Problem(given_up.reason, given_up.message, permanent=True), True
+        problem = pods.Problem(given_up.reason, given_up.message, permanent=True)
+        progress = replace(progress, problem=problem, stalled=True, status=progress.status.model_copy(update={"rolled_back": given_up}))
         deployment = triton.keep(context.yolo, version.version, replicas, live, names.VERIFIED_TEMPLATE)
-    elif progress.artifact is not None and not progress.kept:
-        progress.status = progress.status.model_copy(update={"rolled_back": None})
-        deployment = triton.build(context.yolo, version, progress.artifact, replicas, live, context.defaults)
+    elif artifact is not None and not progress.kept:
+        progress = replace(progress, status=progress.status.model_copy(update={"rolled_back": None}))
+        deployment = triton.build(context.yolo, version, artifact, replicas, live, context.defaults)
         if progress.verified:
             triton.remember_verified(deployment)
     elif live is not None:
@@ -186,13 +182,13 @@ def serve_step(context: Context, progress: Progress, replicas: int) -> None:
     else:
         deployment = None
     if deployment is None:
-        return
+        return progress
     in_place = surge.in_place(context.yolo, progress, live, context.observed, context.now)
     deployment["spec"]["strategy"] = triton.strategy(context.yolo, replicas, in_place=in_place)
     deployment["metadata"]["annotations"] |= refused_pods.asked_again(live, context.now)
     context.result.apply += [deployment, service.build(context.yolo, version.version), budget.build(context.yolo, version.version)]
     pulling = image_pull.problem(triton_pods(context.observed, version.version), context.now)
-    progress.problem = progress.problem or trouble(context.yolo, progress, context.observed) or pulling
+    return replace(progress, problem=progress.problem or trouble(context.yolo, progress, context.observed) or pulling)
 
 
 def drain_step(

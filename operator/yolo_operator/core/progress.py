@@ -1,6 +1,6 @@
 """How far each version has come: values that the steps of `plan` and the status share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from yolo_operator.core import api, names, pods, refused_pods
 from yolo_operator.core.contract import Artifact
@@ -11,9 +11,9 @@ BUILDING, STARTING, VERIFYING, SERVING = "Building", "Starting", "Verifying", "S
 IDLE, DRAINING, FAILED = "Idle", "Draining", "Failed"
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far one version is: what the steps below fill in, one after the other."""
+    """How far one version is. Each step makes the next value from the one before."""
 
     version: api.Version
     status: api.VersionStatus
@@ -33,12 +33,11 @@ class Progress:
     """Pods it is to have in the end."""
 
 
-def exclude(progress: Progress, live: Manifest | None, problem: pods.Problem) -> None:
-    """Take the traffic from what a version is to be. Where its Deployment serves another revision, edited in place, that goes on as it is."""
+def exclude(progress: Progress, live: Manifest | None, problem: pods.Problem) -> Progress:
+    """A version whose traffic is taken from what it is to be. Where its Deployment serves another revision, edited in place, that goes on as it is."""
     revision = deployed_revision(live if live is not None and live["spec"].get("replicas", 1) else None)
-    progress.problem, progress.stalled = problem, True
-    progress.kept = revision not in ("", progress.status.revision)
-    progress.excluded = not progress.kept
+    kept = revision not in ("", progress.status.revision)
+    return replace(progress, problem=problem, stalled=True, kept=kept, excluded=not kept)
 
 
 def serving_artifact(status: api.VersionStatus, live: Manifest | None) -> Artifact | None:

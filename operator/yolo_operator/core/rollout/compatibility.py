@@ -12,8 +12,8 @@ COMPARED = ("task", "inputs", "outputs", "image_size", "classes_digest")
 """What a client reads once, at its start: versions that share traffic agree in it."""
 
 
-def exclude_incompatible(yolo: api.YoloDeployment, progress: Sequence[Progress], observed: Observed) -> int:
-    """Take the traffic from versions that a client of the reference would misread. Returns the reference, which is to be recorded; 0 for none.
+def exclude_incompatible(yolo: api.YoloDeployment, progress: Sequence[Progress], observed: Observed) -> tuple[list[Progress], int]:
+    """Take the traffic from versions that a client of the reference would misread. The reference, 0 for none, is to be recorded.
 
     What the reference serves is what clients know, until all that are declared are to be otherwise in the same way.
     """
@@ -25,10 +25,11 @@ def exclude_incompatible(yolo: api.YoloDeployment, progress: Sequence[Progress],
     reference = reference_of(yolo, serving, requested)
     known, changed = serving.get(reference), wanted.get(reference)
     if yolo.spec.traffic.allow_incompatible:
-        return reference
+        return list(progress), reference
     sharing = [number for each in progress if (number := each.version.version) != reference and (relative_weight(each.version) or requested.get(number))]
     if changed is not None and not any((other := wanted[number]) is not None and differences(changed, other) for number in sharing):
         known = changed
+    judged = []
     for each in progress:
         number, mine = each.version.version, wanted[each.version.version]
         if mine is not None and known is not None and (unlike := differences(known, mine)):
@@ -39,8 +40,10 @@ def exclude_incompatible(yolo: api.YoloDeployment, progress: Sequence[Progress],
                 f"{rebuild_first(reference, known, unlike)}Make a YoloDeployment of its own for it, or set spec.traffic.allowIncompatible",
                 permanent=True,
             )
-            exclude(each, deployed.get(number), problem)
-    return reference
+            judged.append(exclude(each, deployed.get(number), problem))
+        else:
+            judged.append(each)
+    return judged, reference
 
 
 def reference_of(yolo: api.YoloDeployment, artifacts: Mapping[int, Artifact | None], requested: Mapping[int, int]) -> int:

@@ -25,13 +25,17 @@ def asked_for_anew(failure: api.FailedRollout, rollout: api.Rollout) -> bool:
     return again or (rollout.promote == failure.version and failure.promote != failure.version)
 
 
-def exclude_failed(failed: Sequence[api.FailedRollout], progress: Sequence[Progress], observed: Observed) -> None:
+def exclude_failed(failed: Sequence[api.FailedRollout], progress: Sequence[Progress], observed: Observed) -> list[Progress]:
     """Take the requests from versions that failed, with whatever strategy they are declared now."""
     deployed = deployments_by_version(observed)
+    judged = []
     for each in progress:
         failure = of(failed, each.version.version, each.status.revision)
-        if failure is not None:
-            exclude(each, deployed.get(each.version.version), pods.Problem(failure.reason, failure.message, permanent=True))
+        if failure is None:
+            judged.append(each)
+        else:
+            judged.append(exclude(each, deployed.get(each.version.version), pods.Problem(failure.reason, failure.message, permanent=True)))
+    return judged
 
 
 def of(failed: Sequence[api.FailedRollout], version: int, revision: str) -> api.FailedRollout | None:
