@@ -199,6 +199,14 @@ FOUND: dict[str, tuple[str, ...]] = {
         "state.time_passes_and_nothing_goes_wrong(rounds=2, seconds=30)",
         "state.time_passes(seconds=1900, work=True)",
     ),
+    "versions that were allowed to be unlike are edited, and are not allowed to any more": (
+        "state.a_version_is_added(alone=True, model='other', number=1, quiet=False)",
+        "state.a_version_is_added(alone=False, model='helmet', number=3, quiet=False)",
+        "state.pods_or_storage_are_edited(edit=('traffic', {'allowIncompatible': True}), mirror=True, quiet=False, storage='elsewhere')",
+        "state.a_version_is_added(alone=False, model='helmet', number=2, quiet=False)",
+        "state.all_comes_to_rest(minutes=0)",
+        "state.pods_or_storage_are_edited(edit=('traffic', {}), mirror=False, quiet=False, storage='yolo')",
+    ),
     "pods that are ready are on their way out": (
         "state.a_resource_is_made(steps=3, gateway=True, replicas=4, several=True, rest=True, canary=False)",
         "state.a_canary_goes_on(number=3, rounds=6, seconds=0)",

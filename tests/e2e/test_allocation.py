@@ -97,6 +97,21 @@ def test_strategy_and_mode_change_in_one_edit_and_back(cluster: Cluster, namespa
 
 
 @pytest.mark.matrix
+def test_all_that_is_declared_is_excluded_and_what_is_not_declared_serves(cluster: Cluster, namespace: str, gateway: Gateway) -> None:
+    host = f"{namespace}.e2e.example"
+    cluster.apply(yolo_deployment(namespace, versions=[ONE], replicas=1, traffic=traffic(host)))
+    cluster.wait_ready(namespace, "model")
+    with gateway.load(host, keep_alive=True) as load:
+        cluster.wait("answers", lambda: load.during(1).answers[1] > 5, 30)
+        edit(cluster, namespace, versions=[TWO])
+        cluster.wait_condition(namespace, "model", "Stalled", "True", "VersionsIncompatible")
+        assert load.during(10).answers.keys() == {1}
+        tally = load.so_far()
+    assert tally.failures == [], tally
+    assert tally.answers.total() > 100, tally
+
+
+@pytest.mark.matrix
 def test_half_of_the_pods_find_no_gpu(cluster: Cluster, namespace: str, gateway: Gateway, gpus: Callable[[int], None]) -> None:
     gpus(4)
     host = f"{namespace}.e2e.example"

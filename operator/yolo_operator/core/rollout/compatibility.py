@@ -40,7 +40,10 @@ def exclude_incompatible(yolo: api.YoloDeployment, progress: Sequence[Progress],
                 f"{rebuild_first(reference, known, unlike)}Make a YoloDeployment of its own for it, or set spec.traffic.allowIncompatible",
                 permanent=True,
             )
-            judged.append(exclude(each, deployed.get(number), problem))
+            # What it serves from before an edit may be as different: after allowIncompatible was taken away.
+            served = serving.get(number)
+            alike = served is None or not differences(known, served)
+            judged.append(exclude(each, deployed.get(number) if alike else None, problem))
         else:
             judged.append(each)
     return judged, reference
