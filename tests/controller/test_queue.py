@@ -47,6 +47,19 @@ class Passes:
         return self._well
 
 
+def test_what_has_waited_longest_comes_first():
+    passes = Passes()
+
+    async def scenario(queue: Queue[str]) -> None:
+        for key, delay in (("a", 0.0), ("b", 0.0), ("new", -3600.0)):
+            queue.add(key, delay)
+        passes.gate.set()
+        await asyncio.sleep(0.05)
+        assert passes.seen == ["new", "a", "b"]
+
+    served(scenario, passes)
+
+
 def test_what_is_enqueued_twice_is_reconciled_once():
     passes = Passes()
 

@@ -8,6 +8,9 @@ from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.kinds import Kind
 from yolo_operator.controller.queue import Queue
 
+AHEAD_SECONDS = 3600.0
+"""A new resource is due as if it had waited for so long."""
+
 
 def received(kind: Kind, event: str | None, body: Mapping[str, Any], cache: Cache, queue: Queue[Key]) -> None:
     """A watch has shown an object; `event` is ADDED, MODIFIED, DELETED or, in kopf's first list, nothing."""
@@ -20,7 +23,7 @@ def received(kind: Kind, event: str | None, body: Mapping[str, Any], cache: Cach
 
 
 def enqueue(kind: Kind, body: Mapping[str, Any], queue: Queue[Key]) -> None:
-    """Ring for the resource an object is, or belongs to."""
+    """Ask for a pass over the resource that an object is, or belongs to. One without a status comes before all others: somebody waits for a first word."""
     key = Key.of(body) if kind is kinds.YOLO else Key.owner_of(body)
     if key.name:
-        queue.add(key)
+        queue.add(key, -AHEAD_SECONDS if kind is kinds.YOLO and not body.get("status") else 0.0)

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import heapq
+import itertools
 import logging
 import random
 from collections.abc import Awaitable, Callable, Hashable
@@ -18,6 +20,9 @@ class Queue(Generic[K]):
 
     def __init__(self) -> None:
         self._due: dict[K, float] = {}
+        self._heap: list[tuple[float, int, K]] = []
+        """The moments of `_due`, the soonest first, and such as have been replaced since. Not those of names with a pass under way."""
+        self._added = itertools.count()
         self._running: dict[K, float] = {}
         self._failures: dict[K, int] = {}
         self._changed = asyncio.Event()
@@ -28,11 +33,15 @@ class Queue(Generic[K]):
         return sum(moment <= now for moment in self._due.values())
 
     def add(self, key: K, delay: float = 0.0) -> None:
-        """Ask for a pass after `delay` seconds; an earlier one that is asked for already stays."""
+        """Ask for a pass after `delay` seconds, which may be less than 0; an earlier one that is asked for already stays."""
         moment = asyncio.get_running_loop().time() + delay
         if moment < self._due.get(key, float("inf")):
             self._due[key] = moment
+            self._push(key, moment)
             self._changed.set()
+
+    def _push(self, key: K, moment: float) -> None:
+        heapq.heappush(self._heap, (moment, next(self._added), key))
 
     def oldest_pass_seconds(self) -> float:
         """How long the longest pass under way has been running."""
@@ -52,24 +61,32 @@ class Queue(Generic[K]):
     async def _next(self) -> K:
         while True:
             now = asyncio.get_running_loop().time()
-            ready = [(moment, key) for key, moment in self._due.items() if key not in self._running]
-            if ready:
-                moment, key = min(ready, key=lambda pair: pair[0])
-                if moment <= now:
-                    del self._due[key]
-                    return key
+            soonest = self._soonest()
+            if soonest is not None and soonest[0] <= now:
+                del self._due[soonest[1]]
+                return soonest[1]
             self._changed.clear()
-            timeout = min(ready, key=lambda pair: pair[0])[0] - now if ready else None
             # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with an item.
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
+                async with asyncio.timeout(soonest[0] - now if soonest is not None else None):
                     await self._changed.wait()
+
+    def _soonest(self) -> tuple[float, K] | None:
+        """Of the names without a pass under way the one that is due first."""
+        while self._heap:
+            moment, _, key = self._heap[0]
+            if key not in self._running and self._due.get(key) == moment:
+                return moment, key
+            heapq.heappop(self._heap)
+        return None
 
     async def _pass(self, key: K, reconcile: Callable[[K], Awaitable[bool]], slots: asyncio.Semaphore) -> None:
         try:
             went_well = await reconcile(key)
         finally:
             self._running.pop(key, None)
+            if key in self._due:
+                self._push(key, self._due[key])
             slots.release()
             self._changed.set()
         if went_well:
