@@ -1,6 +1,7 @@
-"""The handlers, with kopf's real watches over HTTP: what an event enqueues, what it leaves in the cache, and what kopf must not do."""
+"""All watches over HTTP, kopf's real ones and those of the children: what an event enqueues, what it leaves in the cache, and what kopf must not do."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -8,17 +9,19 @@ from fake_api_server import PEERING, ApiServer
 from prometheus_client import REGISTRY
 
 import gen
-from yolo_operator.controller import handlers, kinds
+from yolo_operator.controller import handlers, kinds, watches
 from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.kinds import Kind, Manifest
+from yolo_operator.controller.kube import Kube, connect
 from yolo_operator.controller.queue import Queue
+from yolo_operator.controller.watches import Watches
 from yolo_operator.core import names
 
 KEY, CHILD = Key("factory", "helmet"), Key("factory", "child")
 
 
 class Watching:
-    """The watches of an operator; `enqueued` is what was enqueued so far, `seen` what was in the cache at the first event."""
+    """The watches of an operator; `enqueued` is what was enqueued so far, `seen` what was in the cache at the first pass that can do anything."""
 
     def __init__(self, api: ApiServer) -> None:
         self.api = api
@@ -27,7 +30,8 @@ class Watching:
         self.seen: dict[str, int] = {}
 
     async def pass_over(self, key: Key) -> bool:
-        self.seen = self.seen or {kind.name: len(list(self.cache.all(kind))) for kind in kinds.WATCHED}
+        if self.cache.get(kinds.YOLO, key) is not None:
+            self.seen = self.seen or {kind.name: len(list(self.cache.all(kind))) for kind in kinds.WATCHED}
         self.enqueued.append(key)
         return True
 
@@ -52,13 +56,18 @@ async def until(reached: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def watching(api: ApiServer) -> Callable[..., None]:
+def watching(api: ApiServer, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Runs a scenario beside the watches."""
+    # The client reads the variable only when it is imported.
+    monkeypatch.setattr("kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", os.environ["KUBECONFIG"])
 
     def run(scenario: Callable[[Watching], Awaitable[None]], *namespaces: str) -> None:
         async def main() -> None:
             it, stop = Watching(api), asyncio.Event()
-            serving = asyncio.create_task(it.queue.run(it.pass_over, 1))
+            client = await connect()
+            children = Watches(kube=Kube(client), cache=it.cache, queue=it.queue, namespaces=namespaces)
+            tasks = [asyncio.create_task(it.queue.run(it.pass_over, 1)), asyncio.create_task(children.run())]
+            await children.listed.wait()
             kopf = asyncio.create_task(handlers.watch(it.cache, it.queue, namespaces, stop))
             try:
                 await until(lambda: len(api.watches()) >= len(kinds.WATCHED) * max(1, len(namespaces)))
@@ -66,8 +75,10 @@ def watching(api: ApiServer) -> Callable[..., None]:
             finally:
                 stop.set()
                 await kopf
-                serving.cancel()
-                await asyncio.gather(serving, return_exceptions=True)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                await client.close()
 
         asyncio.run(main())
 
@@ -150,7 +161,7 @@ def test_the_first_pass_sees_all_children_however_long_their_list_takes(watching
     api.slow[slow.plural] = 0.3
 
     async def scenario(it: Watching) -> None:
-        await it.expects(KEY)
+        await until(lambda: bool(it.seen))
         assert it.seen == {kind.name: 1 for kind in kinds.WATCHED}
 
     watching(scenario)
@@ -202,11 +213,13 @@ def test_with_namespaces_nothing_is_asked_about_others(watching, api):
     watching(scenario, "factory", "lab")
     served = {kind.path(namespace) for kind in kinds.WATCHED for namespace in ("factory", "lab")}
     assert {request.path for request in api.watches()} == served
+    served |= {kind.path(namespace) for kind in kinds.ROUTES for namespace in ("factory", "lab")}
     assert {request.path for request in api.lists()} == served, "no list of Namespaces or of CRDs either: the role would not allow it"
 
 
 def test_a_watch_that_shows_nothing_is_made_anew(watching, api, monkeypatch):
     monkeypatch.setattr(handlers, "INACTIVITY_SECONDS", 0.3)
+    monkeypatch.setattr(watches, "INACTIVE_SECONDS", 0.3)
 
     async def scenario(it: Watching) -> None:
         api.mute = True

@@ -16,6 +16,7 @@ from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.kinds import Kind, Manifest
 from yolo_operator.controller.queue import Queue
 from yolo_operator.controller.resync import Resync
+from yolo_operator.core import names
 from yolo_operator.core.errors import Unavailable
 
 KEY, POD = Key("factory", "helmet"), Key("factory", "helmet-v1-abc")
@@ -31,7 +32,7 @@ class Stage:
     """A resync over the lists of a fake API server. No time passes: `meanwhile` is what happens in the grace between two lists."""
 
     def __init__(self, namespaces: tuple[str, ...] = ()) -> None:
-        self.server: dict[str, dict[Key, Manifest]] = {kind.name: {} for kind in kinds.WATCHED}
+        self.server: dict[str, dict[Key, Manifest]] = {kind.name: {} for kind in (*kinds.WATCHED, *kinds.ROUTES)}
         self.asked: list[tuple[str, str]] = []
         self.fault: str = ""
         self.meanwhile: Callable[[], None] = lambda: None
@@ -39,8 +40,12 @@ class Stage:
         self.resync = Resync(kube=self, cache=self.cache, queue=self.queue, namespaces=namespaces, pause=PAUSE)  # type: ignore[arg-type]
         self._left = 0
 
-    async def list(self, kind: Kind, namespace: str = "") -> list[Manifest]:
-        """As Kube.list."""
+    async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
+        """As Kube.get."""
+        return self.server[kind.name].get(Key(namespace, name))
+
+    async def metadata(self, kind: Kind, namespace: str = "") -> list[Manifest]:
+        """As Kube.metadata."""
         self.asked.append((kind.name, namespace))
         if kind.name == self.fault:
             raise Unavailable("ApiServerError", "500: oops")
@@ -112,10 +117,11 @@ def counted(kind: Kind) -> float:
     return REGISTRY.get_sample_value("yolo_operator_watch_missed_total", {"kind": kind.name}) or 0.0
 
 
-def test_every_round_rings_for_every_resource_though_nothing_has_changed(play):
+def test_now_and_then_every_resource_is_enqueued_though_nothing_has_changed(play):
     async def scenario(stage: Stage) -> None:
         stage.put(kinds.YOLO, gen.body(name="vest"), 12, seen=True)
         for _ in range(2):
+            assert await stage.rounds(resync.PASSES_EVERY - 1) == set()
             assert await stage.rounds() == {KEY, Key("factory", "vest")}
         assert stage.resync.trouble() == ""
 
@@ -124,8 +130,9 @@ def test_every_round_rings_for_every_resource_though_nothing_has_changed(play):
 
 def test_a_round_lists_every_kind_that_is_watched(play):
     async def scenario(stage: Stage) -> None:
+        stage.cache.not_served.add(kinds.GRPC_ROUTE)
         await stage.rounds()
-        assert stage.asked == [(kind.name, "") for kind in kinds.WATCHED]
+        assert stage.asked == [(kind.name, "") for kind in (*kinds.WATCHED, kinds.HTTP_ROUTE)]
 
     play(scenario)
 
@@ -133,7 +140,7 @@ def test_a_round_lists_every_kind_that_is_watched(play):
 def test_only_the_namespaces_that_are_served_are_listed(play):
     async def scenario(stage: Stage) -> None:
         stage.put(kinds.YOLO, gen.body(name="vest", metadata={"namespace": "elsewhere"}), 12)
-        assert await stage.rounds() == {KEY}
+        assert await stage.rounds() == set()
         assert {namespace for _, namespace in stage.asked} == {"factory", "lab"}
         assert stage.resync.trouble() == ""
 
@@ -171,10 +178,10 @@ def test_what_a_watch_has_missed_is_made_up_for(play, event, pod, version):
     play(scenario)
 
 
-def test_a_resource_that_the_watch_has_missed_is_rung_for_in_the_same_round(play):
+def test_a_resource_that_the_watch_has_missed_is_enqueued_in_the_same_round(play):
     async def scenario(stage: Stage) -> None:
         stage.put(kinds.YOLO, gen.body(name="vest"), 20)
-        assert await stage.rounds() == {KEY, Key("factory", "vest")}
+        assert await stage.rounds() == {Key("factory", "vest")}
 
     play(scenario)
 
@@ -316,7 +323,7 @@ def test_a_list_that_fails_proves_nothing_and_does_not_hold_up_the_others(play):
         stage.put(kinds.POD, gen.pod(), 20)
         await stage.rounds()
         stage.fault = "Pod"
-        stage.put(kinds.SERVICE, {"metadata": {"name": "helmet", "namespace": "factory", "uid": "service"}}, 21)
+        stage.put(kinds.SERVICE, {"metadata": {"name": "helmet", "namespace": "factory", "uid": "service", "labels": {names.OWNER: "helmet"}}}, 21)
         assert await stage.rounds() == {KEY}
         assert stage.known(kinds.SERVICE, KEY) == "21"
         assert stage.known(kinds.POD, POD) == "20", "what cannot be listed is not forgotten"

@@ -1,4 +1,4 @@
-"""The watch of the routes, over HTTP: what it leaves in the cache, what it enqueues, and what it does where the CRDs are missing, come and go."""
+"""The watches of the children, over HTTP: what they leave in the cache and enqueue, how they go on, and what they do where CRDs are missing, come and go."""
 
 import asyncio
 import json
@@ -10,16 +10,17 @@ from aiohttp import web
 from kubernetes.aio.client import ApiClient, Configuration
 
 import gen
-from yolo_operator.controller import kinds, route_watch
+from yolo_operator.controller import kinds, watches
 from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.kinds import HTTP_ROUTE
 from yolo_operator.controller.kube import Kube
 from yolo_operator.controller.queue import Queue
-from yolo_operator.controller.route_watch import RouteWatch
+from yolo_operator.controller.watches import Watches
 from yolo_operator.core import names
 
 Manifest = dict[str, Any]
 KEY = Key("factory", "helmet")
+ALL = (*kinds.CHILDREN, *kinds.ROUTES)
 
 
 class GatewayApi:
@@ -29,7 +30,7 @@ class GatewayApi:
         self.served = True
         self.forbidden = False
         self.routes: dict[Key, Manifest] = {}
-        self.version = 100
+        self.version, self.page = 100, 100
         self.asked: list[tuple[str, dict[str, str]]] = []
         self.watches: list[tuple[str, asyncio.Queue[Manifest | str | None]]] = []
 
@@ -61,14 +62,17 @@ class GatewayApi:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.asked.append((request.path, dict(request.query)))
-        if not self.served:
+        routes = kinds.HTTP_ROUTE.group in request.path
+        if routes and not self.served:
             return web.Response(status=404, text="404 page not found\n")
-        if self.forbidden:
+        if routes and self.forbidden:
             return web.json_response({"message": "httproutes is forbidden"}, status=403)
         if "watch" in request.query:
             return await self._stream(request)
         items = [body for key, body in self.routes.items() if request.path in {HTTP_ROUTE.path(), HTTP_ROUTE.path(key.namespace)}]
-        return web.json_response({"metadata": {"resourceVersion": str(self.version)}, "items": items})
+        begin = int(request.query.get("continue", 0))
+        left = {"continue": str(begin + self.page)} if len(items) > begin + self.page else {}
+        return web.json_response({"metadata": {"resourceVersion": str(self.version)} | left, "items": items[begin : begin + self.page] or None})
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         answer, events = web.StreamResponse(), asyncio.Queue[Manifest | str | None]()
@@ -82,7 +86,7 @@ class GatewayApi:
 class Watching:
     """A watch under way, with one resource in the cache."""
 
-    def __init__(self, api: GatewayApi, watch: RouteWatch, cache: Cache, queue: Queue[Key]) -> None:
+    def __init__(self, api: GatewayApi, watch: Watches, cache: Cache, queue: Queue[Key]) -> None:
         self.api, self.watch, self.cache, self._queue = api, watch, cache, queue
         self._rung: list[Key] = []
         cache.put(kinds.YOLO, gen.body())
@@ -115,8 +119,8 @@ async def until(reached: Callable[[], bool]) -> None:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(route_watch, "RETRY_SECONDS", 0.02)
-    monkeypatch.setattr(route_watch, "PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(watches, "RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(watches, "PAUSE_SECONDS", 0.02)
 
 
 def watched(scenario: Callable[[Watching], Awaitable[None]], prepare: Callable[[GatewayApi], None] = lambda _: None, *namespaces: str) -> GatewayApi:
@@ -132,7 +136,7 @@ def watched(scenario: Callable[[Watching], Awaitable[None]], prepare: Callable[[
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         client = ApiClient(Configuration(host=f"http://127.0.0.1:{runner.addresses[0][1]}"))
         cache, queue = Cache(), Queue[Key]()
-        watch = RouteWatch(kube=Kube(client), cache=cache, queue=queue, namespaces=namespaces)
+        watch = Watches(kube=Kube(client), cache=cache, queue=queue, namespaces=namespaces)
         it = Watching(api, watch, cache, queue)
         tasks = [asyncio.create_task(watch.run()), asyncio.create_task(it.serve())]
         try:
@@ -161,7 +165,7 @@ def test_what_is_there_is_known_before_the_first_pass():
 
 def test_a_routes_beginning_change_and_end_ring_for_its_owner():
     async def scenario(it: Watching) -> None:
-        await until(lambda: len(it.api.watches) == 2)
+        await until(lambda: len(it.api.watches) == len(ALL))
         it.api.put()
         await it.expects()
         assert it.known() == ["helmet"]
@@ -176,20 +180,20 @@ def test_a_routes_beginning_change_and_end_ring_for_its_owner():
 
 def test_only_ours_are_asked_for():
     async def scenario(it: Watching) -> None:
-        await until(lambda: len(it.api.watches) == 2)
+        await until(lambda: len(it.api.watches) == len(ALL))
 
     api = watched(scenario)
     assert {query.get("labelSelector") for _, query in api.asked} == {names.MANAGED_SELECTOR}
-    assert {path for path, _ in api.asked} == {kind.path() for kind in kinds.ROUTES}
+    assert {path for path, _ in api.asked} == {kind.path() for kind in ALL}
 
 
 def test_with_namespaces_nothing_is_asked_about_others_and_one_does_not_empty_another():
     async def scenario(it: Watching) -> None:
-        await until(lambda: len(it.api.watches) == 4)
+        await until(lambda: len(it.api.watches) == 2 * len(ALL))
         assert it.known() == ["helmet"]
 
     api = watched(scenario, lambda api: api.put(), "factory", "lab")
-    assert {path for path, _ in api.asked} == {kind.path(namespace) for kind in kinds.ROUTES for namespace in ("factory", "lab")}
+    assert {path for path, _ in api.asked} == {kind.path(namespace) for kind in ALL for namespace in ("factory", "lab")}
 
 
 def missing(api: GatewayApi) -> None:
@@ -203,7 +207,7 @@ def test_missing_crds_hold_nothing_up_and_are_noticed_when_they_come():
         it.api.served = True
         await it.served(True)
         await it.expects()
-        await until(lambda: len(it.api.watches) == 2)
+        await until(lambda: len(it.api.watches) == len(ALL))
         it.api.put()
         await until(lambda: it.known() == ["helmet"])
 
@@ -212,7 +216,7 @@ def test_missing_crds_hold_nothing_up_and_are_noticed_when_they_come():
 
 def test_crds_that_go_take_their_routes_along():
     async def scenario(it: Watching) -> None:
-        await until(lambda: len(it.api.watches) == 2)
+        await until(lambda: len(it.api.watches) == len(ALL))
         it.api.served = False
         it.api.end_watches()
         await it.served(False)
@@ -226,10 +230,10 @@ GONE = {"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Ex
 CUT = "{"
 
 
-@pytest.mark.parametrize("last", [pytest.param([], id="in order"), pytest.param([GONE], id="its version is too old"), pytest.param([CUT], id="nonsense")])
-def test_what_a_watch_has_missed_is_found_when_it_ends(last):
+@pytest.mark.parametrize("last", [pytest.param([GONE], id="its version is too old"), pytest.param([CUT], id="nonsense")])
+def test_what_a_watch_has_missed_is_found_when_it_breaks_off(last):
     async def scenario(it: Watching) -> None:
-        await until(lambda: len(it.api.watches) == 2)
+        await until(lambda: len(it.api.watches) == len(ALL))
         await it.expects()
         it.api.put("helmet-v1", tell=False)
         it.api.remove(tell=False)
@@ -240,11 +244,46 @@ def test_what_a_watch_has_missed_is_found_when_it_ends(last):
     watched(scenario, lambda api: api.put())
 
 
+def test_a_watch_that_ends_in_order_goes_on_from_what_it_has_shown_last_without_a_list():
+    async def scenario(it: Watching) -> None:
+        await until(lambda: len(it.api.watches) == len(ALL))
+        it.api.put()
+        await it.expects()
+        for _, watch in it.api.watches:
+            watch.put_nowait({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "999"}}})
+        await asyncio.sleep(0.05)
+        before = len(it.api.asked)
+        it.api.end_watches()
+        await until(lambda: len(it.api.watches) == len(ALL))
+        asked = [query for _, query in it.api.asked[before:]]
+        assert {query.get("resourceVersion") for query in asked} == {"999"}
+        assert all("watch" in query for query in asked)
+        it.api.version = 1000
+        it.api.put()
+        await it.expects()
+
+    watched(scenario)
+
+
+def test_a_list_comes_in_pages():
+    async def scenario(it: Watching) -> None:
+        assert it.known() == ["helmet", "helmet-v1", "helmet-v2"]
+
+    def three(api: GatewayApi) -> None:
+        api.page = 2
+        for name in ("helmet", "helmet-v1", "helmet-v2"):
+            api.put(name)
+
+    api = watched(scenario, three)
+    lists = [query for path, query in api.asked if path == HTTP_ROUTE.path() and "watch" not in query]
+    assert [(query["limit"], query.get("continue")) for query in lists] == [("100", None), ("100", "2")]
+
+
 def test_a_watch_that_shows_nothing_is_made_anew(monkeypatch):
-    monkeypatch.setattr(route_watch, "INACTIVE_SECONDS", 0.1)
+    monkeypatch.setattr(watches, "INACTIVE_SECONDS", 0.1)
 
     async def scenario(it: Watching) -> None:
-        await until(lambda: len(it.api.watches) == 2)
+        await until(lambda: len(it.api.watches) == len(ALL))
         it.api.put(tell=False)
         await it.expects()
         assert it.known() == ["helmet"]
@@ -254,7 +293,7 @@ def test_a_watch_that_shows_nothing_is_made_anew(monkeypatch):
 
 def test_a_bookmark_is_no_route():
     async def scenario(it: Watching) -> None:
-        await until(lambda: len(it.api.watches) == 2)
+        await until(lambda: len(it.api.watches) == len(ALL))
         for _, watch in it.api.watches:
             watch.put_nowait({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "999"}}})
         it.api.put()
@@ -265,13 +304,13 @@ def test_a_bookmark_is_no_route():
 
 def test_what_we_made_after_a_list_is_not_gone():
     async def scenario(it: Watching) -> None:
-        await until(lambda: len(it.api.watches) == 2)
+        await until(lambda: len(it.api.watches) == len(ALL))
         made = {"metadata": {"name": "helmet-v9", "namespace": "factory", "uid": "9", "resourceVersion": "9000", "labels": {names.OWNER: "helmet"}}}
         made["metadata"]["ownerReferences"] = [{"uid": gen.UID}]  # type: ignore[assignment]
         it.cache.put(HTTP_ROUTE, made)
         lists = len(it.api.asked)
-        it.api.end_watches()
-        await until(lambda: len(it.api.asked) >= lists + 4)
+        it.api.end_watches(GONE)
+        await until(lambda: len(it.api.asked) >= lists + 2 * len(ALL))
         assert it.known() == ["helmet-v9"]
 
     watched(scenario)
@@ -288,4 +327,4 @@ def test_a_missing_right_holds_nothing_up_and_is_no_missing_crd(caplog):
         await it.expects()
 
     watched(scenario, forbid)
-    assert "routes not listed" in caplog.text
+    assert "not listed" in caplog.text

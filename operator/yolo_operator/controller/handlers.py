@@ -1,8 +1,4 @@
-"""The only place that knows kopf. Every event fills the cache and enqueues the resource it belongs to.
-
-Indexes are handlers that kopf runs for everything it lists before it runs any other: each kind has one, so the first pass sees all
-children. They store nothing of their own.
-"""
+"""The only place that knows kopf, which watches the YoloDeployments. Every event fills the cache and enqueues; their children are watched by watches.py."""
 
 import asyncio
 import functools
@@ -17,7 +13,6 @@ import kopf
 
 from yolo_operator.controller import events, kinds
 from yolo_operator.controller.cache import Cache, Key
-from yolo_operator.controller.kinds import Kind
 from yolo_operator.controller.queue import Queue
 
 WATCH_SERVER_SECONDS, WATCH_CLIENT_SECONDS, INACTIVITY_SECONDS = 300, 330, 120
@@ -31,21 +26,49 @@ def registry(cache: Cache, queue: Queue[Key]) -> kopf.OperatorRegistry:
     """All handlers, bound to a cache and a queue."""
     handlers = kopf.OperatorRegistry()
     kopf.on.login(registry=handlers)(login)
-    for kind in kinds.WATCHED:
-        selector = (kind.group, kind.version, kind.plural)
-        kopf.index(*selector, id=f"{kind.plural}_listed", registry=handlers)(functools.partial(listed, kind, cache))
-        kopf.on.event(*selector, id=f"{kind.plural}_changed", registry=handlers)(functools.partial(changed, kind, cache, queue))
+    kind = kinds.YOLO
+    kopf.on.event(kind.group, kind.version, kind.plural, id=f"{kind.plural}_changed", registry=handlers)(functools.partial(changed, cache, queue))
     return handlers
 
 
-async def listed(kind: Kind, cache: Cache, *, body: kopf.Body, **_: Any) -> None:
-    """Fill the cache before the first pass. kopf does not call it for what is deleted."""
-    cache.put(kind, body)
-
-
-async def changed(kind: Kind, cache: Cache, queue: Queue[Key], *, body: kopf.Body, event: Any, **_: Any) -> None:
+async def changed(cache: Cache, queue: Queue[Key], *, body: kopf.Body, event: Any, **_: Any) -> None:
     """Fill the cache and enqueue."""
-    events.received(kind, event.get("type"), body, cache, queue)
+    events.received(kinds.YOLO, event.get("type"), body, cache, queue)
+
+
+class NoDiffBase(kopf.DiffBaseStorage):
+    """No handler asks what has changed. kopf would copy every object several times over to find it out."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        """Nothing to compare."""
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: Any) -> kopf.BodyEssence | None:
+        """Nothing is kept."""
+        return None
+
+    def store(self, **_: Any) -> None:
+        """Keep nothing."""
+
+
+class NoProgress(kopf.ProgressStorage):
+    """No handler is tried again: the queue does that."""
+
+    def fetch(self, **_: Any) -> None:
+        """Nothing is kept."""
+
+    def store(self, **_: Any) -> None:
+        """Keep nothing."""
+
+    def purge(self, **_: Any) -> None:
+        """There is nothing to remove."""
+
+    def touch(self, **_: Any) -> None:
+        """There is nothing to wake."""
+
+    def clear(self, *, essence: kopf.BodyEssence) -> kopf.BodyEssence:
+        """There is nothing to take out."""
+        return essence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,8 +135,8 @@ def settings() -> kopf.OperatorSettings:
     value.watching.connect_timeout = 10
     value.networking.request_timeout = 60
     value.networking.error_backoffs = Backoffs()
-    for kind in kinds.CHILDREN:
-        value.watching.label_selectors[kind.group, kind.version, kind.plural] = kind.selector
+    value.persistence.diffbase_storage = NoDiffBase()
+    value.persistence.progress_storage = NoProgress()
     return value
 
 

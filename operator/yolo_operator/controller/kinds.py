@@ -51,7 +51,7 @@ EVENT = Kind("Event", "", "v1", "events")
 CHILDREN = (DEPLOYMENT, JOB, POD, SERVICE, BUDGET, NETWORK_POLICY)
 WATCHED = (YOLO, *CHILDREN)
 ROUTES = (HTTP_ROUTE, GRPC_ROUTE)
-"""Children too, but not Kubernetes' own: their CRDs may be missing, come and go. Watched by route_watch.py."""
+"""Children too, but not Kubernetes' own: their CRDs may be missing, come and go."""
 BY_NAME: Mapping[str, Kind] = {kind.name: kind for kind in (*WATCHED, *ROUTES)}
 
 

@@ -11,6 +11,8 @@ import re
 import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import yaml
@@ -29,6 +31,9 @@ log = logging.getLogger(__name__)
 REQUEST_TIMEOUT_SECONDS = 30
 APPLY = "application/apply-patch+yaml; charset=utf-8"
 """With its charset, since the client writes the body of the plain type itself: in ASCII, of which the API server's YAML cannot read surrogate pairs."""
+PAGE = 100
+"""Objects in a page of a list: with Deployments, the largest, some 5 MB, which are parsed in a fraction of a second."""
+METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 """What JSON may hold as it is and YAML only escaped."""
 FINALIZER_MANAGER = f"{names.FIELD_MANAGER}-finalizer"
@@ -63,13 +68,20 @@ class Kube:
 
     async def apply(self, kind: Kind, manifest: Manifest, live: Manifest | None) -> Manifest:
         """Server-side apply. Without a live object known, one of the same name that is not ours is left alone: Unavailable NameConflict."""
-        metadata = manifest["metadata"]
         if live is None:
-            await self._refuse_foreign(kind, manifest)
-        else:
+            try:
+                # Not forced: what somebody else has made has another selector, or other rules, and those are its maker's.
+                return await self._apply(kind, manifest, {"fieldManager": names.FIELD_MANAGER})
+            except Conflict:
+                live = await self.refuse_foreign(kind, manifest)
+        if live is not None:
             # Applies to this very object or to none: not to one that somebody made in its place.
-            manifest = manifest | {"metadata": metadata | {"uid": live["metadata"]["uid"]}}
-        return await self._request("PATCH", kind.path(metadata["namespace"], metadata["name"]), manifest, content_type=APPLY, **self._as(names.FIELD_MANAGER))
+            manifest = manifest | {"metadata": manifest["metadata"] | {"uid": live["metadata"]["uid"]}}
+        return await self._apply(kind, manifest, self._as(names.FIELD_MANAGER))
+
+    async def _apply(self, kind: Kind, manifest: Manifest, query: Mapping[str, str]) -> Manifest:
+        metadata = manifest["metadata"]
+        return await self._request("PATCH", kind.path(metadata["namespace"], metadata["name"]), manifest, content_type=APPLY, **query)
 
     async def create(self, kind: Kind, manifest: Manifest) -> Manifest | None:
         """Create; one that is there already and ours is as good, and None is returned."""
@@ -77,7 +89,7 @@ class Kube:
         try:
             return await self._request("POST", kind.path(metadata["namespace"]), manifest, fieldManager=names.FIELD_MANAGER)
         except Conflict:
-            await self._refuse_foreign(kind, manifest)
+            await self.refuse_foreign(kind, manifest)
             return None
 
     async def delete(self, kind: Kind, live: Manifest) -> None:
@@ -101,20 +113,34 @@ class Kube:
         metadata = manifest["metadata"]
         return await self._request("PUT", kind.path(metadata["namespace"], metadata["name"]), manifest)
 
-    async def list(self, kind: Kind, namespace: str = "") -> list[Manifest]:
-        """All objects of a kind that its watch shows, from the API server's own cache."""
-        query = {"resourceVersion": "0"} | ({"labelSelector": kind.selector} if kind.selector else {})
-        answer = await self._request("GET", kind.path(namespace), **query)
-        return list(answer["items"])
+    async def pages(self, kind: Kind, namespace: str = "", *, limit: int = PAGE, accept: str = "application/json") -> AsyncGenerator[Manifest]:
+        """The list of a kind as it is now, so many objects at a time, each page with the resource version that `watch` goes on from.
 
-    async def snapshot(self, kind: Kind, namespace: str = "") -> Manifest:
-        """The list of a kind as it is now, with the resource version that `watch` goes on from. Raises Missing for a kind that is not served."""
-        return await self._request("GET", kind.path(namespace), labelSelector=kind.selector)
+        In pages, since a list that is read whole stops all else, the Lease's renewal too, while it is parsed. Raises Missing for a kind that is not
+        served, and Unavailable where there are changes for longer than the API server remembers.
+        """
+        query = {"limit": str(limit)} | ({"labelSelector": kind.selector} if kind.selector else {})
+        while True:
+            page = await self._request("GET", kind.path(namespace), accept=accept, **query)
+            # Of metadata alone none is null.
+            yield page | {"items": page.get("items") or []}
+            query["continue"] = page["metadata"].get("continue", "")
+            if not query["continue"]:
+                return
+
+    async def metadata(self, kind: Kind, namespace: str = "") -> list[Manifest]:
+        """Of all objects of a kind that its watch shows: name, namespace, uid and resource version."""
+        fields = ("name", "namespace", "uid", "resourceVersion")
+        return [
+            {"metadata": {field: body["metadata"].get(field, "") for field in fields}}
+            async for page in self.pages(kind, namespace, accept=METADATA_ONLY)
+            for body in page["items"]
+        ]
 
     async def watch(self, kind: Kind, namespace: str, since: str, *, seconds: float, inactive: float) -> AsyncGenerator[tuple[str, Manifest]]:
-        """ADDED, MODIFIED or DELETED, and the object. Ends after `seconds`, or when it cannot go on from `since`: list again then.
+        """ADDED, MODIFIED, DELETED or BOOKMARK, and the object, of which a bookmark has nothing but the resource version. Ends after `seconds`.
 
-        A watch that has shown nothing for `inactive` seconds, not even a bookmark, is dead: Unavailable.
+        Raises Unavailable where it cannot go on from `since`, breaks off, or has shown nothing for `inactive` seconds, not even a bookmark.
         """
         path, query = kind.path(namespace), {"labelSelector": kind.selector, "resourceVersion": since, "timeoutSeconds": str(int(seconds))}
         try:
@@ -125,11 +151,12 @@ class Kube:
                 while True:
                     async with asyncio.timeout(inactive):
                         line = await response.response.content.readline()
-                    event: Manifest = json.loads(line) if line else {"type": "ERROR"}
-                    if event["type"] == "ERROR":
+                    if not line:
                         return
-                    if event["type"] != "BOOKMARK":
-                        yield event["type"], event["object"]
+                    event: Manifest = json.loads(line)
+                    if event["type"] == "ERROR":
+                        raise error_of("GET", path, event["object"].get("code", 0), event["object"])
+                    yield event["type"], event["object"]
             finally:
                 response.response.close()
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
@@ -207,13 +234,15 @@ class Kube:
             log.info("whether the namespace is being deleted is not known", extra={"namespace": namespace, "error": error.message})
         return False
 
-    async def _refuse_foreign(self, kind: Kind, manifest: Manifest) -> None:
+    async def refuse_foreign(self, kind: Kind, manifest: Manifest) -> Manifest | None:
+        """The object of this name, if there is one and it is ours. Raises Unavailable NameConflict where it is not."""
         metadata = manifest["metadata"]
         found = await self.get(kind, metadata["namespace"], metadata["name"])
         if found is not None and not names.is_owned(found, metadata["ownerReferences"][0]["uid"]):
             raise Unavailable(
                 "NameConflict", f"{kind.name} {metadata['name']!r} is there already and not ours: delete or rename it, or rename this YoloDeployment"
             )
+        return found
 
     def _head(self, kind: Kind, metadata: Mapping[str, Any]) -> Manifest:
         return {
@@ -226,14 +255,22 @@ class Kube:
         return {"fieldManager": manager, "force": "true"}
 
     async def _send(
-        self, method: str, path: str, query: Mapping[str, str], *, body: Any = None, content_type: str = "application/json", seconds: float
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        *,
+        body: Any = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+        seconds: float,
     ) -> RESTResponse:
         """The answer's head; its text is still to be read."""
         serialized = await self._client.param_serialize(
             method,
             path,
             query_params=list(query.items()),
-            header_params={"Content-Type": content_type, "Accept": "application/json", "User-Agent": self._client.user_agent},
+            header_params={"Content-Type": content_type, "Accept": accept, "User-Agent": self._client.user_agent},
             body=as_yaml(body) if content_type == APPLY else body,
             auth_settings=["BearerToken"],
         )
@@ -242,9 +279,11 @@ class Kube:
             self._may_write()
         return await self._client.call_api(*serialized, _request_timeout=seconds)
 
-    async def _request(self, method: str, path: str, body: Any = None, *, content_type: str = "application/json", **query: str) -> Manifest:
+    async def _request(
+        self, method: str, path: str, body: Any = None, *, content_type: str = "application/json", accept: str = "application/json", **query: str
+    ) -> Manifest:
         try:
-            response = await self._send(method, path, query, body=body, content_type=content_type, seconds=REQUEST_TIMEOUT_SECONDS)
+            response = await self._send(method, path, query, body=body, content_type=content_type, accept=accept, seconds=REQUEST_TIMEOUT_SECONDS)
             text = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             telemetry.api_requests.labels(method, "none").inc()
@@ -291,6 +330,12 @@ def error_of(method: str, path: str, code: int, answer: Mapping[str, Any]) -> Op
             return Unavailable("ApiServerError", f"{code}: {message}")
 
 
+def proxy_of(url: str) -> str | None:
+    """The proxy that the environment names for a server: HTTPS_PROXY, HTTP_PROXY and NO_PROXY."""
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
+
+
 async def connect() -> ApiClient:
     """The client, by the Pod's service account or the user's kubeconfig. Raises NoCluster."""
     configuration = Configuration()
@@ -301,4 +346,7 @@ async def connect() -> ApiClient:
             await load_kube_config(client_configuration=configuration)
         except (ConfigException, yaml.YAMLError, OSError, TypeError) as error:  # the last for a file that holds nothing
             raise NoCluster(f"no cluster to connect to: outside of a Pod KUBECONFIG must name a kubeconfig ({error})") from error
+    # Left to itself aiohttp looks for a proxy, and for credentials in .netrc, in a thread of its own for every request.
+    configuration.proxy = configuration.proxy or proxy_of(configuration.host)
+    configuration.client_session_kwargs = {"trust_env": False}
     return ApiClient(configuration)

@@ -1,6 +1,7 @@
 """`yolo-operator run`: leads if it may, watches, reconciles, reports; ends when it is told to or must not go on."""
 
 import asyncio
+import contextlib
 import logging
 import signal
 from collections.abc import Coroutine, Iterator
@@ -16,8 +17,8 @@ from yolo_operator.controller.leader import Elector, LeadershipLost
 from yolo_operator.controller.queue import Queue
 from yolo_operator.controller.reconciler import Reconciler
 from yolo_operator.controller.resync import Resync
-from yolo_operator.controller.route_watch import RouteWatch
 from yolo_operator.controller.settings import Settings
+from yolo_operator.controller.watches import Watches
 from yolo_operator.core.errors import OperatorError
 
 log = logging.getLogger(__name__)
@@ -77,11 +78,11 @@ class Operator:
         """Watch and reconcile until one of the parts ends."""
         settings = self._settings
         reconciler = Reconciler(kube=kube, cache=self._cache, queue=self._queue, defaults=settings.defaults, now=lambda: datetime.now(UTC))
-        routes = RouteWatch(kube=kube, cache=self._cache, queue=self._queue, namespaces=settings.namespaces)
+        children = Watches(kube=kube, cache=self._cache, queue=self._queue, namespaces=settings.namespaces)
         self._resync = Resync(kube=kube, cache=self._cache, queue=self._queue, namespaces=settings.namespaces, pause=settings.resync_seconds)
         tasks = [
-            asyncio.create_task(self._watch(kube, routes, stop), name="watch"),
-            asyncio.create_task(routes.run(), name="routes"),
+            asyncio.create_task(self._watch(kube, children, stop), name="watch"),
+            asyncio.create_task(children.run(), name="children"),
             asyncio.create_task(self._queue.run(reconciler.reconcile, settings.workers), name="queue"),
             asyncio.create_task(self._resync.run(), name="resync"),
         ]
@@ -107,18 +108,19 @@ class Operator:
             await asyncio.gather(*ended, return_exceptions=True)
         log.info("stopped")
 
-    async def _watch(self, kube: Kube, routes: RouteWatch, stop: asyncio.Event) -> None:
-        """Watch everything else once the routes are listed: kopf enqueues all resources as soon as it has listed what it watches."""
+    async def _watch(self, kube: Kube, children: Watches, stop: asyncio.Event) -> None:
+        """Watch the resources once their children are listed: kopf enqueues each as soon as it has listed them."""
         # kopf would go on without a kind that is not there, and never look for it again.
         for namespace in self._settings.namespaces or ("",):
             try:
-                await kube.list(kinds.YOLO, namespace)
+                async with contextlib.aclosing(kube.pages(kinds.YOLO, namespace, limit=1)) as pages:
+                    await anext(pages)
             except Missing as missing:
                 raise NotInstalled(f"{kinds.YOLO.plural}.{kinds.YOLO.group} is not installed: install the chart, or apply crds/ and start again") from missing
             except OperatorError as error:
                 # kopf tries again for as long as it takes.
                 log.warning("cannot list yet", extra={"namespace": namespace, "error": str(error)})
-        if await self._before(stop, routes.listed.wait()):
+        if await self._before(stop, children.listed.wait()):
             await handlers.watch(self._cache, self._queue, self._settings.namespaces, stop)
 
     def _trouble(self) -> str:

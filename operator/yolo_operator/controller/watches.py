@@ -1,6 +1,7 @@
-"""Watches the routes of the Gateway API, whose CRDs may be missing, come and go. Fills the cache and enqueues, as handlers.py does.
+"""Lists and watches all children, page by page, for ever. Fills the cache and enqueues, as handlers.py does.
 
-kopf is not for such kinds. Without scanning it looks for a kind at its start and never again. With scanning it has to list and watch
+kopf is not for them. What it indexes before it begins costs, at the start, the square of what there is. And of kinds whose CRDs may be missing,
+come and go, as those of the Gateway API: without scanning it looks for a kind at its start and never again. With scanning it has to list and watch
 every CRD of the cluster, which takes rights and memory, asks discovery once per change of a CRD, which may be too early, and ends the
 process with a 404 when a kind that it watches goes. Nor can it be stopped and started anew with other kinds: at its end it cancels
 every task that began after it. So the list itself tells whether a kind is served: 404 where it is not.
@@ -20,13 +21,13 @@ from yolo_operator.core.errors import OperatorError
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS, PAUSE_SECONDS = 10.0, 1.0
-"""Before the next list: of a kind that is not served or could not be listed, and of one whose watch has ended."""
+"""Before the next list of a kind that is not served or could not be listed, and before whatever follows a watch that has ended."""
 WATCH_SECONDS, INACTIVE_SECONDS = 300.0, 120.0
-"""A watch is ended by the server after the first, and everything listed anew: what a watch has missed is found then."""
+"""A watch is ended by the server after the first, and goes on from what it has shown last; one that shows not even a bookmark for the second is dead."""
 
 
-class RouteWatch:
-    """Lists and watches the routes for ever."""
+class Watches:
+    """Lists and watches the children for ever."""
 
     def __init__(self, *, kube: Kube, cache: Cache, queue: Queue[Key], namespaces: tuple[str, ...]) -> None:
         self._kube = kube
@@ -34,38 +35,49 @@ class RouteWatch:
         self._queue = queue
         self._namespaces = namespaces or ("",)
         self.listed = asyncio.Event()
-        """Set once every kind has been asked for: no pass may begin before, or it would make routes anew that are there."""
+        """Set once all children are known: no pass may begin before, or it would make anew what is there."""
 
     async def run(self) -> None:
         """For ever."""
-        since = {(kind, namespace): await self._list(kind, namespace) for kind in kinds.ROUTES for namespace in self._namespaces}
+        since = {(kind, namespace): await self._first_list(kind, namespace) for kind in (*kinds.CHILDREN, *kinds.ROUTES) for namespace in self._namespaces}
         self.listed.set()
         async with asyncio.TaskGroup() as group:
             for (kind, namespace), version in since.items():
                 group.create_task(self._follow(kind, namespace, version))
 
+    async def _first_list(self, kind: Kind, namespace: str) -> str:
+        """As `_list`, which is tried for as long as it takes; routes may be missing."""
+        while True:
+            since = await self._list(kind, namespace)
+            if since or kind in kinds.ROUTES:
+                return since
+            await asyncio.sleep(PAUSE_SECONDS)
+
     async def _follow(self, kind: Kind, namespace: str, since: str) -> None:
         while True:
             if since:
-                await self._watch(kind, namespace, since)
-            await asyncio.sleep(PAUSE_SECONDS if since else RETRY_SECONDS)
-            since = await self._list(kind, namespace)
+                since = await self._watch(kind, namespace, since)
+                await asyncio.sleep(PAUSE_SECONDS)
+            if not since:
+                since = await self._list(kind, namespace)
+                await asyncio.sleep(0 if since else RETRY_SECONDS)
 
     async def _list(self, kind: Kind, namespace: str) -> str:
         """Bring the cache to what is there. Returns the version to watch from, empty where there is nothing to watch."""
+        present, version = set[Key](), ""
         try:
-            found = await self._kube.snapshot(kind, namespace)
+            async for page in self._kube.pages(kind, namespace):
+                version = str(page["metadata"]["resourceVersion"])
+                for body in page["items"]:
+                    present.add(Key.of(body))
+                    if self._cache.put(kind, body):
+                        events.enqueue(kind, body, self._queue)
         except Missing:
             self._note(kind, served=False)
             return ""
         except OperatorError as error:
-            log.warning("routes not listed", extra={"kind": kind.name, "error": error.message})
+            log.warning("not listed", extra={"kind": kind.name, "error": error.message})
             return ""
-        items, version = found["items"], str(found["metadata"]["resourceVersion"])
-        for body in items:
-            if self._cache.put(kind, body):
-                events.enqueue(kind, body, self._queue)
-        present = {Key.of(body) for body in items}
         for body in self._cache.all(kind):
             # What was made after the list is newer than it.
             if Key.of(body) not in present and namespace in ("", Key.of(body).namespace) and resource_version(body) <= int(version):
@@ -74,15 +86,19 @@ class RouteWatch:
         self._note(kind, served=True)
         return version
 
-    async def _watch(self, kind: Kind, namespace: str, since: str) -> None:
-        """Keep the cache as it is shown, until the watch ends."""
+    async def _watch(self, kind: Kind, namespace: str, since: str) -> str:
+        """Keep the cache as it is shown. Returns the version to go on from, empty where only a list tells what there is."""
         shown = self._kube.watch(kind, namespace, since, seconds=WATCH_SECONDS, inactive=INACTIVE_SECONDS)
         try:
             async with contextlib.aclosing(shown):
                 async for event, body in shown:
-                    events.received(kind, event, body, self._cache, self._queue)
+                    since = body["metadata"]["resourceVersion"]
+                    if event != "BOOKMARK":
+                        events.received(kind, event, body, self._cache, self._queue)
         except OperatorError as error:
             log.info("watch ended", extra={"kind": kind.name, "error": error.message})
+            return ""
+        return since
 
     def _note(self, kind: Kind, *, served: bool) -> None:
         """Remember whether a kind is served. What turns concerns every resource; the objects of a kind that went are gone."""
