@@ -340,9 +340,14 @@ class FakeKube:
     async def apply(self, kind: Kind, manifest: Manifest, live: Manifest | None) -> Manifest:
         name = manifest["metadata"]["name"]
         self._write("apply", name, kind)
-        if live is None and (kind.name, name) in self.foreign:
-            raise Unavailable("NameConflict", f"{kind.name} {name!r} is there already and not ours")
+        if live is None:
+            await self.refuse_foreign(kind, manifest)
         return copied(self.cluster.apply(manifest))
+
+    async def refuse_foreign(self, kind: Kind, manifest: Manifest) -> Manifest | None:
+        if (kind.name, name := manifest["metadata"]["name"]) in self.foreign:
+            raise Unavailable("NameConflict", f"{kind.name} {name!r} is there already and not ours")
+        return None
 
     async def create(self, kind: Kind, manifest: Manifest) -> Manifest | None:
         self._write("create", manifest["metadata"]["name"], kind)

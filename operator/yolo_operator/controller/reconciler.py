@@ -22,10 +22,14 @@ from yolo_operator.core.defaults import Defaults
 from yolo_operator.core.errors import InvalidSpec, Unavailable
 from yolo_operator.core.observed import Observed, verified_at_gate
 from yolo_operator.core.plan import plan
+from yolo_operator.core.progress import BUILDING, STARTING, VERIFYING
 from yolo_operator.core.prune import retained
 from yolo_operator.core.published import places
 
 log = logging.getLogger(__name__)
+
+ORDINARY = frozenset({BUILDING, STARTING, VERIFYING})
+"""Reasons for which Ready is False on the way from the apply to the first answer."""
 
 DRIFT_FIGHT_TIMES, DRIFT_FIGHT_SECONDS = 3, 600.0
 """So often an object's field is put back within so many seconds; then somebody else wants it otherwise, and we back off."""
@@ -188,7 +192,7 @@ class Reconciler:
         manifest = drift.marked(manifest)
         live = self._cache.get(kind, Key.of(manifest))
         if live is not None and not names.is_owned(live, manifest["metadata"]["ownerReferences"][0]["uid"]):
-            live = None
+            live = await self._kube.refuse_foreign(kind, manifest)
         path = drift.differs(manifest, live) if live is not None else ""
         if path is None:
             return
@@ -226,8 +230,8 @@ class Reconciler:
         for condition in computed.conditions:
             old = conditions.find(yolo.status.conditions, condition.type)
             turned = old is None or (old.status, old.reason) != (condition.status, condition.reason)
-            # Ready tells of every step, the others only when they become True.
-            if turned and (condition.type == conditions.READY or condition.status == "True") and condition.type != conditions.RECONCILING:
+            # Where nothing is amiss two tell all: that it has begun, and that it serves.
+            if turned and condition.type == conditions.READY and (old is None or condition.reason not in ORDINARY):
                 stalled = conditions.is_true(computed.conditions, conditions.STALLED)
                 await self._kube.event(body, reason=condition.reason, message=f"{condition.type}: {condition.message or condition.status}", warning=stalled)
 
