@@ -562,7 +562,8 @@ def remember(view: View) -> Before:
         held = counted if counted.attempt == attempt else Held(attempt, 0, counted.holding and counted.attempt[:2] == attempt[:2], seen.now)
     return Before(
         replicas=view.total,
-        steps=tuple(view.yolo.spec.rollout.steps),
+        # Those that the recorded state is at a step of: a pass that ended before it wrote anything has not moved it to others.
+        steps=tuple(view.yolo.spec.rollout.steps) if seen.complete or seen.status != view.yolo.status else before.steps,
         traffic=frozenset(view.traffic or before.traffic),
         failed=view.failed,
         held=held,
