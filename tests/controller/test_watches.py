@@ -119,6 +119,7 @@ async def until(reached: Callable[[], bool]) -> None:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watches, "RECHECK_SECONDS", 0.02)
     monkeypatch.setattr(watches, "RETRY_SECONDS", 0.02)
     monkeypatch.setattr(watches, "PAUSE_SECONDS", 0.02)
 

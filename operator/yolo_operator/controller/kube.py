@@ -349,4 +349,6 @@ async def connect() -> ApiClient:
     # Left to itself aiohttp looks for a proxy, and for credentials in .netrc, in a thread of its own for every request.
     configuration.proxy = configuration.proxy or proxy_of(configuration.host)
     configuration.client_session_kwargs = {"trust_env": False}
+    # Each watch has a connection of its own: beyond a limit they would wait for each other, and all requests for them.
+    configuration.connection_pool_maxsize = 0
     return ApiClient(configuration)

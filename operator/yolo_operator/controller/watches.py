@@ -20,8 +20,8 @@ from yolo_operator.core.errors import OperatorError
 
 log = logging.getLogger(__name__)
 
-RETRY_SECONDS, PAUSE_SECONDS = 10.0, 1.0
-"""Before the next list of a kind that is not served or could not be listed, and before whatever follows a watch that has ended."""
+RECHECK_SECONDS, RETRY_SECONDS, PAUSE_SECONDS = 10.0, 3.0, 1.0
+"""Before the next list of a kind that is not served, of one that could not be listed, and before whatever follows a watch that has ended."""
 WATCH_SECONDS, INACTIVE_SECONDS = 300.0, 120.0
 """A watch is ended by the server after the first, and goes on from what it has shown last; one that shows not even a bookmark for the second is dead."""
 
@@ -51,7 +51,7 @@ class Watches:
             since = await self._list(kind, namespace)
             if since or kind in kinds.ROUTES:
                 return since
-            await asyncio.sleep(PAUSE_SECONDS)
+            await asyncio.sleep(RETRY_SECONDS)
 
     async def _follow(self, kind: Kind, namespace: str, since: str) -> None:
         while True:
@@ -60,7 +60,8 @@ class Watches:
                 await asyncio.sleep(PAUSE_SECONDS)
             if not since:
                 since = await self._list(kind, namespace)
-                await asyncio.sleep(0 if since else RETRY_SECONDS)
+                if not since:
+                    await asyncio.sleep(RECHECK_SECONDS if kind in self._cache.not_served else RETRY_SECONDS)
 
     async def _list(self, kind: Kind, namespace: str) -> str:
         """Bring the cache to what is there. Returns the version to watch from, empty where there is nothing to watch."""
