@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolo_operator.controller.kube import Conflict, Kube, Missing, NamespaceTerminating, as_yaml, error_of
+from yolo_operator.controller.kube import Conflict, Kube, Missing, NamespaceTerminating, as_yaml, error_of, proxy_of
 from yolo_operator.core.errors import InvalidSpec, OperatorError, Unavailable
 
 
@@ -42,6 +42,19 @@ def test_what_an_error_of_the_api_server_means(code, body, kind, reason):
     error: OperatorError = error_of("PATCH", "/api/v1", code, body)
     assert type(error) is kind
     assert error.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("environment", "proxy"),
+    [({}, None), ({"https_proxy": "http://proxy:3128"}, "http://proxy:3128"), ({"https_proxy": "http://proxy:3128", "no_proxy": "10.96.0.1"}, None)],
+)
+def test_a_proxy_is_taken_from_the_environment(monkeypatch, environment, proxy):
+    for name in ("http_proxy", "https_proxy", "no_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert proxy_of("https://10.96.0.1:443") == proxy
 
 
 @given(st.text())

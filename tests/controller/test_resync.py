@@ -40,8 +40,8 @@ class Stage:
         self.resync = Resync(kube=self, cache=self.cache, queue=self.queue, namespaces=namespaces, pause=PAUSE)  # type: ignore[arg-type]
         self._left = 0
 
-    async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
-        """As Kube.get."""
+    async def find(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
+        """As Kube.find."""
         return self.server[kind.name].get(Key(namespace, name))
 
     async def metadata(self, kind: Kind, namespace: str = "") -> list[Manifest]:

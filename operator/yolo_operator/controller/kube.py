@@ -4,6 +4,7 @@ No write starts once `may_write` refuses: a replica that has lost its Lease must
 """
 
 import asyncio
+import contextlib
 import datetime
 import json
 import logging
@@ -113,13 +114,15 @@ class Kube:
         metadata = manifest["metadata"]
         return await self._request("PUT", kind.path(metadata["namespace"], metadata["name"]), manifest)
 
-    async def pages(self, kind: Kind, namespace: str = "", *, limit: int = PAGE, accept: str = "application/json") -> AsyncGenerator[Manifest]:
+    async def pages(self, kind: Kind, namespace: str = "", *, limit: int = PAGE, accept: str = "application/json", name: str = "") -> AsyncGenerator[Manifest]:
         """The list of a kind as it is now, so many objects at a time, each page with the resource version that `watch` goes on from.
 
         In pages, since a list that is read whole stops all else, the Lease's renewal too, while it is parsed. Raises Missing for a kind that is not
         served, and Unavailable where there are changes for longer than the API server remembers.
         """
-        query = {"limit": str(limit)} | ({"labelSelector": kind.selector} if kind.selector else {})
+        query = (
+            {"limit": str(limit)} | ({"labelSelector": kind.selector} if kind.selector else {}) | ({"fieldSelector": f"metadata.name={name}"} if name else {})
+        )
         while True:
             page = await self._request("GET", kind.path(namespace), accept=accept, **query)
             # Of metadata alone none is null.
@@ -127,6 +130,11 @@ class Kube:
             query["continue"] = page["metadata"].get("continue", "")
             if not query["continue"]:
                 return
+
+    async def find(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
+        """One object that the watch of its kind shows, by a list: there is no right to get Pods or resources."""
+        async with contextlib.aclosing(self.pages(kind, namespace, name=name)) as pages:
+            return next(iter((await anext(pages))["items"]), None)
 
     async def metadata(self, kind: Kind, namespace: str = "") -> list[Manifest]:
         """Of all objects of a kind that its watch shows: name, namespace, uid and resource version."""

@@ -70,7 +70,7 @@ class Resync:
         late = [second[uid] for uid, body in first.items() if self._is_newer(kind, body) and uid in second]
         gone = [body for body in self._cache.all(kind) if body["metadata"]["uid"] in absent]
         for body in late:
-            found = await self._kube.get(kind, *Key.of(body))
+            found = await self._kube.find(kind, *Key.of(body))
             if found is not None:
                 self._cache.put(kind, found)
                 events.enqueue(kind, found, self._queue)
