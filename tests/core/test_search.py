@@ -207,6 +207,15 @@ FOUND: dict[str, tuple[str, ...]] = {
         "state.all_comes_to_rest(minutes=0)",
         "state.pods_or_storage_are_edited(edit=('traffic', {}), mirror=False, quiet=False, storage='yolo')",
     ),
+    "what serves is found wrong, and is to share with a version that is being built": (
+        "state.nothing_goes_wrong_for_a_while(rounds=4)",
+        "state.the_rollout_is_edited(edit=('verify', {'minIoU': 0.5}), quiet=False)",
+        "state.the_status_is_gone(quiet=True)",
+        "state.weights_are_edited(quiet=False, weights=(0, 50, 10))",
+        "state.a_job_ends(how='permanent', index=1, quiet=False)",
+        "state.a_version_is_added(alone=True, model='helmet', number=3, quiet=False)",
+        "state.a_version_is_added(alone=False, model='helmet', number=1, quiet=False)",
+    ),
     "pods that are ready are on their way out": (
         "state.a_resource_is_made(steps=3, gateway=True, replicas=4, several=True, rest=True, canary=False)",
         "state.a_canary_goes_on(number=3, rounds=6, seconds=0)",

@@ -121,7 +121,7 @@ def pods_now(
     total, wanted, have = yolo.spec.replicas, target.get(mine.number, 0), mine.requested
     if wanted >= have or not mine.deployed:
         return max(wanted, stands_in(total, facts, mine, target, freed) if state is None else 0)
-    if has_moved(parts, mine) and (not may_serve(state, mine) or takes_over(facts, target, mine.number)):
+    if has_moved(parts, mine) and (is_barred(state, mine) or takes_over(facts, target, mine.number)):
         return wanted
     kept = min(have - (mine.number in freeing), total)
     return max(wanted, kept, min(total, stands_in(total, facts, mine, target, freed)) if state is None else 0)
@@ -152,10 +152,15 @@ def takes_over(facts: Facts, target: Mapping[int, int], number: int) -> bool:
     return asked and all(each.serving >= target[each.number] for each in others)
 
 
-def may_serve(state: api.RolloutStatus | None, mine: VersionFacts) -> bool:
-    """Whether requests may come to a version at all: not to what is excluded or answers wrongly, nor to a canary that failed or was aborted."""
+def is_barred(state: api.RolloutStatus | None, mine: VersionFacts) -> bool:
+    """Whether no requests may come to a version, whatever there is besides: it is excluded, or a canary that failed or was aborted."""
     failed = state is not None and state.phase == canary.DEGRADED and mine.number == state.canary
-    return not mine.excluded and not mine.wrong and not failed
+    return mine.excluded or failed
+
+
+def may_serve(state: api.RolloutStatus | None, mine: VersionFacts) -> bool:
+    """Whether requests may come to a version: not to what is barred, nor to what answers wrongly, though that keeps its pods until others are there."""
+    return not is_barred(state, mine) and not mine.wrong
 
 
 def routed_now(yolo: api.YoloDeployment, state: api.RolloutStatus | None, facts: Facts, wanted: Mapping[int, int], target: Mapping[int, int]) -> dict[int, int]:
