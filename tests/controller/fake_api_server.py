@@ -1,6 +1,6 @@
 """An API server as far as the operator asks one: discovery, lists, watches and writes over HTTP, and faults on demand.
 
-It evaluates label selectors of one equality, takes an apply for a merge, and knows no schema.
+It evaluates label selectors of one equality and field selectors of a name, takes an apply for a merge, and knows no schema.
 """
 
 import json
@@ -203,8 +203,11 @@ def resource(kind: Kind) -> Manifest:
 
 def selected(body: Manifest, namespace: str | None, query: dict[str, str]) -> bool:
     """Whether an object is in a collection."""
+    metadata = body["metadata"]
     label, _, value = query.get("labelSelector", "").partition("=")
-    return (not namespace or body["metadata"]["namespace"] == namespace) and (not label or body["metadata"].get("labels", {}).get(label) == value)
+    name = query.get("fieldSelector", "").removeprefix("metadata.name=")
+    in_namespace = not namespace or metadata["namespace"] == namespace
+    return in_namespace and name in ("", metadata["name"]) and (not label or metadata.get("labels", {}).get(label) == value)
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -193,7 +193,8 @@ def test_what_is_wrong_is_said_at_healthz_until_it_is_over(running, api):
         api.mute, numbers = True, itertools.count()
 
         def missed_again() -> bool:
-            api.put(kinds.SERVICE, child(f"missed-{next(numbers)}"))
+            for _ in range(3):
+                api.put(kinds.SERVICE, child(f"missed-{next(numbers)}"))
             return process.get("/healthz") == (503, "the watch of Service shows nothing any more\n")
 
         process.until(missed_again)
