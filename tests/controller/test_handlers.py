@@ -217,18 +217,6 @@ def test_with_namespaces_nothing_is_asked_about_others(watching, api):
     assert {request.path for request in api.lists()} == served, "no list of Namespaces or of CRDs either: the role would not allow it"
 
 
-def test_more_watches_than_a_pool_of_connections_holds_are_open_at_once(watching, api):
-    namespaces = [f"lab-{number}" for number in range(18)]
-
-    async def scenario(it: Watching) -> None:
-        for namespace in namespaces:
-            api.put(kinds.YOLO, gen.body(metadata={"namespace": namespace}))
-        await it.expects(*(Key(namespace, "helmet") for namespace in namespaces))
-
-    watching(scenario, *namespaces)
-    assert len({request.path for request in api.watches()}) == len(kinds.WATCHED) * len(namespaces) > 100
-
-
 def test_a_watch_that_shows_nothing_is_made_anew(watching, api, monkeypatch):
     monkeypatch.setattr(handlers, "INACTIVITY_SECONDS", 0.3)
     monkeypatch.setattr(watches, "INACTIVE_SECONDS", 0.3)

@@ -13,7 +13,7 @@ import gen
 from yolo_operator.controller import kinds, watches
 from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.kinds import HTTP_ROUTE
-from yolo_operator.controller.kube import Kube
+from yolo_operator.controller.kube import Kube, tuned
 from yolo_operator.controller.queue import Queue
 from yolo_operator.controller.watches import Watches
 from yolo_operator.core import names
@@ -112,7 +112,7 @@ class Watching:
 
 
 async def until(reached: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not reached():  # noqa: ASYNC110  tests look from outside
             await asyncio.sleep(0.005)
 
@@ -135,13 +135,13 @@ def watched(scenario: Callable[[Watching], Awaitable[None]], prepare: Callable[[
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        client = ApiClient(Configuration(host=f"http://127.0.0.1:{runner.addresses[0][1]}"))
+        client = ApiClient(tuned(Configuration(host=f"http://127.0.0.1:{runner.addresses[0][1]}")))
         cache, queue = Cache(), Queue[Key]()
         watch = Watches(kube=Kube(client), cache=cache, queue=queue, namespaces=namespaces)
         it = Watching(api, watch, cache, queue)
         tasks = [asyncio.create_task(watch.run()), asyncio.create_task(it.serve())]
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 await watch.listed.wait()
             await scenario(it)
             assert not any(task.done() for task in tasks), "it goes on"
@@ -195,6 +195,16 @@ def test_with_namespaces_nothing_is_asked_about_others_and_one_does_not_empty_an
 
     api = watched(scenario, lambda api: api.put(), "factory", "lab")
     assert {path for path, _ in api.asked} == {kind.path(namespace) for kind in ALL for namespace in ("factory", "lab")}
+
+
+def test_more_watches_than_a_pool_of_connections_holds_are_open_at_once():
+    namespaces = [f"lab-{number}" for number in range(14)]
+
+    async def scenario(it: Watching) -> None:
+        await until(lambda: len(it.api.watches) == len(namespaces) * len(ALL))
+        assert len(it.api.watches) > 100
+
+    watched(scenario, lambda _: None, *namespaces)
 
 
 def missing(api: GatewayApi) -> None:

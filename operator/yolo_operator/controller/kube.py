@@ -344,6 +344,16 @@ def proxy_of(url: str) -> str | None:
     return None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
 
 
+def tuned(configuration: Configuration) -> Configuration:
+    """With what the client's defaults would cost or hold up."""
+    # Left to itself aiohttp looks for a proxy, and for credentials in .netrc, in a thread of its own for every request.
+    configuration.proxy = configuration.proxy or proxy_of(configuration.host)
+    configuration.client_session_kwargs = {"trust_env": False}
+    # Each watch has a connection of its own: beyond a limit they would wait for each other, and all requests for them.
+    configuration.connection_pool_maxsize = 0
+    return configuration
+
+
 async def connect() -> ApiClient:
     """The client, by the Pod's service account or the user's kubeconfig. Raises NoCluster."""
     configuration = Configuration()
@@ -354,9 +364,4 @@ async def connect() -> ApiClient:
             await load_kube_config(client_configuration=configuration)
         except (ConfigException, yaml.YAMLError, OSError, TypeError) as error:  # the last for a file that holds nothing
             raise NoCluster(f"no cluster to connect to: outside of a Pod KUBECONFIG must name a kubeconfig ({error})") from error
-    # Left to itself aiohttp looks for a proxy, and for credentials in .netrc, in a thread of its own for every request.
-    configuration.proxy = configuration.proxy or proxy_of(configuration.host)
-    configuration.client_session_kwargs = {"trust_env": False}
-    # Each watch has a connection of its own: beyond a limit they would wait for each other, and all requests for them.
-    configuration.connection_pool_maxsize = 0
-    return ApiClient(configuration)
+    return ApiClient(tuned(configuration))
