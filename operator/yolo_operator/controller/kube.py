@@ -4,7 +4,6 @@ No write starts once `may_write` refuses: a replica that has lost its Lease must
 """
 
 import asyncio
-import contextlib
 import datetime
 import json
 import logging
@@ -114,27 +113,29 @@ class Kube:
         metadata = manifest["metadata"]
         return await self._request("PUT", kind.path(metadata["namespace"], metadata["name"]), manifest)
 
-    async def pages(self, kind: Kind, namespace: str = "", *, limit: int = PAGE, accept: str = "application/json", name: str = "") -> AsyncGenerator[Manifest]:
-        """The list of a kind as it is now, so many objects at a time, each page with the resource version that `watch` goes on from.
+    async def page(self, kind: Kind, namespace: str = "", *, limit: int = PAGE, accept: str = "application/json", **query: str) -> Manifest:
+        """So many objects of a kind that its watch shows, as they are now. Raises Missing for a kind that is not served."""
+        selector = {"labelSelector": kind.selector} if kind.selector else {}
+        found = await self._request("GET", kind.path(namespace), accept=accept, limit=str(limit), **selector, **query)
+        # Of metadata alone none is null.
+        return found | {"items": found.get("items") or []}
+
+    async def pages(self, kind: Kind, namespace: str = "", *, accept: str = "application/json") -> AsyncGenerator[Manifest]:
+        """All of them, a page after the other, each with the resource version that `watch` goes on from.
 
         In pages, since a list that is read whole stops all else, the Lease's renewal too, while it is parsed. Raises Missing for a kind that is not
         served, and Unavailable where there are changes for longer than the API server remembers.
         """
-        query = (
-            {"limit": str(limit)} | ({"labelSelector": kind.selector} if kind.selector else {}) | ({"fieldSelector": f"metadata.name={name}"} if name else {})
-        )
-        while True:
-            page = await self._request("GET", kind.path(namespace), accept=accept, **query)
-            # Of metadata alone none is null.
-            yield page | {"items": page.get("items") or []}
-            query["continue"] = page["metadata"].get("continue", "")
-            if not query["continue"]:
-                return
+        page = await self.page(kind, namespace, accept=accept)
+        yield page
+        while following := page["metadata"].get("continue"):
+            page = await self.page(kind, namespace, accept=accept, **{"continue": following})
+            yield page
 
     async def find(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         """One object that the watch of its kind shows, by a list: there is no right to get Pods or resources."""
-        async with contextlib.aclosing(self.pages(kind, namespace, name=name)) as pages:
-            return next(iter((await anext(pages))["items"]), None)
+        page = await self.page(kind, namespace, fieldSelector=f"metadata.name={name}")
+        return next(iter(page["items"]), None)
 
     async def metadata(self, kind: Kind, namespace: str = "") -> list[Manifest]:
         """Of all objects of a kind that its watch shows: name, namespace, uid and resource version."""

@@ -1,7 +1,6 @@
 """`yolo-operator run`: leads if it may, watches, reconciles, reports; ends when it is told to or must not go on."""
 
 import asyncio
-import contextlib
 import logging
 import signal
 from collections.abc import Coroutine, Iterator
@@ -113,8 +112,7 @@ class Operator:
         # kopf would go on without a kind that is not there, and never look for it again.
         for namespace in self._settings.namespaces or ("",):
             try:
-                async with contextlib.aclosing(kube.pages(kinds.YOLO, namespace, limit=1)) as pages:
-                    await anext(pages)
+                await kube.page(kinds.YOLO, namespace, limit=1)
             except Missing as missing:
                 raise NotInstalled(f"{kinds.YOLO.plural}.{kinds.YOLO.group} is not installed: install the chart, or apply crds/ and start again") from missing
             except OperatorError as error:

@@ -43,7 +43,7 @@ class Resync:
         """For ever: list, compare, repair, enqueue."""
         while True:
             await asyncio.sleep(self._pause)
-            for kind in (*kinds.WATCHED, *kinds.ROUTES):
+            for kind in kinds.BY_NAME.values():
                 if kind in self._cache.not_served:
                     continue
                 try:
