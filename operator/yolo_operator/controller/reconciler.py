@@ -218,7 +218,7 @@ class Reconciler:
         return fingerprint, [*times, now] if put_back else []
 
     async def _report(self, yolo: api.YoloDeployment, body: Manifest, computed: api.Status) -> None:
-        """Write the status where it differs, and an Event for each condition that has turned."""
+        """Write the status where it differs, and an Event where Ready has turned."""
         wanted = dumped(computed)
         if wanted == body.get("status"):
             return
@@ -227,13 +227,13 @@ class Reconciler:
         except (Missing, Conflict):
             # It is gone, or another one of its name is there, which has a pass of its own.
             return
-        for condition in computed.conditions:
-            old = conditions.find(yolo.status.conditions, condition.type)
-            turned = old is None or (old.status, old.reason) != (condition.status, condition.reason)
-            # Where nothing is amiss two tell all: that it has begun, and that it serves.
-            if turned and condition.type == conditions.READY and (old is None or condition.reason not in ORDINARY):
-                stalled = conditions.is_true(computed.conditions, conditions.STALLED)
-                await self._kube.event(body, reason=condition.reason, message=f"{condition.type}: {condition.message or condition.status}", warning=stalled)
+        old, ready = (conditions.find(each, conditions.READY) for each in (yolo.status.conditions, computed.conditions))
+        if ready is None:
+            return
+        # Where nothing is amiss two tell all: that it has begun, and that it serves.
+        if old is None or ((old.status, old.reason) != (ready.status, ready.reason) and ready.reason not in ORDINARY):
+            stalled = conditions.is_true(computed.conditions, conditions.STALLED)
+            await self._kube.event(body, reason=ready.reason, message=f"{ready.type}: {ready.message or ready.status}", warning=stalled)
 
 
 def dumped(computed: api.Status) -> Manifest:
