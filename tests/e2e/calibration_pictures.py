@@ -74,7 +74,7 @@ def main() -> None:
     else:
         pictures = crops([cv2.imread(path) for path in more[1:]], int(more[0]), black=what == "black")
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "x") as archive:
+    with zipfile.ZipFile(packed, "w") as archive:
         for number, picture in enumerate(pictures):
             archive.writestr(f"{number:03}.jpg", cv2.imencode(".jpg", picture)[1].tobytes())
         if where != "-":

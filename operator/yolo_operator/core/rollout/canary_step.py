@@ -17,7 +17,9 @@ from yolo_operator.core.rollout.facts import Facts
 def canary_step(
     context: Context, progress: Sequence[Progress], facts: Facts, failed: Sequence[api.FailedRollout], unrouted: pods.Problem | None
 ) -> tuple[list[Progress], api.RolloutStatus | None]:
-    """Where the canary is, and the Job that compares it with the stable version; None with another strategy. The versions say what keeps the canary.
+    """See to the Job that compares the canary with the stable version. Returns the versions, of which the canary tells what it waits for, and its state.
+
+    The state is None with another strategy.
 
     `unrouted`: why the Gateways may still send requests as the routes said before.
     """
