@@ -48,9 +48,17 @@ class Kubelets(Kubelet):
         while not self._stopped.is_set():
             try:
                 for pod in self._client.watch(POD):
-                    pools[hash(pod["metadata"]["uid"]) % len(pools)].submit(self._follow, pod)
+                    pools[hash(pod["metadata"]["uid"]) % len(pools)].submit(self._tell, pod)
             except (ApiError, HTTPError):
+                # The watch is opened again, after a moment.
                 self._stopped.wait(0.2)
+
+    def _tell(self, pod: Manifest) -> None:
+        """Follow a Pod; what goes wrong would end in a future that nobody asks."""
+        try:
+            self._follow(pod)
+        except (ApiError, HTTPError) as error:
+            print(f"  kubelet: {pod['metadata']['name']}: {error}", file=sys.stderr)
 
 
 class Operator:
@@ -88,7 +96,7 @@ class Operator:
         return int(re.findall(r"VmHWM:\s+(\d+)", status)[0]) // 1024
 
     def requests(self) -> dict[str, float]:
-        """Requests to the API server by kind, without the Lease's: GETs that found nothing, lists and the like, writes, Events with Jobs."""
+        """Requests to the API server by method and code, those for the Lease among them."""
         with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/metrics", timeout=30) as answer:
             text = answer.read().decode()
         return {f"{method} {code}": float(value) for code, method, value in REQUESTS.findall(text)}
@@ -162,7 +170,7 @@ def measure(plane: control_plane.ControlPlane, folder: Path, count: int, steady:
     operator = Operator(plane.kubeconfig, folder / "operator.log")
     try:
         ready = Ready(client)
-        time.sleep(6)
+        operator.rests()
         born: dict[str, float] = {}
 
         def make(number: int) -> None:
@@ -179,16 +187,16 @@ def measure(plane: control_plane.ControlPlane, folder: Path, count: int, steady:
         yield "create → all Ready", f"{seconds:.0f} s"
         yield "CPU in it", f"{operator.cpu() - cpu:.1f} s"
         yield "first status in the burst", f"{firsts[len(firsts) // 2]:.1f} s, {firsts[-1]:.1f} at most"
-        yield "requests per resource", per_resource(before, operator.requests(), count)
+        yield "requests per resource", shown(before, operator.requests(), count)
         yield "peak memory", f"{operator.peak()} MiB"
         before, cpu = operator.requests(), operator.cpu()
         time.sleep(steady)
-        yield f"at rest for {steady:.0f} s", f"{operator.cpu() - cpu:.1f} CPU s, {per_resource(before, operator.requests(), 1) or 'no requests'}"
+        yield f"at rest for {steady:.0f} s", f"{operator.cpu() - cpu:.1f} CPU s, {shown(before, operator.requests(), 1) or 'no requests'}"
         operator.stop()
         operator.start()
         quiet = operator.rests()
         yield "restart until at rest", f"{quiet:.1f} s, {operator.cpu():.1f} CPU s, {operator.peak()} MiB"
-        yield "requests in it", per_resource({}, operator.requests(), 1)
+        yield "requests in it", shown({}, operator.requests(), 1)
     finally:
         operator.stop()
 
@@ -233,8 +241,8 @@ def at_once(what: Callable[[int], object], count: int) -> None:
         list(pool.map(what, range(count)))
 
 
-def per_resource(before: dict[str, float], after: dict[str, float], count: int) -> str:
-    """Requests by method and code."""
+def shown(before: dict[str, float], after: dict[str, float], count: int) -> str:
+    """Requests by method and code, for each of so many resources."""
     found = {what: (value - before.get(what, 0)) / count for what, value in sorted(after.items())}
     return ", ".join(f"{value:.1f} {what}" if count > 1 else f"{value:.0f} {what}" for what, value in found.items() if value >= 0.05)
 
