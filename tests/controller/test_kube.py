@@ -9,6 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from yolo_operator.controller import kinds
 from yolo_operator.controller.kube import Conflict, Kube, Missing, NamespaceTerminating, as_yaml, error_of, proxy_of
 from yolo_operator.core.errors import InvalidSpec, OperatorError, Unavailable
 
@@ -67,15 +68,15 @@ def test_what_is_applied_is_json_and_yaml_alike(text):
 class Answering(Kube):
     """A client whose only request is answered, or refused, as a test says."""
 
-    def __init__(self, refusal: OperatorError | None) -> None:
-        self.refusal = refusal
+    def __init__(self, refusal: OperatorError | None, there: list[dict[str, Any]] | None = None) -> None:
+        self.refusal, self.there = refusal, there or []
         self.asked: list[tuple[Any, ...]] = []
 
-    async def _request(self, method: str, path: str, body: Any = None, *, content_type: str = "", **query: str) -> dict[str, Any]:
+    async def _request(self, method: str, path: str, body: Any = None, *, content_type: str = "", accept: str = "", **query: str) -> dict[str, Any]:
         self.asked.append((method, path, query))
-        if self.refusal is not None:
+        if self.refusal is not None and method != "GET":
             raise self.refusal
-        return {}
+        return {"items": self.there}
 
 
 @pytest.mark.parametrize(
@@ -91,3 +92,15 @@ def test_a_namespace_that_is_being_deleted_is_told_by_what_it_refuses(refusal, e
     client = Answering(refusal)
     assert asyncio.run(client.namespace_terminating("factory")) is ends
     assert client.asked == [("POST", "/api/v1/namespaces/factory/events", {"dryRun": "All"})], "and nothing is written"
+
+
+@pytest.mark.parametrize("write", ["apply", "create"])
+def test_what_somebody_else_has_made_is_found_whatever_its_labels_and_left_alone(write):
+    foreign = {"metadata": {"name": "helmet", "namespace": "factory", "uid": "theirs"}}
+    client = Answering(Conflict("Conflict", "there is one"), [foreign])
+    ours = {"metadata": {"name": "helmet", "namespace": "factory", "ownerReferences": [{"uid": "uid"}]}}
+    written = client.apply(kinds.DEPLOYMENT, ours, None) if write == "apply" else client.create(kinds.JOB, ours)
+    with pytest.raises(Unavailable, match="'helmet' is there already") as refused:
+        asyncio.run(written)
+    assert refused.value.reason == "NameConflict"
+    assert [(method, query.get("labelSelector"), query.get("fieldSelector")) for method, _, query in client.asked[1:]] == [("GET", "", "metadata.name=helmet")]

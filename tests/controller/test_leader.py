@@ -39,10 +39,10 @@ class LeaseServer:
         self._fail()
         return copy.deepcopy(self.lease)
 
-    async def create(self, kind: Any, manifest: dict[str, Any]) -> dict[str, Any] | None:
+    async def post(self, kind: Any, manifest: dict[str, Any]) -> dict[str, Any]:
         self._fail()
         if self.lease is not None:
-            return None
+            raise Conflict("AlreadyExists", "the object is there already")
         return self._store(manifest)
 
     async def replace(self, kind: Any, manifest: dict[str, Any]) -> dict[str, Any]:

@@ -85,12 +85,15 @@ class Kube:
 
     async def create(self, kind: Kind, manifest: Manifest) -> Manifest | None:
         """Create; one that is there already and ours is as good, and None is returned."""
-        metadata = manifest["metadata"]
         try:
-            return await self._request("POST", kind.path(metadata["namespace"]), manifest, fieldManager=names.FIELD_MANAGER)
+            return await self.post(kind, manifest)
         except Conflict:
             await self.refuse_foreign(kind, manifest)
             return None
+
+    async def post(self, kind: Kind, manifest: Manifest) -> Manifest:
+        """Create, or raise Conflict where there is one already."""
+        return await self._request("POST", kind.path(manifest["metadata"]["namespace"]), manifest, fieldManager=names.FIELD_MANAGER)
 
     async def delete(self, kind: Kind, live: Manifest) -> None:
         """Delete this very object; one that is gone already is as good. In the foreground, so that a Job is there until its Pods have ended."""
@@ -115,8 +118,8 @@ class Kube:
 
     async def page(self, kind: Kind, namespace: str = "", *, limit: int = PAGE, accept: str = "application/json", **query: str) -> Manifest:
         """So many objects of a kind that its watch shows, as they are now. Raises Missing for a kind that is not served."""
-        selector = {"labelSelector": kind.selector} if kind.selector else {}
-        found = await self._request("GET", kind.path(namespace), accept=accept, limit=str(limit), **selector, **query)
+        selected = ({"labelSelector": kind.selector} if kind.selector else {}) | query
+        found = await self._request("GET", kind.path(namespace), accept=accept, limit=str(limit), **selected)
         # Of metadata alone none is null.
         return found | {"items": found.get("items") or []}
 
@@ -132,9 +135,10 @@ class Kube:
             page = await self.page(kind, namespace, accept=accept, **{"continue": following})
             yield page
 
-    async def find(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
-        """One object that the watch of its kind shows, by a list: there is no right to get Pods or resources."""
-        page = await self.page(kind, namespace, fieldSelector=f"metadata.name={name}")
+    async def find(self, kind: Kind, namespace: str, name: str, *, anyones: bool = False) -> Manifest | None:
+        """One object that the watch of its kind shows, or anyone's, by a list: what is listed needs no right to be got besides."""
+        query = {"labelSelector": ""} if anyones else {}
+        page = await self.page(kind, namespace, limit=PAGE, fieldSelector=f"metadata.name={name}", **query)
         return next(iter(page["items"]), None)
 
     async def metadata(self, kind: Kind, namespace: str = "") -> list[Manifest]:
@@ -246,7 +250,7 @@ class Kube:
     async def refuse_foreign(self, kind: Kind, manifest: Manifest) -> Manifest | None:
         """The object of this name, if there is one and it is ours. Raises Unavailable NameConflict where it is not."""
         metadata = manifest["metadata"]
-        found = await self.get(kind, metadata["namespace"], metadata["name"])
+        found = await self.find(kind, metadata["namespace"], metadata["name"], anyones=True)
         if found is not None and not names.is_owned(found, metadata["ownerReferences"][0]["uid"]):
             raise Unavailable(
                 "NameConflict", f"{kind.name} {metadata['name']!r} is there already and not ours: delete or rename it, or rename this YoloDeployment"

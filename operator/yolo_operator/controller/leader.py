@@ -91,7 +91,7 @@ class Elector:
         lease = await self._kube.get(LEASE, self._namespace, self._name)
         now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         if lease is None:
-            await self._kube.create(LEASE, self._manifest(now, {}))
+            await self._kube.post(LEASE, self._manifest(now, {}))
             # What was created is confirmed by the next attempt, which finds our name in it (or another's).
             return False
         spec = lease.get("spec", {})
