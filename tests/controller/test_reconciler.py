@@ -89,8 +89,9 @@ def at_rest(**spec: Any) -> Stage:
 def test_the_first_pass_writes_the_service_the_job_and_the_status():
     stage = Stage()
     writes = stage.passes()
-    assert [verb for verb, _ in writes] == ["status", "apply", "create", "status"]
+    assert [verb for verb, _ in writes] == ["status", "apply", "create"]
     assert stage.condition("Ready") == ("False", "Building")
+    assert [reason for reason, _ in stage.kube.events] == ["Building"]
     assert stage.went_well
 
 
@@ -165,8 +166,19 @@ def test_what_is_decided_is_recorded_before_it_is_acted_on():
     assert writes[:2] == [("status", "helmet"), ("apply", "helmet-v1")], "it goes back to the pods verified last"
     recorded = stage.kube.statuses[0]
     assert recorded["versions"][0]["rolledBack"]["reason"] == "WrongAnswers"
-    assert ("Stalled", "False") in {(condition["type"], condition["status"]) for condition in recorded["conditions"]}, "those tell how the pass has gone"
     assert stage.condition("Stalled") == ("True", "WrongAnswers")
+    assert len(stage.kube.statuses) == 1, "and what the step is called is written with it"
+
+
+def test_that_all_is_well_is_said_when_all_is_done(monkeypatch):
+    stage = at_rest()
+    serving = api.parse(stage.cluster.body).status.model_copy(update={"published": ["0123456789"]})
+    for condition in stage.cluster.body["status"]["conditions"]:
+        condition["status"] = "False"
+    monkeypatch.setattr(reconciler, "plan", lambda *_: Plan(status=serving))
+    assert stage.passes() == [("status", "helmet")] * 2
+    ready = [[each["status"] for each in written["conditions"] if each["type"] == "Ready"] for written in stage.kube.statuses]
+    assert ready == [["False"], ["True"]]
 
 
 def test_drift_made_by_hand_is_put_back():

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 from kubelet import finds, refuses
 from place import SECONDS, Place, difference
+from proxy import Proxy
 
 import gen
+from yolo_operator.controller import kinds
 from yolo_operator.controller.kinds import Manifest
 from yolo_operator.core import names
 
@@ -77,6 +79,13 @@ SCENARIOS = (
     Scenario(name="an image with wrong answers, and back", change=wrong_answers, ends=gives_up),
     Scenario(name="it is deleted, with what it published", given={"deletionPolicy": "Delete"}, change=Place.delete, ends=lambda here: not here.body),
 )
+
+
+def begin(here: Place, proxy: Proxy) -> None:
+    """Start the operator, and wait until all its watches are open."""
+    proxy.asked.clear()
+    here.operator.start()
+    here.until(lambda: len({asked.path for asked in proxy.asked if asked.watch}) >= len(kinds.WATCHED))
 
 
 def given(scenario: Scenario, places: Sequence[Place]) -> None:

@@ -15,9 +15,7 @@ import wrongs
 from control_plane import free_port
 from place import Place
 from proxy import Asked, Fault, Proxy
-from scenarios import SCENARIOS, Scenario, Undisturbed, given
-
-from yolo_operator.controller import kinds
+from scenarios import SCENARIOS, Scenario, Undisturbed, begin, given
 
 QUICK = {"resync.GRACE_SECONDS": 0.5, "kube.REQUEST_TIMEOUT_SECONDS": 3}
 BURST, OFTEN = 12, 1.5
@@ -106,13 +104,6 @@ def test_a_dead_watch_is_told_from_a_quiet_one(places: Callable[..., Place], pro
     assert health(port) == (503, "the watch of YoloDeployment shows nothing any more\n")
     proxy.fault = Fault()
     here.until(lambda: health(port)[0] == 200)
-
-
-def begin(here: Place, proxy: Proxy) -> None:
-    """Start the operator, and wait until all its watches are open."""
-    proxy.asked.clear()
-    here.operator.start()
-    here.until(lambda: len({asked.path for asked in proxy.asked if asked.watch}) >= len(kinds.WATCHED))
 
 
 def hot(asked: list[Asked], seconds: float) -> dict[tuple[str, str], int]:

@@ -115,7 +115,7 @@ class Reconciler:
             if decided.requeue_at is not None:
                 self._queue.add(key, max(0.0, (decided.requeue_at - now).total_seconds()) + 0.5)
             with refusals.faults(key):
-                body = await self._record(yolo, body, decided.status)
+                body = await self._record(yolo, body, decided.status, refusals)
                 body = await self._apply(yolo, body, decided, now, refusals)
                 computed = decided.status
         if yolo.deleting and names.FINALIZER not in body["metadata"].get("finalizers", ()):
@@ -138,13 +138,14 @@ class Reconciler:
         for due in self._image_updates.due(key):
             self._queue.add(due)
 
-    async def _record(self, yolo: api.YoloDeployment, body: Manifest, computed: api.Status) -> Manifest:
+    async def _record(self, yolo: api.YoloDeployment, body: Manifest, computed: api.Status, refusals: Refusals) -> Manifest:
         """Write down what was decided before it is acted on. What it follows from goes with that: who came after a crash would decide it otherwise."""
         if status.decisions(computed) == status.decisions(yolo.status):
             return body
-        # The conditions are for the end of the pass: they tell how it went.
-        recorded = computed.model_copy(update={"conditions": yolo.status.conditions, "observed_generation": yolo.status.observed_generation})
-        written = await self._kube.write_status(body, dumped(recorded))
+        if refusals.summary() is not None or conditions.is_true(computed.conditions, conditions.READY):
+            # That all is well is for the end of the pass to say. What is still to come is said at once: two writes for one step cost the API server two.
+            computed = computed.model_copy(update={"conditions": yolo.status.conditions, "observed_generation": yolo.status.observed_generation})
+        written = await self._kube.write_status(body, dumped(computed))
         self._cache.put(kinds.YOLO, written)
         return written
 
@@ -218,15 +219,14 @@ class Reconciler:
         return fingerprint, [*times, now] if put_back else []
 
     async def _report(self, yolo: api.YoloDeployment, body: Manifest, computed: api.Status) -> None:
-        """Write the status where it differs, and an Event where Ready has turned."""
+        """Write the status where it differs, and an Event where Ready has turned in this pass."""
         wanted = dumped(computed)
-        if wanted == body.get("status"):
-            return
-        try:
-            self._cache.put(kinds.YOLO, await self._kube.write_status(body, wanted))
-        except (Missing, Conflict):
-            # It is gone, or another one of its name is there, which has a pass of its own.
-            return
+        if wanted != body.get("status"):
+            try:
+                self._cache.put(kinds.YOLO, await self._kube.write_status(body, wanted))
+            except (Missing, Conflict):
+                # It is gone, or another one of its name is there, which has a pass of its own.
+                return
         old, ready = (conditions.find(each, conditions.READY) for each in (yolo.status.conditions, computed.conditions))
         if ready is None:
             return

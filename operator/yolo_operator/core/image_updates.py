@@ -50,7 +50,7 @@ def images_of(body: Manifest, deployments: Mapping[str, Manifest]) -> set[str]:
 
 
 def complete_image(yolo: api.YoloDeployment, deployments: Mapping[str, Manifest]) -> str:
-    """The image that all pods of a resource have, where all are there and available; else what was recorded, at first what its Deployments have."""
+    """The image that all pods of a resource have, where all are there and available; else what was recorded, at first what its Deployments have, or are made with."""
     lives = [live for version in yolo.spec.versions if (live := deployments.get(names.versioned(yolo, version.version))) is not None]
     images = {triton.server_image(live["spec"]["template"]) for live in lives}
     if len(images) == 1 and all(map(is_complete, lives)):

@@ -61,10 +61,11 @@ def plan(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, now: 
     stop_unwanted_jobs(context)
     settled = [status.settle(yolo, each, observed) for each in served]
     computed = status.compute(yolo, settled, drained, shown(state, weights), weights, problem, defaults, now)
+    made = {each["metadata"]["name"]: each for each in result.apply if each["kind"] == "Deployment"}
     decided = {
         "reference_version": reference,
         "failed_rollouts": failures.with_canary(failed_rollouts, state, yolo.spec.rollout, now),
-        "triton_image": image_updates.complete_image(yolo, observed.deployments),
+        "triton_image": image_updates.complete_image(yolo, {**made, **observed.deployments}),
     }
     result.status = computed.model_copy(update=published | decided)
     return result

@@ -7,7 +7,7 @@ from datetime import datetime
 from yolo_operator.core import api, conditions, names, pods
 from yolo_operator.core.defaults import Defaults, release_of
 from yolo_operator.core.errors import InvalidSpec, OperatorError
-from yolo_operator.core.observed import Observed, triton_pods
+from yolo_operator.core.observed import Observed, template_hash, triton_pods
 from yolo_operator.core.progress import (
     BUILDING,
     FAILED,
@@ -55,7 +55,12 @@ def settle(yolo: api.YoloDeployment, progress: Progress, observed: Observed) -> 
     live = triton_pods(observed, number)
     deployment = observed.deployments.get(names.versioned(yolo, number))
     available = deployment is not None and deployment.get("status", {}).get("availableReplicas", 0) >= progress.replicas
-    waiting = [pod for pod in live if pods.answers(pod) and not pods.gate_is_open(pod) and names.label(pod, names.TEMPLATE) == progress.inputs]
+    right = {entry.pod_template_hash for entry in progress.status.verified}
+    waiting = [
+        pod
+        for pod in live
+        if pods.answers(pod) and not pods.gate_is_open(pod) and names.label(pod, names.TEMPLATE) == progress.inputs and template_hash(pod) not in right
+    ]
     serving = is_serving(yolo, progress, observed)
     phase = (
         (SERVING if progress.replicas or yolo.spec.replicas == 0 else IDLE)
