@@ -1,5 +1,7 @@
 """The kinds the operator watches and writes: where the API server has them, and what of them is kept in memory."""
 
+import functools
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -54,19 +56,40 @@ ROUTES = (HTTP_ROUTE, GRPC_ROUTE)
 """Children too, but not Kubernetes' own: their CRDs may be missing, come and go."""
 BY_NAME: Mapping[str, Kind] = {kind.name: kind for kind in (*WATCHED, *ROUTES)}
 
+LONGEST_SHARED = 256
+"""Characters of a text that may well be in other objects too."""
+
 
 def trim(kind: Kind, body: Mapping[str, Any]) -> Manifest:
-    """What is kept of an object: of managed fields only ours, of Pods only what tells how they are."""
-    kept = dict(body)
-    metadata = dict(body["metadata"])
-    metadata["managedFields"] = [entry for entry in metadata.get("managedFields", ()) if entry.get("manager") == names.FIELD_MANAGER]
-    kept |= {"metadata": metadata, "apiVersion": kind.api_version, "kind": kind.name}
-    if kind is POD:
-        kept.pop("spec", None)
-        metadata.pop("managedFields")
-        metadata.pop("annotations", None)
-    if kind is JOB:
-        # Jobs are never compared, only their state is read.
-        kept.pop("spec", None)
-        metadata.pop("managedFields")
+    """What is kept of an object: of managed fields only ours, and where they are compared; of Pods and Jobs only what tells how they are."""
+    kept = {key: compact(value) for key, value in body.items() if key != "metadata" and not (key == "spec" and kind in (POD, JOB))}
+    metadata = {key: compact(value) for key, value in body["metadata"].items() if key != "managedFields" and not (key == "annotations" and kind is POD)}
+    if kind not in (YOLO, POD, JOB):
+        metadata["managedFields"] = [owned(entry) for entry in body["metadata"].get("managedFields", ()) if entry.get("manager") == names.FIELD_MANAGER]
+    return kept | {"metadata": metadata, "apiVersion": kind.api_version, "kind": kind.name}
+
+
+def compact(value: Any) -> Any:
+    """The same value, whose keys and words take the place of those that are in memory already: a parser makes each anew, and a thousand objects have the same."""
+    match value:
+        case str():
+            return sys.intern(value) if len(value) <= LONGEST_SHARED else value
+        case Mapping():
+            return {sys.intern(key): compact(each) for key, each in value.items()}
+        case list() | tuple():
+            return [compact(each) for each in value]
+        case _:
+            return value
+
+
+def owned(entry: Mapping[str, Any]) -> Manifest:
+    """An entry of managed fields. Except for the owner's uid those of a kind own the same: that is in memory once, and not to be changed."""
+    kept: Manifest = {key: compact(value) for key, value in entry.items() if key != "fieldsV1"}
+    if "fieldsV1" in entry:
+        kept["fieldsV1"] = {top: {name: _once(names.canonical(inner)) for name, inner in below.items()} for top, below in entry["fieldsV1"].items()}
     return kept
+
+
+@functools.lru_cache(maxsize=4096)
+def _once(fields: str) -> Any:
+    return compact(names.parse_object(fields))
