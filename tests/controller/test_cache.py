@@ -84,3 +84,42 @@ def test_pods_are_kept_without_their_spec_and_objects_with_our_fields_only():
 def test_keys_of_children_are_their_owners():
     assert Key.owner_of(service(1)) == KEY
     assert Key.owner_of({"metadata": {"namespace": "factory"}}).name == ""
+
+
+def test_what_all_objects_of_a_kind_own_is_kept_once_and_unchanged():
+    cache = Cache()
+    for name in ("one", "two"):
+        fields = {
+            "f:metadata": {"f:ownerReferences": {f'k:{{"uid":"{name}"}}': {}}},
+            "f:spec": {"f:ports": {'k:{"port":8000}': {".": {}, "f:name": {}}}, "f:type": {}},
+        }
+        entry = {"manager": names.FIELD_MANAGER, "operation": "Apply", "fieldsV1": fields}
+        cache.put(kinds.SERVICE, service(10, name=name, managedFields=[entry]))
+        live = cache.get(kinds.SERVICE, Key("factory", name))
+        assert live is not None
+        assert live["metadata"]["managedFields"] == [entry]
+    one, two = (live["metadata"]["managedFields"][0]["fieldsV1"] for live in cache.all(kinds.SERVICE))
+    assert one["f:spec"]["f:ports"] is two["f:spec"]["f:ports"]
+
+
+def test_who_asks_for_changes_is_told_of_those_that_are_there_and_of_each_that_changes():
+    cache = Cache()
+    cache.put(kinds.YOLO, gen.body())
+    first = cache.changes()
+    assert first == {KEY}
+    first.clear()
+    cache.put(kinds.SERVICE, service(10))
+    assert first == set(), "only the resource and its Deployments"
+    deployment = service(10, name="helmet-v1")
+    cache.put(kinds.DEPLOYMENT, deployment)
+    assert first == {KEY}
+    first.clear()
+    cache.put(kinds.DEPLOYMENT, deployment)
+    assert first == set(), "what is no news changes nothing"
+    cache.put(kinds.DEPLOYMENT, service(11, name="helmet-v1", labels={names.OWNER: "other"}))
+    assert first == {KEY, Key("factory", "other")}
+    first.clear()
+    second = cache.changes()
+    second.clear()
+    cache.drop(kinds.YOLO, gen.body())
+    assert first == second == {KEY}

@@ -15,8 +15,9 @@ from yolo_operator.controller.image_updates import ImageUpdates
 from yolo_operator.controller.kinds import Kind, Manifest
 from yolo_operator.controller.queue import Queue
 from yolo_operator.controller.reconciler import Reconciler
-from yolo_operator.core import names
+from yolo_operator.core import image_updates, names
 from yolo_operator.core.errors import Unavailable
+from yolo_operator.core.image_updates import Phase
 from yolo_operator.core.resources import triton
 
 OLD, NEW = gen.DEFAULTS.triton_image, "nvcr.io/nvidia/tritonserver:25.09-py3"
@@ -229,6 +230,22 @@ def test_an_image_of_its_own_waits_for_nobody() -> None:
     fleet.reconcile("b")
     assert fleet.images()["b"] == OLD, "who has no image of his own any more waits like the others"
     assert ImageUpdates(fleet.cache, fleet.defaults).counts() == {"Waiting": 1, "Updating": 1}
+
+
+def test_a_pass_looks_at_no_resource_that_has_not_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = Fleet(*(f"model-{number}" for number in range(30)), limit=1)
+    fleet.reconcile()
+    looked: list[str] = []
+    phase = image_updates.phase
+
+    def counted(body: Manifest, *others: Any) -> Phase:
+        looked.append(body["metadata"]["name"])
+        return phase(body, *others)
+
+    monkeypatch.setattr(image_updates, "phase", counted)
+    fleet.reconcile()
+    assert "waits for its turn" in fleet.condition("model-9")[1]
+    assert len(looked) <= 3 * 30, "its own, and what it has changed"
 
 
 def test_without_a_limit_all_change_at_once() -> None:

@@ -32,6 +32,7 @@ class Cache:
     def __init__(self) -> None:
         self._objects: dict[str, dict[Key, Manifest]] = {name: {} for name in kinds.BY_NAME}
         self._children: dict[str, dict[Key, dict[Key, Manifest]]] = {kind.name: {} for kind in (*kinds.CHILDREN, *kinds.ROUTES)}
+        self._changed: list[set[Key]] = []
         self.not_served: set[Kind] = set()
         """Kinds of routes that the API server has no CRD of."""
 
@@ -46,6 +47,7 @@ class Cache:
         self._objects[kind.name][key] = trimmed
         if kind is not kinds.YOLO:
             self._children[kind.name].setdefault(Key.owner_of(body), {})[key] = trimmed
+        self._note(kind, trimmed)
         return True
 
     def drop(self, kind: Kind, body: Mapping[str, Any]) -> None:
@@ -56,7 +58,20 @@ class Cache:
             return
         self._forget(kind, key, old)
 
+    def changes(self) -> set[Key]:
+        """Resources that are new, or gone, or whose Deployments are: all that are there, and from now on each that changes. Whoever asked takes them out."""
+        changed = set(self._objects[kinds.YOLO.name])
+        self._changed.append(changed)
+        return changed
+
+    def _note(self, kind: Kind, body: Manifest) -> None:
+        if kind in (kinds.YOLO, kinds.DEPLOYMENT):
+            key = Key.of(body) if kind is kinds.YOLO else Key.owner_of(body)
+            for each in self._changed:
+                each.add(key)
+
     def _forget(self, kind: Kind, key: Key, old: Manifest) -> None:
+        self._note(kind, old)
         del self._objects[kind.name][key]
         if kind is not kinds.YOLO:
             owned = self._children[kind.name].get(Key.owner_of(old), {})

@@ -1,8 +1,7 @@
-"""Whose turn it is to change to another default Triton image, by what the cache shows of all resources. Decides nothing by what it has seen before."""
+"""Whose turn it is to change to another default Triton image, by what the cache shows of all resources."""
 
 import logging
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from yolo_operator.controller import kinds
@@ -21,6 +20,9 @@ class ImageUpdates:
     def __init__(self, cache: Cache, defaults: Defaults) -> None:
         self._cache = cache
         self._defaults = defaults
+        self._changed = cache.changes()
+        self._phases: Mapping[Phase, set[Key]] = {Phase.WAITING: set(), Phase.UPDATING: set()}
+        """Kept, since to look at every resource for each pass is quadratic."""
         self._waiting: set[Key] = set()
         """Those whose last pass found that they wait: whom to enqueue when it is their turn. A new process learns of them by its first passes."""
 
@@ -44,17 +46,22 @@ class ImageUpdates:
 
     def counts(self) -> Mapping[str, int]:
         """Resources that wait, and that are under way."""
-        found = Counter(phase for _, phase in self._phases())
-        return {phase: found[phase] for phase in (Phase.WAITING, Phase.UPDATING)}
+        self._look()
+        return {phase: len(keys) for phase, keys in self._phases.items()}
 
     def _turns(self) -> set[Key]:
-        found = list(self._phases())
-        waiting = [body for body, phase in found if phase == Phase.WAITING]
-        updating = sum(phase == Phase.UPDATING for _, phase in found)
-        return {Key(*turn) for turn in image_updates.turns(waiting, updating, self._defaults)}
+        self._look()
+        waiting = (body for key in self._phases[Phase.WAITING] if (body := self._cache.get(kinds.YOLO, key)) is not None)
+        return {Key(*turn) for turn in image_updates.turns(waiting, len(self._phases[Phase.UPDATING]), self._defaults)}
 
-    def _phases(self) -> Iterator[tuple[Manifest, Phase]]:
-        return ((body, self._phase(body)) for body in self._cache.all(kinds.YOLO))
+    def _look(self) -> None:
+        """Bring the phases to what the cache shows."""
+        while self._changed:
+            key = self._changed.pop()
+            body = self._cache.get(kinds.YOLO, key)
+            phase = Phase.SETTLED if body is None else self._phase(body)
+            for each, keys in self._phases.items():
+                (keys.add if each is phase else keys.discard)(key)
 
     def _phase(self, body: Manifest) -> Phase:
         return image_updates.phase(body, self._deployments(body), self._defaults.triton_image)

@@ -75,6 +75,8 @@ def order(body: Manifest) -> tuple[bool, str, str]:
 def turns(waiting: Iterable[Manifest], updating: int, defaults: Defaults) -> set[tuple[str, str]]:
     """Namespaces and names of those whose turn it is, with so many under way. What cannot be planned cannot begin, and takes no turn."""
     found: set[tuple[str, str]] = set()
+    if updating >= defaults.max_image_updates:
+        return found
     for body in sorted(waiting, key=order):
         if len(found) + updating >= defaults.max_image_updates:
             break
