@@ -39,6 +39,7 @@ class Simulation:
         """Whether the Gateways' controller takes the routes in `run`."""
         self.gateway_features: dict[str, Support] = {}
         self.session_fields = Support()
+        self.refused_jobs: dict[str, str] = {}
         self.opened: list[str] = []
         self.plan = Plan(status=api.Status())
         self._counter = 100
@@ -73,6 +74,7 @@ class Simulation:
             gateway_api=self.gateway_api,
             gateway_features=self.gateway_features,
             session_fields=self.session_fields,
+            refused_jobs=self.refused_jobs,
             pods=list(objects["Pod"].values()),
         )
 
@@ -325,10 +327,19 @@ class FakeKube:
         self.reads: list[tuple[str, str, str]] = []
         self.terminating = False
         """Whether the namespace says that it is being deleted."""
+        self.refusals: dict[str, str] = {}
+        """What Events say of Jobs that have no Pod, by uid."""
 
     async def namespace_terminating(self, namespace: str) -> bool:
         self.reads.append(("Namespace", "", namespace))
         return self.terminating
+
+    async def latest_event(self, namespace: str, uid: str, reason: str) -> str:
+        self.reads.append(("Event", namespace, uid))
+        fault = self.faults.get(("list", "Event"))
+        if fault is not None:
+            raise fault
+        return self.refusals.get(uid, "")
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         self.reads.append((kind.name, namespace, name))

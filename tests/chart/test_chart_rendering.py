@@ -90,7 +90,7 @@ NEEDED = [
     pytest.param(kinds.JOB, "", {"list", "watch", "create", "delete"}, id="Jobs are created, never changed"),
     pytest.param(kinds.POD, "", {"list", "watch"}, id="Pods are watched, never made"),
     pytest.param(kinds.POD, "/status", {"patch"}, id="their gate is opened"),
-    pytest.param(kinds.EVENT, "", {"create"}, id="Events are written"),
+    pytest.param(kinds.EVENT, "", {"create", "list"}, id="Events are written, and listed where a Job has no Pod"),
     pytest.param(kinds.LEASE, "", {"get", "create", "update"}, id="the Lease is taken and renewed"),
 ]
 

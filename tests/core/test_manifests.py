@@ -1,5 +1,6 @@
 """The manifests, whole: as goldens to read, and the promises in them that a reader could miss."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -8,8 +9,9 @@ import gen
 import manifests
 from yolo_operator import cli
 from yolo_operator.commands import worker
-from yolo_operator.core import contract, names
-from yolo_operator.core.resources import job, triton
+from yolo_operator.core import api, contract, names
+from yolo_operator.core.defaults import storage_of
+from yolo_operator.core.resources import analysis, job, triton
 from yolo_operator.core.triton import releases
 from yolo_operator.core.triton.options import QueuePolicy
 
@@ -41,7 +43,7 @@ def test_the_export_container_has_no_credential_and_no_say():
     ]
     template = manifests.build_job()["spec"]["template"]
     assert template["spec"]["automountServiceAccountToken"] is False
-    assert template["metadata"]["annotations"] == {"eks.amazonaws.com/skip-containers": "export"}
+    assert template["metadata"]["annotations"]["eks.amazonaws.com/skip-containers"] == "export"
 
 
 def test_the_containers_of_a_build_run_in_order():
@@ -139,7 +141,7 @@ def test_the_container_that_shows_pictures_has_no_credential_and_cannot_change_t
     assert (pictures["image"], analyze["image"]) == (gen.DEFAULTS.operator_image, gen.DEFAULTS.exporter_image)
     template = made["spec"]["template"]
     assert template["spec"]["automountServiceAccountToken"] is False
-    assert template["metadata"]["annotations"] == {"eks.amazonaws.com/skip-containers": "analyze"}
+    assert template["metadata"]["annotations"]["eks.amazonaws.com/skip-containers"] == "analyze"
 
 
 @pytest.mark.parametrize(
@@ -327,3 +329,59 @@ def test_the_command_line_understands_what_the_build_job_says_of_the_configurati
     (plain,) = manifests.build_job(triton={"release": "26.05", "tensorrt": {"enabled": True}})["spec"]["template"]["spec"]["containers"]
     assert "--tensorrt-strongly-typed" not in plain["args"]
     assert worker.serving_options(cli.parser().parse_args(plain["args"])).queue_policy is None
+
+
+NODES = {"nodeSelector": {"pool": "batch"}, "tolerations": [{"key": "dedicated", "operator": "Exists"}]}
+
+
+def jobs_of(**spec: Any) -> list[dict[str, Any]]:
+    """A build, a verify, an analysis and a prune Job."""
+    resource = gen.yolo(**spec)
+    version, artifact = resource.spec.versions[0], contract.Artifact.model_validate(gen.artifact_of(resource))
+    state = api.RolloutStatus.model_validate({"revision": "0123456789", "step": 1, "weight": 20, "started": "2026-11-22T03:00:00Z"})
+    return [
+        job.build(resource, version, gen.DEFAULTS),
+        job.verify(resource, version, artifact, gen.pod(), gen.DEFAULTS),
+        analysis.build(resource, version, 1, artifact, state, timedelta(minutes=1), [gen.pod()], [gen.pod()], gen.DEFAULTS),
+        job.prune(resource, None, storage_of(resource, gen.DEFAULTS), gen.DEFAULTS),
+    ]
+
+
+def test_all_jobs_run_where_spec_jobs_says_and_those_that_export_where_the_build_says_besides():
+    affinity = {"nodeAffinity": {}}
+    spec = {"jobs": NODES | {"affinity": affinity, "priorityClassName": "low"}, "build": {"nodeSelector": {"disk": "ssd"}, "tolerations": [{"key": "ssd"}]}}
+    build, verify, judged, prune = (made["spec"]["template"]["spec"] for made in jobs_of(**spec))
+    for made in (verify, prune):
+        assert {key: made[key] for key in NODES} == NODES
+    for made in (build, judged):
+        assert made["nodeSelector"] == {"pool": "batch", "disk": "ssd"}
+        assert [each["key"] for each in made["tolerations"]] == ["dedicated", "ssd"]
+    assert all((made["affinity"], made["priorityClassName"]) == (affinity, "low") for made in (build, verify, judged, prune))
+
+
+def test_pods_of_jobs_have_labels_and_annotations_of_the_users_and_are_left_alone_by_autoscalers_unless_he_says_otherwise():
+    for made in jobs_of(jobs={"labels": {"sidecar.istio.io/inject": "false", names.COMPONENT: "mine"}, "annotations": {"a": "b"}}):
+        metadata = made["spec"]["template"]["metadata"]
+        assert metadata["labels"]["sidecar.istio.io/inject"] == "false"
+        assert metadata["labels"][names.COMPONENT] == made["metadata"]["labels"][names.COMPONENT]
+        assert metadata["annotations"].items() >= {"a": "b", **job.UNDISTURBED}.items()
+    for made in jobs_of(jobs={"annotations": dict.fromkeys(job.UNDISTURBED, "no")}):
+        assert made["spec"]["template"]["metadata"]["annotations"].items() >= dict.fromkeys(job.UNDISTURBED, "no").items()
+
+
+def test_what_every_pod_has_by_itself_makes_no_job_anew(monkeypatch):
+    before = [made["metadata"]["name"] for made in jobs_of()]
+    monkeypatch.setattr(job, "UNDISTURBED", {})
+    assert [made["metadata"]["name"] for made in jobs_of()] == before
+    assert [made["metadata"]["name"] for made in jobs_of(jobs={"annotations": {"a": "b"}})] != before
+
+
+def test_a_slice_of_a_gpu_is_on_a_node_with_the_taint_of_whole_ones():
+    def tolerated(resource_name: str) -> list[str]:
+        resource = gen.yolo(gpu={"resourceName": resource_name})
+        made = triton.build(resource, resource.spec.versions[0], contract.Artifact.model_validate(gen.artifact_of(resource)), 1, None, gen.DEFAULTS)
+        return [each["key"] for each in made["spec"]["template"]["spec"]["tolerations"]]
+
+    assert tolerated("nvidia.com/gpu") == ["nvidia.com/gpu"]
+    assert tolerated("nvidia.com/mig-1g.5gb") == ["nvidia.com/mig-1g.5gb", "nvidia.com/gpu"]
+    assert tolerated("amd.com/gpu") == ["amd.com/gpu"]

@@ -105,6 +105,26 @@ JOBS = [
         gen.pod() | {"status": {"conditions": [gen.unschedulable("0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector.")]}},
         "Unschedulable", "node affinity", False, id="no such node",
     ),
+    pytest.param(
+        gen.pod() | {"status": {"conditions": [gen.unschedulable("0/2 nodes are available: 1 node(s) had untolerated taint {dedicated: ml}, 1 Insufficient cpu.")]}},
+        "UntoleratedTaint", "dedicated=ml: tolerate it (spec.jobs.tolerations)", False, id="a taint",
+    ),
+    pytest.param(
+        gen.pod() | {"status": {"conditions": [gen.unschedulable("0/1 nodes are available: 1 node(s) had untolerated taint {gpu-only}.")]}},
+        "UntoleratedTaint", "the taint gpu-only:", False, id="a taint without a value",
+    ),
+    pytest.param(
+        gen.pod() | {"status": {"conditions": [gen.unschedulable("0/1 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/not-ready: }.")]}},
+        "Unschedulable", "not-ready", False, id="a node that is not ready",
+    ),
+    pytest.param(
+        gen.pod()
+        | {"status": {"conditions": [gen.unschedulable("0/2 nodes are available: 1 Insufficient nvidia.com/gpu, 1 node(s) had untolerated taint {pool: gpu}.")]}},
+        "InsufficientGPU", "Or the GPUs are on nodes with the taint pool=gpu", False, id="a lack of GPUs, or a taint",
+    ),
+    pytest.param(
+        job_pod(main=[stopped("verify", 0), stopped("istio-proxy", 1, "drained")]), "ContainerCrashed", "istio-proxy, which is not", False, id="a sidecar's end"
+    ),
 ]  # fmt: skip
 
 
@@ -254,6 +274,34 @@ def test_a_failed_job_without_pods_says_what_the_job_says():
     state = jobs.read(gen.job(ended="Failed"), [], ("publish",), gen.T0)
     assert isinstance(state, jobs.Failed)
     assert "BackoffLimitExceeded" in state.problem.message
+
+
+SIDECAR = gen.container_status("istio-proxy", state={"running": {}})
+
+
+def with_sidecar(*ours: dict[str, Any], **status: Any) -> jobs.State:
+    """What is read of a Job whose Pod has a sidecar."""
+    live = gen.job("mine")
+    own = gen.pod("own", labels={names.JOB_NAME: "mine"}, owner=live["metadata"]["uid"], containers=[*ours, SIDECAR], **status)
+    return jobs.read(live, [own], ("verify",), gen.T0)
+
+
+def test_a_job_ends_with_its_own_container_whatever_runs_beside_it():
+    assert with_sidecar(gen.container_status("verify", state={"running": {}})) == jobs.Running()
+    assert with_sidecar(stopped("verify", 0, gen.outcome(result={"uri": "x"}))) == jobs.Succeeded({"uri": "x"})
+    failed = with_sidecar(stopped("verify", 1, gen.outcome(reason="StorageUnreachable", message="refused")))
+    assert isinstance(failed, jobs.Failed)
+    assert (failed.problem.reason, failed.problem.permanent) == ("StorageUnreachable", False)
+    wrong = with_sidecar(stopped("verify", 42, gen.outcome(reason="WrongAnswers", message="boxes")))
+    assert isinstance(wrong, jobs.Failed)
+    assert wrong.problem.permanent
+
+
+def test_a_sidecar_that_failed_when_it_was_ended_takes_no_result_away():
+    live = gen.job("mine", ended="Complete")
+    ours = stopped("verify", 0, gen.outcome(result={"uri": "x"}))
+    own = gen.pod("own", labels={names.JOB_NAME: "mine"}, owner=live["metadata"]["uid"], phase="Failed", containers=[ours, stopped("istio-proxy", 143)])
+    assert jobs.read(live, [own], ("verify",), gen.T0) == jobs.Succeeded({"uri": "x"})
 
 
 def test_a_driver_that_no_model_fails_for_is_no_cause():

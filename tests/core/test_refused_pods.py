@@ -225,21 +225,54 @@ def test_a_refused_pod_is_asked_for_again_once_a_minute_and_nothing_is_written_i
     assert annotation(cluster) is None
 
 
-def test_a_job_without_a_pod_is_told_after_a_minute_and_looked_at_then() -> None:
+def begun() -> tuple[Simulation, Manifest]:
+    """A Simulation whose build Job has begun and has no Pod."""
     cluster = Simulation()
     cluster.reconcile()
     live = cluster.only_job("build")
     live["status"] = {"startTime": clock.text(cluster.now)}
-    assert cluster.reconcile().requeue_at == clock.parse(clock.text(cluster.now)) + timedelta(minutes=1)
-    assert cluster.condition("Ready") == ("False", "Building")
-    cluster.later(MINUTE)
-    cluster.reconcile()
-    assert cluster.condition("Ready") == ("False", "PodsRefused")
+    return cluster, live
+
+
+def test_a_job_without_a_pod_is_told_after_a_minute_and_looked_at_then() -> None:
+    cluster, live = begun()
+    started = clock.parse(live["status"]["startTime"])
+    for seconds, following in ((0, 5), (5, 20), (20, 60), (60, 120), (119, 120), (120, 180)):
+        cluster.now = started + timedelta(seconds=seconds)
+        assert cluster.reconcile().requeue_at == started + timedelta(seconds=following)
+        assert cluster.condition("Ready") == ("False", "PodsRefused" if seconds >= MINUTE else "Building")
     assert f"kubectl describe job {live['metadata']['name']}" in cluster.message()
     labels = live["spec"]["template"]["metadata"]["labels"] | {names.JOB_NAME: live["metadata"]["name"]}
     cluster.objects["Pod"]["builder"] = gen.pod("builder", labels=labels, owner=live["metadata"]["uid"], phase="Pending")
     cluster.reconcile()
     assert cluster.condition("Ready") == ("False", "Building")
+
+
+@pytest.mark.parametrize(
+    ("message", "reason", "says"),
+    [
+        pytest.param(
+            'Error creating: pods "a" is forbidden: failed quota: team: must specify limits.cpu for: check,export', "PodsRefused",
+            "set spec.jobs.resources and spec.build.resources", id="nothing said",
+        ),
+        pytest.param(
+            'Error creating: pods "a" is forbidden: exceeded quota: team, requested: limits.memory=4Gi, used: limits.memory=0, limited: limits.memory=2Gi',
+            "QuotaExceeded", "ResourceQuota 'team' has no room for the Pod of Job", id="a quota",
+        ),
+        pytest.param('Error creating: pods "a" is forbidden: no PriorityClass with name low was found', "PodsRefused", "spec.jobs.priorityClassName", id="a class"),
+        pytest.param('Error creating: admission webhook "x.example.com" denied the request: no', "PodsRefused", "denied the request: no", id="a webhook"),
+    ],
+)  # fmt: skip
+def test_the_api_servers_words_about_a_jobs_pod_are_told_after_five_seconds(message: str, reason: str, says: str) -> None:
+    cluster, live = begun()
+    cluster.later(5)
+    cluster.refused_jobs = {live["metadata"]["name"]: message}
+    cluster.reconcile()
+    assert cluster.condition("Ready") == ("False", reason)
+    assert says in cluster.message()
+    cluster.refused_jobs = {}
+    cluster.reconcile()
+    assert cluster.condition("Ready") == ("False", "Building"), "an Event that has gone says nothing"
 
 
 def test_a_job_that_has_not_begun_wants_no_pod() -> None:

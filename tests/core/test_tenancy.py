@@ -42,6 +42,7 @@ FULL: Manifest = gen.body(
         )
     ],
     build={"nodeSelector": {"a": "b"}, "timeout": "30m"},
+    jobs={"nodeSelector": {"a": "b"}, "priorityClassName": "low", "labels": {"a": "b"}, "annotations": {"a": "b"}},
     triton={
         "image": "triton:1",
         "imagePullSecrets": [{"name": "pull"}],

@@ -36,5 +36,5 @@ and `get` tells whether a name is taken by an object that is not ours.
   verbs: [patch] # the readiness gate
 - apiGroups: [""]
   resources: [events]
-  verbs: [create] # its dry run tells whether a namespace is being deleted
+  verbs: [create, list] # its dry run tells whether a namespace is being deleted; why a Job has no Pod only an Event says
 {{- end -}}

@@ -231,6 +231,11 @@ class Kube:
         except OperatorError as error:
             log.info("event not recorded", extra={"reason": reason, "error": str(error)})
 
+    async def latest_event(self, namespace: str, uid: str, reason: str) -> str:
+        """The message of the latest Event with this reason about an object; empty where there is none (any more)."""
+        page = await self.page(EVENT, namespace, limit=PAGE, labelSelector="", fieldSelector=f"involvedObject.uid={uid},reason={reason}")
+        return max(((event.get("lastTimestamp") or "", event.get("message", "")) for event in page["items"]), default=("", ""))[1]
+
     async def namespace_terminating(self, namespace: str) -> bool:
         """Whether the namespace is being deleted; False where that cannot be told.
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from yolo_operator.controller import kinds, telemetry
+from yolo_operator.controller import kinds, refused_jobs, telemetry
 from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.gateway_features import GatewayFeatures
 from yolo_operator.controller.image_updates import ImageUpdates
@@ -99,8 +99,11 @@ class Reconciler:
             try:
                 yolo = api.parse(body)
                 listed, fields = await self._gateway_features.read(yolo)
+                refused = await refused_jobs.read(self._kube, key.namespace, self._cache.observe(key, yolo.uid), now)
                 # Nothing is waited for between looking and deciding.
-                observed = replace(self._cache.observe(key, yolo.uid), gateway_features=listed, session_fields=fields, namespace_terminating=ends)
+                observed = replace(
+                    self._cache.observe(key, yolo.uid), gateway_features=listed, session_fields=fields, refused_jobs=refused, namespace_terminating=ends
+                )
                 decided = plan(yolo, observed, self._image_updates.defaults_for(key, body), now)
             except InvalidSpec:
                 if not waits or (removes and not ends):

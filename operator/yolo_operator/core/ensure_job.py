@@ -86,7 +86,8 @@ def ensure(
 
 def read(context: Context, live: Manifest | None, answering: Sequence[str], result: type[Result] | None) -> tuple[jobs.State, Result | None]:
     """A Job's state, and its result where one is wanted and can be read. A result that cannot be read is a failure."""
-    state = jobs.read(live, context.observed.pods, answering, context.now)
+    said = "" if live is None else context.observed.refused_jobs.get(live["metadata"]["name"], "")
+    state = jobs.read(live, context.observed.pods, answering, context.now, said)
     if not isinstance(state, jobs.Succeeded) or result is None or not state.result or live is None:
         return state, None
     try:

@@ -52,11 +52,16 @@ def conditions(job: Manifest) -> dict[str, Manifest]:
     return {c["type"]: c for c in job.get("status", {}).get("conditions", ()) if c["status"] == "True"}
 
 
-def read(job: Manifest | None, all_pods: Sequence[Manifest], answering: Sequence[str], now: datetime) -> State:
-    """The state of a Job; `answering` names the containers whose result counts, the most important first."""
+def pods_of(job: Manifest, all_pods: Sequence[Manifest]) -> list[Manifest]:
+    """The Pods of a Job."""
+    return [pod for pod in all_pods if names.label(pod, names.JOB_NAME) == job["metadata"]["name"] and names.is_owned(pod, job["metadata"]["uid"])]
+
+
+def read(job: Manifest | None, all_pods: Sequence[Manifest], answering: Sequence[str], now: datetime, said: str = "") -> State:
+    """The state of a Job; `answering` names the containers whose result counts, the most important first; `said`: why its Pod is refused."""
     if job is None or "deletionTimestamp" in job["metadata"]:
         return Absent() if job is None else Running()
-    own = [pod for pod in all_pods if names.label(pod, names.JOB_NAME) == job["metadata"]["name"] and names.is_owned(pod, job["metadata"]["uid"])]
+    own = pods_of(job, all_pods)
     true = conditions(job)
     if true.keys() & SUCCESS:
         answer = pods.outcome(own, answering)
@@ -72,7 +77,13 @@ def read(job: Manifest | None, all_pods: Sequence[Manifest], answering: Sequence
     if problem is not None and problem.permanent:
         # Decided already: the Job controller's remaining attempts would only repeat it.
         return Failed(job["metadata"]["uid"], problem)
-    return Running(problem or image_pull.problem(own, now) or refused_pods.job_without_pod(job, own, now))
+    outlived = next(filter(pods.outlived, own), None)
+    if outlived is not None and pods.has_ended_well(outlived):
+        answer = pods.outcome([outlived], answering)
+        return Succeeded((answer.result if answer else None) or {})
+    if outlived is not None and problem is not None:
+        return Failed(job["metadata"]["uid"], problem)
+    return Running(problem or image_pull.problem(own, now) or refused_pods.job_without_pod(job, own, said, now))
 
 
 def record(previous: api.Failure | None, key: str, failed: Failed, now: datetime) -> api.Failure:

@@ -23,6 +23,8 @@ class Observed:
     deployments: Mapping[str, Manifest] = field(default_factory=dict)
     jobs: Mapping[str, Manifest] = field(default_factory=dict)
     pods: Sequence[Manifest] = ()
+    refused_jobs: Mapping[str, str] = field(default_factory=dict)
+    """What the API server has said when it refused a Job's Pod, by the Job's name; of those that wait for their Pod."""
     services: Mapping[str, Manifest] = field(default_factory=dict)
     budgets: Mapping[str, Manifest] = field(default_factory=dict)
     network_policies: Mapping[str, Manifest] = field(default_factory=dict)

@@ -11,6 +11,11 @@ Manifest = Mapping[str, Any]
 
 IMAGE_REASONS = frozenset({"ImagePullBackOff", "ErrImagePull", "ErrImageNeverPull", "InvalidImageName", "RegistryUnavailable"})
 BUILD_CONTAINERS = frozenset({"check", "fetch", "export", "publish"})
+WORKERS = frozenset({*BUILD_CONTAINERS, "pictures", "verify", "analyze", "prune"})
+"""Containers of our Jobs; others in their Pods somebody has injected."""
+SYSTEM_TAINTS = ("node-role.kubernetes.io/", "node.kubernetes.io/", "node.cloudprovider.kubernetes.io/")
+"""Taints that are about the node itself: a control plane, one that is not ready, full or new. Nobody tolerates them to run YOLO."""
+UNTOLERATED = re.compile(r"untolerated taint(?:\(s\))? \{([^:}]+)(?:: ([^}]*))?\}")
 MESSAGE_LIMIT = 1000
 REASON = re.compile("[A-Z][0-9A-Za-z]{0,62}")
 """What a worker's reason looks like; the exporter runs foreign code, which may have written anything."""
@@ -37,7 +42,7 @@ def diagnose(pod: Manifest, *, job: bool) -> Problem | None:
             return problem
     for condition in status.get("conditions", ()):
         if condition["type"] == "PodScheduled" and condition["status"] == "False" and condition.get("reason") == "Unschedulable":
-            return unschedulable(condition.get("message", ""))
+            return unschedulable(condition.get("message", ""), job=job)
     return None if job else node_not_ready(pod)
 
 
@@ -53,7 +58,7 @@ def latest_problem(pods: Iterable[Manifest], *, job: bool) -> Problem | None:
 def outcome(pods: Iterable[Manifest], container_names: Sequence[str]) -> contract.Outcome | None:
     """The result that one of the named containers of a succeeded Pod left, the first name that has one."""
     for pod in pods:
-        if pod.get("status", {}).get("phase") != "Succeeded":
+        if not has_ended_well(pod):
             continue
         messages = {c["name"]: c.get("state", {}).get("terminated", {}).get("message", "") for c in containers(pod)}
         for name in container_names:
@@ -61,6 +66,24 @@ def outcome(pods: Iterable[Manifest], container_names: Sequence[str]) -> contrac
             if answer is not None and answer.result:
                 return answer
     return None
+
+
+def has_ended_well(pod: Manifest) -> bool:
+    """Whether our containers in a Job's Pod have all ended well. A classic sidecar may run on, or have failed when it was ended."""
+    return pod.get("status", {}).get("phase") == "Succeeded" or main_exit_code(pod) == 0
+
+
+def outlived(pod: Manifest) -> bool:
+    """Whether our containers in a Job's Pod have ended and another, a classic sidecar, keeps it from its end."""
+    others = [container for container in pod.get("status", {}).get("containerStatuses", ()) if container["name"] not in WORKERS]
+    return not is_terminating(pod) and main_exit_code(pod) is not None and any("running" in container.get("state", {}) for container in others)
+
+
+def main_exit_code(pod: Manifest) -> int | None:
+    """How our last container in a Job's Pod ended, None where it has not. Those before it are init containers, which ended well if it has begun."""
+    ours = [container for container in pod.get("status", {}).get("containerStatuses", ()) if container["name"] in WORKERS]
+    codes = [ended["exitCode"] for container in ours if (ended := container.get("state", {}).get("terminated")) is not None]
+    return next(iter(codes), None)
 
 
 def containers(pod: Manifest) -> list[dict[str, Any]]:
@@ -158,6 +181,8 @@ def terminated(container: Manifest) -> Problem | None:
     if state is None or state.get("exitCode") == 0:
         return None
     name = container["name"]
+    if name not in WORKERS:
+        return foreign(container, state)
     if state.get("reason") == "OOMKilled":
         field = "spec.build.resources.limits.memory" if name in {"export", "analyze"} else "spec.jobs.resources.limits.memory"
         # The same build needs as much again, and each attempt exports anew; another limit is another Job.
@@ -181,8 +206,7 @@ def crashed(container: Manifest) -> Problem | None:
         return None
     name, tail = container["name"], last.get("message", "").strip()[-600:]
     if name not in (names.SERVER, names.MERGE_CA):
-        why = "was killed for lack of memory" if last.get("reason") == "OOMKilled" else f"ended with exit code {last.get('exitCode')}: {tail}"
-        return Problem("ContainerCrashed", f"Container {name}, which is not the operator's (spec.triton.podTemplate, or injected), {why}")
+        return foreign(container, last)
     if last.get("reason") == "OOMKilled":
         return Problem(
             "OutOfMemory",
@@ -197,7 +221,14 @@ def crashed(container: Manifest) -> Problem | None:
     return Problem("TritonCrashed", f"Triton ended with exit code {last.get('exitCode')}{triton_log.hint(said)}: {said}")
 
 
-def unschedulable(message: str) -> Problem:
+def foreign(container: Manifest, ended: Manifest) -> Problem:
+    """A container that is not ours and has failed."""
+    tail = ended.get("message", "").strip()[-600:]
+    why = "was killed for lack of memory" if ended.get("reason") == "OOMKilled" else f"ended with exit code {ended.get('exitCode')}: {tail}"
+    return Problem("ContainerCrashed", f"Container {container['name']}, which is not the operator's (spec.triton.podTemplate, or injected), {why}")
+
+
+def unschedulable(message: str, *, job: bool) -> Problem:
     """A Pod no node takes."""
     claim = re.search(r'persistentvolumeclaim "([^"]+)" not found', message)
     if claim:
@@ -205,11 +236,21 @@ def unschedulable(message: str) -> Problem:
             "PersistentVolumeClaimNotFound",
             f"PersistentVolumeClaim {claim[1]!r} is not in this namespace: create it, or correct the pvc:// URI or engineCache",
         )
+    field = "spec.jobs.tolerations" if job else "spec.tolerations"
+    taints = sorted({taint_text(found) for found in UNTOLERATED.finditer(message) if not found[1].startswith(SYSTEM_TAINTS)})
     lacking = re.search(r"Insufficient ([\w.-]+/[\w.-]*\w)", message)
     if lacking:
+        tainted = f" Or the GPUs are on nodes with the taint {', '.join(taints)}: tolerate it ({field})." if taints else ""
         return Problem(
             "InsufficientGPU",
             f"No node has enough {lacking[1]} free: add a node, free one, or correct spec.gpu.resourceName and count; an update can also have its old "
-            f"pod make room (spec.rollout.gpu: InPlace; with a single pod requests fail meanwhile). {message}"[:MESSAGE_LIMIT],
+            f"pod make room (spec.rollout.gpu: InPlace; with a single pod requests fail meanwhile).{tainted} {message}"[:MESSAGE_LIMIT],
         )
+    if taints:
+        return Problem("UntoleratedTaint", f"Nodes have the taint {', '.join(taints)}: tolerate it ({field}), or add other nodes. {message}"[:MESSAGE_LIMIT])
     return Problem("Unschedulable", f"No node takes the Pod: {message}"[:MESSAGE_LIMIT])
+
+
+def taint_text(found: re.Match[str]) -> str:
+    """A taint as kubectl writes it, as far as the scheduler tells."""
+    return f"{found[1]}={found[2]}" if found[2] else found[1]

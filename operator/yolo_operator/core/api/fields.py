@@ -79,6 +79,17 @@ ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern="^[a-z0-
 Region = Annotated[str, Field(max_length=63, pattern="^[0-9A-Za-z-]*$")]
 """Part of AWS' host names, and an argument of containers, in which Kubernetes puts variables in for $(NAME)."""
 Labels = Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=32)]
+OPERATORS_OWN = (
+    "self.all(key, !key.startsWith('yolo-operator.io/') && !key.startsWith('app.kubernetes.io/') && !key.startsWith('batch.kubernetes.io/'))",
+    "labels that begin with yolo-operator.io/, app.kubernetes.io/ or batch.kubernetes.io/ are the operator's and the Job controller's: choose others",
+)
+OwnLabels = Annotated[Labels, Field(json_schema_extra=rules(OPERATORS_OWN))]
+"""Labels of the user's own."""
+NO_PROFILES = (
+    "self.all(key, !key.startsWith('container.apparmor.security.beta.kubernetes.io/') && !key.contains('seccomp.security.alpha.kubernetes.io/'))",
+    "no annotation changes the AppArmor or seccomp profile of these Pods, which keep to the restricted Pod Security Standard: remove it",
+)
+Annotations = Annotated[dict[str, Annotated[str, Field(max_length=1024)]], Field(max_length=32, json_schema_extra=rules(NO_PROFILES))]
 
 
 class Resources(Model):

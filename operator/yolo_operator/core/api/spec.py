@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field
 
 from yolo_operator.core.api.fields import (
     MAX_VERSION,
+    Annotations,
     Duration,
     Freeform,
     IntOrPercent,
@@ -15,6 +16,7 @@ from yolo_operator.core.api.fields import (
     LocalReference,
     Model,
     ObjectName,
+    OwnLabels,
     Quantity,
     Region,
     Resources,
@@ -236,18 +238,33 @@ class Build(Model):
     storage_size: Quantity = "10Gi"
     """Upper limit of the scratch volume that holds the weights and the ONNX."""
     node_selector: Labels = Field(default_factory=dict)
-    """Nodes the build Job may run on; it needs no GPU."""
+    """Nodes the build Job and the Jobs of an analysis may run on, besides what spec.jobs.nodeSelector says; they need no GPU."""
     tolerations: list[Freeform] = Field(default_factory=list, max_length=16)
-    """Tolerations of the build Job."""
+    """Tolerations of the build Job and the Jobs of an analysis, besides those of spec.jobs."""
 
 
 class Jobs(Model):
-    """The Jobs' containers that are not the export: check, fetch and publish of the build, verify, pictures of an analysis, prune."""
+    """All Jobs of the resource: build, verify, analysis and prune."""
 
     resources: Resources = Field(
         default_factory=lambda: Resources(requests={"cpu": "50m", "memory": "128Mi"}, limits={"memory": "1Gi"}),
     )
-    """Of each of them. The memory they need does not grow with the weights: docs/operations.md has it, measured."""
+    """Of each container that is not the export: check, fetch and publish of the build, verify, pictures of an analysis, prune. The memory they need
+    does not grow with the weights: docs/operations.md has it, measured."""
+    node_selector: Labels = Field(default_factory=dict)
+    """Nodes that the Jobs may run on; they need no GPU. Of a cluster with nodes of several architectures one that the images are made for:
+    kubernetes.io/arch."""
+    tolerations: list[Freeform] = Field(default_factory=list, max_length=16)
+    """Tolerations of the Jobs."""
+    affinity: Freeform | None = None
+    """Affinity of the Jobs' Pods, as in a Pod."""
+    priority_class_name: ObjectName | None = None
+    """Priority class of the Jobs' Pods."""
+    labels: OwnLabels = Field(default_factory=dict)
+    """Labels of the Jobs' Pods besides those of the operator, for example sidecar.istio.io/inject: "false"."""
+    annotations: Annotations = Field(default_factory=dict)
+    """Annotations of the Jobs' Pods. Two are there by themselves, so that no autoscaler ends a build half-way; another value takes them away:
+    karpenter.sh/do-not-disrupt: "true" and cluster-autoscaler.kubernetes.io/safe-to-evict: "false"."""
 
 
 class PodDisruptionBudget(Model):
@@ -377,7 +394,7 @@ class Spec(Model):
     build: Build = Field(default_factory=Build)
     """The Jobs that turn weights into a model repository."""
     jobs: Jobs = Field(default_factory=Jobs)
-    """The Jobs' containers that are not the export."""
+    """All Jobs: where they run, and what their other containers may use."""
     triton: Triton = Field(default_factory=Triton)
     """The server."""
     gpu: Gpu = Field(default_factory=Gpu)

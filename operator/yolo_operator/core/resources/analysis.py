@@ -58,7 +58,7 @@ def build(
         "analyze", defaults.exporter_image, arguments, [], [job.mount("pictures", read_only=True)], pod.resources(yolo.spec.build.resources)
     )
     template = job.pod_template(yolo, names.ANALYSIS, canary.version)
-    template["metadata"]["annotations"] = {pod.SKIP_CONTAINERS: "analyze"}
+    template["metadata"]["annotations"] |= {pod.SKIP_CONTAINERS: "analyze"}
     template["spec"] |= {
         "initContainers": [pictures],
         "containers": [analyze],
@@ -67,8 +67,7 @@ def build(
             *({"name": f"tmp-{name}", "emptyDir": {}} for name in ("pictures", "analyze")),
             *pod.ca_volume(storage),
         ],
-        "nodeSelector": dict(yolo.spec.build.node_selector),
-        "tolerations": list(yolo.spec.build.tolerations),
+        **job.build_nodes(yolo),
     }
     policy: list[Manifest] = [
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},

@@ -11,6 +11,8 @@ from yolo_operator.core.names import Manifest
 from yolo_operator.core.resources import pod, service
 from yolo_operator.core.triton.releases import Release
 
+UNDISTURBED = {"karpenter.sh/do-not-disrupt": "true", "cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
+"""Annotations by which autoscalers leave a Pod alone until it has ended. What others make of them is no reason for another Job."""
 TTL_SECONDS = 3600
 """How long a finished Job stays for `kubectl logs`; its answer is in the status by then."""
 VERIFY_TIMEOUT_SECONDS = 120
@@ -63,7 +65,7 @@ def build(yolo: api.YoloDeployment, version: api.Version, defaults: Defaults) ->
     ]
     template = pod_template(yolo, names.BUILD, version.version)
     template["metadata"]["labels"][names.REVISION] = revision_name
-    template["metadata"]["annotations"] = {pod.SKIP_CONTAINERS: "export"}
+    template["metadata"]["annotations"] |= {pod.SKIP_CONTAINERS: "export"}
     template["spec"] |= {
         "initContainers": containers[:-1],
         "containers": containers[-1:],
@@ -74,8 +76,7 @@ def build(yolo: api.YoloDeployment, version: api.Version, defaults: Defaults) ->
             *pod.ca_volume(storage),
             *claim_volume(version),
         ],
-        "nodeSelector": dict(spec.build.node_selector),
-        "tolerations": list(spec.build.tolerations),
+        **build_nodes(yolo),
     }
     policy: list[Manifest] = [
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
@@ -183,9 +184,15 @@ def job(
 
 def pod_template(yolo: api.YoloDeployment, component: str, version: int | None = None) -> Manifest:
     """What the Pods of all our Jobs have in common. They hold no token for the API server."""
-    spec = yolo.spec
+    spec, jobs = yolo.spec, yolo.spec.jobs
+    optional = {
+        "nodeSelector": dict(jobs.node_selector),
+        "tolerations": list(jobs.tolerations),
+        "affinity": jobs.affinity,
+        "priorityClassName": jobs.priority_class_name,
+    }
     return {
-        "metadata": {"labels": names.labels(yolo, component, version)},
+        "metadata": {"labels": dict(jobs.labels) | names.labels(yolo, component, version), "annotations": UNDISTURBED | dict(jobs.annotations)},
         "spec": {
             "restartPolicy": "Never",
             "serviceAccountName": spec.service_account_name,
@@ -193,8 +200,15 @@ def pod_template(yolo: api.YoloDeployment, component: str, version: int | None =
             "enableServiceLinks": False,
             "imagePullSecrets": [{"name": secret.name} for secret in spec.triton.image_pull_secrets],
             "securityContext": dict(pod.POD_SECURITY),
+            **{key: value for key, value in optional.items() if value},
         },
     }
+
+
+def build_nodes(yolo: api.YoloDeployment) -> Manifest:
+    """Where the Pods run that export: the Jobs' nodes, and those of the build besides."""
+    jobs, build = yolo.spec.jobs, yolo.spec.build
+    return {"nodeSelector": {**jobs.node_selector, **build.node_selector}, "tolerations": [*jobs.tolerations, *build.tolerations]}
 
 
 def container(name: str, image: str, arguments: list[str], env: list[Manifest], mounts: list[Manifest], resources: Manifest) -> Manifest:
@@ -386,9 +400,12 @@ def runtime_arguments(version: api.Version, release: Release | None) -> list[str
 
 
 def without_images(template: Manifest) -> Manifest:
-    """A pod template with the images left out, and which release one of them is."""
-    spec = dict(template["spec"])
+    """A pod template with the images left out, which release one of them is, and what every Pod of ours has by itself."""
+    metadata, spec = dict(template["metadata"]), dict(template["spec"])
+    annotations = {key: value for key, value in metadata.pop("annotations").items() if UNDISTURBED.get(key) != value}
+    if annotations:
+        metadata["annotations"] = annotations
     for key in ("initContainers", "containers"):
         parts = [{k: v for k, v in part.items() if k not in {"image", "imagePullPolicy"}} for part in spec.get(key, [])]
         spec[key] = [part | {"args": [said for said in part["args"] if not said.startswith(RELEASE_FLAG)]} for part in parts]
-    return template | {"spec": spec}
+    return template | {"metadata": metadata, "spec": spec}

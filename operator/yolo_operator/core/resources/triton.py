@@ -30,6 +30,7 @@ THREAD_PARAMETERS = frozenset({"intra_op_thread_count", "inter_op_thread_count",
 """Of spec.triton.parameters: who sets one decides about the threads himself. The backend reads none of them with a thread pool of all models."""
 POD_FIELDS = {"release", "resources", "image_pull_secrets", "pod_template", "forward_compatibility", "metrics", "tracing"}
 """Of spec.triton: what shapes the pods and not the published repository."""
+NVIDIA = "nvidia.com/gpu"
 BYTES_OF = {"FP32": 4, "FP16": 2, "UINT8": 1}
 
 
@@ -202,7 +203,9 @@ def pod_template(yolo: api.YoloDeployment, version: api.Version, artifact: contr
         pod_spec["readinessGates"] = [{"conditionType": names.VERIFIED_GATE}]
     tolerations = list(spec.tolerations)
     if spec.gpu.count:
-        tolerations.append({"key": spec.gpu.resource_name, "operator": "Exists", "effect": "NoSchedule"})
+        # A slice or a share of a GPU is on a node that has the taint of whole ones.
+        whole = [NVIDIA] if spec.gpu.resource_name.startswith("nvidia.com/") else []
+        tolerations += [{"key": key, "operator": "Exists", "effect": "NoSchedule"} for key in dict.fromkeys([spec.gpu.resource_name, *whole])]
     optional: Manifest = {
         "imagePullSecrets": [{"name": secret.name} for secret in spec.triton.image_pull_secrets],
         "nodeSelector": dict(spec.node_selector),
@@ -321,6 +324,11 @@ def max_input_bytes(yolo: api.YoloDeployment, artifact: contract.Artifact) -> in
     return max(yolo.spec.triton.max_batch_size, 1) * 3 * height * width * element + (1 << 20)
 
 
+def cpu_limit(yolo: api.YoloDeployment) -> Manifest:
+    """The server's own, where it has one."""
+    return {key: value for key, value in yolo.spec.triton.resources.limits.items() if key == "cpu"}
+
+
 def http_get(path: str) -> Manifest:
     """A probe over Triton's HTTP port."""
     return {"httpGet": {"path": path, "port": "http"}}
@@ -351,6 +359,7 @@ def ca_merger(yolo: api.YoloDeployment, defaults: Defaults) -> Manifest:
             {"name": "merged-ca", "mountPath": "/merged"},
         ],
         "securityContext": dict(pod.CONTAINER_SECURITY),
-        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "256Mi"}},
+        # A quota of limits.cpu wants one of every container: that of the server, which runs afterwards and so counts alone.
+        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {**cpu_limit(yolo), "memory": "256Mi"}},
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
