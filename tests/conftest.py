@@ -3,6 +3,7 @@ beside what; what is remembered of a run."""
 
 import os
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,6 +113,12 @@ class SideBySide(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         return side(nodeid)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Name what fails when it does: the summary of a long run is hours away, and lost where the run is ended."""
+    if report.failed and not os.environ.get("PYTEST_XDIST_WORKER"):
+        print(f"\n{report.when} failed: {report.nodeid}", file=sys.stderr, flush=True)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

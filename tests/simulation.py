@@ -4,7 +4,7 @@ Time moves only when a test says so. `Simulation.reconcile` is one pass of the o
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -40,6 +40,8 @@ class Simulation:
         self.gateway_features: dict[str, Support] = {}
         self.session_fields = Support()
         self.refused_jobs: dict[str, str] = {}
+        self.admission: Callable[[Manifest], None] = lambda _: None
+        """What a mutating webhook makes of an object that is applied."""
         self.opened: list[str] = []
         self.plan = Plan(status=api.Status())
         self._counter = 100
@@ -103,7 +105,9 @@ class Simulation:
 
     def apply(self, manifest: Manifest) -> Manifest:
         """Apply an object as the reconciler does."""
-        return self._keep(drift.marked(manifest))
+        marked = copied(drift.marked(manifest))
+        self.admission(marked)
+        return self._keep(marked)
 
     def _keep(self, manifest: Manifest) -> Manifest:
         """Keep an object as it was sent; its generation grows with its spec. What it says of its status is not read."""
@@ -115,6 +119,8 @@ class Simulation:
             generation = old["metadata"]["generation"] + (old["spec"] != new["spec"])
             new["metadata"] |= {"uid": old["metadata"]["uid"], "generation": generation}
             new["status"] = old.get("status", {})
+            if without_version(new) == without_version(old):
+                return old
         new["metadata"]["resourceVersion"] = self._count()
         store[name] = new
         return new
@@ -310,6 +316,11 @@ def serving(**spec: Any) -> Simulation:
     assert cluster.condition("Ready") == ("True", "Serving"), cluster.message()
     cluster.opened.clear()
     return cluster
+
+
+def without_version(body: Manifest) -> Manifest:
+    """An object without what each write changes."""
+    return body | {"metadata": {key: value for key, value in body["metadata"].items() if key != "resourceVersion"}}
 
 
 class FakeKube:

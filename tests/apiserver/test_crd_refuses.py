@@ -69,6 +69,12 @@ SPECS = [
         storage(serverSideEncryption={"algorithm": "DES"}), ["spec.storage.serverSideEncryption.algorithm", "Unsupported value"], id="another encryption"
     ),
     # Names.
+    pytest.param({"jobs": {"labels": {"app.kubernetes.io/component": "mine"}}}, ["spec.jobs.labels", "choose others"], id="a label of ours for the Jobs"),
+    pytest.param(
+        {"jobs": {"annotations": {"container.apparmor.security.beta.kubernetes.io/export": "unconfined"}}},
+        ["spec.jobs.annotations", "remove it"],
+        id="a profile for the Jobs",
+    ),
     pytest.param({"modelName": "a/b"}, ["spec.modelName", "rename spec.modelName"], id="a model name Triton cannot load"),
     pytest.param({"modelName": "-a"}, ["spec.modelName", "rename spec.modelName"], id="a model name that starts with a hyphen"),
     pytest.param({"modelName": ".."}, ["spec.modelName", "rename spec.modelName"], id="a model name of dots"),

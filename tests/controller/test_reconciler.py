@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY
 
 import gen
 from simulation import FakeKube, Simulation
-from yolo_operator.controller import gateway_features, kinds, reconciler
+from yolo_operator.controller import applied, gateway_features, kinds, reconciler
 from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.kube import Missing, NamespaceTerminating
 from yolo_operator.controller.leader import LeadershipLost
@@ -18,6 +18,7 @@ from yolo_operator.controller.reconciler import Reconciler
 from yolo_operator.core import api, features, names
 from yolo_operator.core.context import Plan
 from yolo_operator.core.errors import InvalidSpec, NotReady, Unavailable
+from yolo_operator.core.names import Manifest
 from yolo_operator.core.observed import Support
 
 KEY = Key("factory", "helmet")
@@ -190,7 +191,7 @@ def test_drift_made_by_hand_is_put_back():
 
 def test_a_spec_that_goes_to_and_fro_is_no_fight():
     stage = at_rest()
-    for _ in range(2 * reconciler.DRIFT_FIGHT_TIMES):
+    for _ in range(2 * applied.DRIFT_FIGHT_TIMES):
         for replicas in (2, 1):
             stage.cluster.edit(replicas=replicas)
             assert ("apply", "helmet-v1") in stage.passes()
@@ -199,7 +200,7 @@ def test_a_spec_that_goes_to_and_fro_is_no_fight():
 
 def test_who_changes_it_again_and_again_is_named_and_left_alone():
     stage = at_rest()
-    for _ in range(reconciler.DRIFT_FIGHT_TIMES):
+    for _ in range(applied.DRIFT_FIGHT_TIMES):
         stage.cluster.objects["Service"]["helmet"]["spec"]["selector"] = {"somebody": "else"}
         assert ("apply", "helmet") in stage.passes()
     stage.cluster.objects["Service"]["helmet"]["spec"]["selector"] = {"somebody": "else"}
@@ -210,11 +211,69 @@ def test_who_changes_it_again_and_again_is_named_and_left_alone():
     assert stage.cluster.objects["Deployment"], "the rest is looked after"
 
 
+def autopilot(made: Manifest) -> None:
+    """As on GKE Autopilot."""
+    if made["kind"] == "Deployment":
+        made["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "1"
+
+
+def strict(made: Manifest) -> None:
+    """A label goes, a toleration comes, the image is another registry's."""
+    if made["kind"] == "Deployment":
+        del made["spec"]["template"]["metadata"]["labels"][names.NAME]
+        made["spec"]["template"]["spec"]["tolerations"].append({"key": "everywhere", "operator": "Exists"})
+        made["spec"]["template"]["spec"]["containers"][0]["image"] = "mirror.example.com/triton:1"
+
+
+@pytest.mark.parametrize(
+    ("admission", "paths"),
+    [
+        pytest.param(autopilot, ["spec.template.spec.containers[triton].resources.requests.cpu"], id="requests"),
+        pytest.param(
+            strict,
+            [
+                f"spec.template.metadata.labels.{names.NAME}",
+                "spec.template.spec.containers[triton].image",
+                "spec.template.spec.tolerations",
+            ],
+            id="a label, an image and tolerations",
+        ),
+    ],
+)
+def test_what_admission_makes_of_our_objects_is_told_once_and_no_drift(admission, paths):
+    cluster = Simulation(triton={"resources": {"requests": {"cpu": "50m"}}})
+    cluster.admission = admission
+    stage = Stage(cluster)
+    stage.passes()
+    cluster.build_succeeds()
+    stage.passes()
+    cluster.start_pods()
+    stage.passes()
+    cluster.end_one(cluster.jobs("verify")[0], gen.outcome(result=gen.verification()))
+    stage.passes()
+    cluster.start_pods()
+    stage.passes(2)
+    assert stage.condition("Ready") == ("True", "Serving"), stage.message()
+    (told,) = [message for reason, message in stage.kube.events if reason == "Mutated"]
+    assert all(path in told for path in paths)
+    assert stage.passes(2) == []
+
+    stage.restart()
+    stage.passes()
+    assert stage.passes() == []
+    assert len([reason for reason, _ in stage.kube.events if reason == "Mutated"]) == 1
+
+    live = cluster.objects["Deployment"]["helmet-v1"]
+    live["spec"]["template"]["spec"]["containers"][0]["image"] = "somebody/elses"
+    live["metadata"]["resourceVersion"] = "99999"
+    assert stage.passes() == [("apply", "helmet-v1")], "who writes afterwards is put right"
+
+
 def test_a_write_that_is_refused_again_and_again_is_no_fight():
     stage = at_rest()
     stage.cluster.objects["Service"]["helmet"]["spec"]["selector"] = {"somebody": "else"}
     stage.kube.faults["apply", "helmet"] = Unavailable("ApiServerError", "500")
-    for _ in range(2 * reconciler.DRIFT_FIGHT_TIMES):
+    for _ in range(2 * applied.DRIFT_FIGHT_TIMES):
         assert ("apply", "helmet") in stage.passes()
     stage.kube.faults.clear()
     assert ("apply", "helmet") in stage.passes()

@@ -114,6 +114,10 @@ JOBS = [
         "UntoleratedTaint", "the taint gpu-only:", False, id="a taint without a value",
     ),
     pytest.param(
+        gen.pod() | {"status": {"conditions": [gen.unschedulable("0/1 nodes are available: 1 node(s) had untolerated taint(s). no new claims to deallocate")]}},
+        "UntoleratedTaint", "kubectl describe nodes", False, id="a taint that Kubernetes 1.34 does not name",
+    ),
+    pytest.param(
         gen.pod() | {"status": {"conditions": [gen.unschedulable("0/1 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/not-ready: }.")]}},
         "Unschedulable", "not-ready", False, id="a node that is not ready",
     ),

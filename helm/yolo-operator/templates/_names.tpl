@@ -49,9 +49,11 @@ capabilities:
 
 {{- define "yolo-operator.podSecurity" -}}
 runAsNonRoot: true
+{{- if not .Values.assignedUser }}
 runAsUser: 65532
 runAsGroup: 65532
 fsGroup: 65532
+{{- end }}
 seccompProfile:
   type: RuntimeDefault
 {{- end -}}

@@ -8,10 +8,11 @@ from datetime import datetime
 from typing import Any
 
 from yolo_operator.controller import kinds, refused_jobs, telemetry
-from yolo_operator.controller.cache import Cache, Key
+from yolo_operator.controller.applied import Applied, Child
+from yolo_operator.controller.cache import Cache, Key, resource_version
 from yolo_operator.controller.gateway_features import GatewayFeatures
 from yolo_operator.controller.image_updates import ImageUpdates
-from yolo_operator.controller.kinds import Kind, Manifest
+from yolo_operator.controller.kinds import Manifest
 from yolo_operator.controller.kube import Conflict, Kube, Missing
 from yolo_operator.controller.leader import LeadershipLost
 from yolo_operator.controller.queue import Queue
@@ -31,8 +32,8 @@ log = logging.getLogger(__name__)
 ORDINARY = frozenset({BUILDING, STARTING, VERIFYING})
 """Reasons for which Ready is False on the way from the apply to the first answer."""
 
-DRIFT_FIGHT_TIMES, DRIFT_FIGHT_SECONDS = 3, 600.0
-"""So often an object's field is put back within so many seconds; then somebody else wants it otherwise, and we back off."""
+MUTATED_SHOWN = 10
+"""Paths that an Event names."""
 
 
 class Reconciler:
@@ -46,8 +47,7 @@ class Reconciler:
         self._image_updates = ImageUpdates(cache, defaults)
         self._defaults = defaults
         self._now = now
-        self._put_back: dict[tuple[Key, str, str], tuple[str, list[float]]] = {}
-        """By owner, kind and name of a child: what it was to be last, and when it was put back to that."""
+        self._applied = Applied()
         self._unread: dict[Key, tuple[str, ...]] = {}
         """What of a status could not be read, as it was told last."""
 
@@ -55,7 +55,7 @@ class Reconciler:
         """One pass; returns whether it went well. The queue never runs two for the same key at once."""
         body = self._cache.get(kinds.YOLO, key)
         if body is None:
-            self._put_back = {seen: found for seen, found in self._put_back.items() if seen[0] != key}
+            self._applied.forget(key)
             self._unread.pop(key, None)
             self._enqueue_due(key)
             return True
@@ -157,7 +157,7 @@ class Reconciler:
         body = await self._set_finalizer(yolo, body, decided, refusals)
         for manifest in decided.apply:
             with refusals.noted("apply", manifest):
-                await self._apply_one(Key.of(body), manifest)
+                await self._apply_one(body, manifest)
         for manifest in decided.create:
             with refusals.noted("create", manifest):
                 made = await self._kube.create(kinds.JOB, manifest)
@@ -191,35 +191,29 @@ class Reconciler:
                 except Missing:
                     log.debug("pod is gone", extra={"object": pod["metadata"]["name"]})
 
-    async def _apply_one(self, owner: Key, manifest: Manifest) -> None:
+    async def _apply_one(self, body: Manifest, manifest: Manifest) -> None:
         kind = kinds.BY_NAME[manifest["kind"]]
         manifest = drift.marked(manifest)
+        child = Child.of(Key.of(body), manifest)
         live = self._cache.get(kind, Key.of(manifest))
         if live is not None and not names.is_owned(live, manifest["metadata"]["ownerReferences"][0]["uid"]):
             live = await self._kube.refuse_foreign(kind, manifest)
-        path = drift.differs(manifest, live) if live is not None else ""
+        path = self._applied.difference(child, manifest, live) if live is not None else ""
         if path is None:
             return
-        put_back = self._refuse_fight(owner, kind, manifest, path)
+        put_back = self._applied.refuse_fight(child, manifest, path)
         if path:
-            log.info("apply", extra={"kind": kind.name, "object": manifest["metadata"]["name"], "differs": path})
-        self._cache.put(kind, await self._kube.apply(kind, manifest, live))
+            log.info("apply", extra={"kind": kind.name, "object": child.name, "differs": path})
+        answer = await self._kube.apply(kind, manifest, live)
+        self._cache.put(kind, answer)
         # Only now: what the API server has refused was not put back, and nobody has changed it again.
-        self._put_back[owner, kind.name, manifest["metadata"]["name"]] = put_back
-
-    def _refuse_fight(self, owner: Key, kind: Kind, manifest: Manifest, path: str) -> tuple[str, list[float]]:
-        """What is to be remembered once this is applied; what was put back some times in a row is not, and another writer is named instead."""
-        name, fingerprint, now = manifest["metadata"]["name"], names.digest(manifest), time.monotonic()
-        before, times = self._put_back.get((owner, kind.name, name), (fingerprint, []))
-        # What we want otherwise ourselves, or make anew, nobody has changed.
-        put_back = bool(path) and before == fingerprint
-        times = [moment for moment in times if put_back and now - moment < DRIFT_FIGHT_SECONDS]
-        if len(times) >= DRIFT_FIGHT_TIMES:
-            raise Unavailable(
-                "DriftFight",
-                f"{kind.name} {name!r}: {path} was put back {len(times)} times and changed again; find who else writes it (kubectl get --show-managed-fields)",
-            )
-        return fingerprint, [*times, now] if put_back else []
+        changed = self._applied.note(child, manifest, answer, put_back)
+        # What the same apply changes nothing in was told before, perhaps by an earlier process.
+        if changed and (live is None or resource_version(answer) != resource_version(live)):
+            shown = ", ".join(changed[:MUTATED_SHOWN]) + (f" and {len(changed) - MUTATED_SHOWN} more" if len(changed) > MUTATED_SHOWN else "")
+            message = f"{kind.name} {child.name!r}: a webhook or policy of the cluster changes {shown} when it is applied; it is left as it is then"
+            log.info("mutated", extra={"kind": kind.name, "object": child.name, "paths": shown})
+            await self._kube.event(body, reason="Mutated", message=message, warning=False)
 
     async def _report(self, yolo: api.YoloDeployment, body: Manifest, computed: api.Status) -> None:
         """Write the status where it differs, and an Event where Ready has turned in this pass."""

@@ -110,6 +110,7 @@ class Settings:
                 cluster_name=read.text("CLUSTER_NAME", "default"),
                 storage=read.storage("STORAGE"),
                 assets_url=read.text("ASSETS_URL", ULTRALYTICS_ASSETS),
+                assigned_user=read.one_of("ASSIGNED_USER", "false", "true") == "true",
                 retry_min_seconds=read.seconds("RETRY_MIN_SECONDS", 60),
                 retry_max_seconds=read.seconds("RETRY_MAX_SECONDS", 600),
             ),

@@ -25,6 +25,8 @@ class Defaults:
     storage: api.Storage | None = None
     assets_url: str = ULTRALYTICS_ASSETS
     """Where ultralytics://NAME is downloaded from; a mirror can stand in."""
+    assigned_user: bool = False
+    """Whether Pods leave user and groups to their namespace."""
     retry_min_seconds: float = 60
     """Pause before a failed Job is made anew; doubles with every failure."""
     retry_max_seconds: float = 600

@@ -5,7 +5,7 @@ but does not want any more must go; and what is a single value must be ours, or 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -36,11 +36,14 @@ SUFFIXES: Mapping[str, Decimal | int] = {
 
 def differs(wanted: Mapping[str, Any], live: Mapping[str, Any]) -> str | None:
     """The first path where the live object is not as wanted, None where it is."""
+    return next(differences(wanted, live), None)
+
+
+def differences(wanted: Mapping[str, Any], live: Mapping[str, Any]) -> Iterator[str]:
+    """Every path where the live object is not as wanted."""
     ignored = {"apiVersion", "kind"}
     for key in wanted.keys() - ignored:
-        path = _missing(wanted[key], live.get(key), key, key)
-        if path:
-            return path
+        yield from _missing(wanted[key], live.get(key), key, key)
     owned: Mapping[str, Any] = next(
         (
             entry.get("fieldsV1", {})
@@ -49,7 +52,23 @@ def differs(wanted: Mapping[str, Any], live: Mapping[str, Any]) -> str | None:
         ),
         {},
     )
-    return _unwanted(owned, wanted, "") or _taken_over(owned, wanted)
+    for path in (_unwanted(owned, wanted, ""), _taken_over(owned, wanted)):
+        if path:
+            yield path
+
+
+def admitted(wanted: Any, answer: Any, field: str = "") -> Any:
+    """What we want, as the API server's admission has made it: its value for each field of ours, none where it has taken the field away.
+
+    Only fields of ours: what it has added is foreign, as everywhere here.
+    """
+    if isinstance(wanted, Mapping) and isinstance(answer, Mapping):
+        return {key: admitted(value, answer[key], key) for key, value in wanted.items() if key in answer}
+    if isinstance(wanted, list) and isinstance(answer, list) and (keys := merge_keys(field, wanted)):
+        by_key = {tuple(item.get(key) for key in keys): item for item in answer}
+        pairs = ((item, by_key.get(tuple(item.get(key) for key in keys))) for item in wanted)
+        return [admitted(item, found) for item, found in pairs if found is not None]
+    return answer
 
 
 def marked(wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,38 +93,34 @@ def quantity(value: object) -> Decimal | None:
         return None
 
 
-def _missing(wanted: Any, live: Any, field: str, path: str) -> str | None:
+def _missing(wanted: Any, live: Any, field: str, path: str) -> Iterator[str]:
     if isinstance(wanted, Mapping):
-        if not isinstance(live, Mapping):
-            # The API server drops empty objects and lists: an absent one is as wanted.
-            return path if wanted or live not in (None, {}) else None
-        return next((found for key, value in wanted.items() if (found := _missing(value, live.get(key), key, f"{path}.{key}"))), None)
-    if isinstance(wanted, list):
-        return _missing_in_list(wanted, live if isinstance(live, list) else [], field, path)
-    if wanted == live or (wanted in (None, False, "") and live is None):
-        return None
-    if QUANTITY.search(path) and quantity(wanted) is not None and quantity(wanted) == quantity(live):
-        return None
-    return path
+        if isinstance(live, Mapping):
+            for key, value in wanted.items():
+                yield from _missing(value, live.get(key), key, f"{path}.{key}")
+        # The API server drops empty objects and lists: an absent one is as wanted.
+        elif wanted or live not in (None, {}):
+            yield path
+    elif isinstance(wanted, list):
+        yield from _missing_in_list(wanted, live if isinstance(live, list) else [], field, path)
+    elif wanted == live or (wanted in (None, False, "") and live is None):
+        return
+    elif not (QUANTITY.search(path) and quantity(wanted) is not None and quantity(wanted) == quantity(live)):
+        yield path
 
 
-def _missing_in_list(wanted: Sequence[Any], live: Sequence[Any], field: str, path: str) -> str | None:
+def _missing_in_list(wanted: Sequence[Any], live: Sequence[Any], field: str, path: str) -> Iterator[str]:
     keys = merge_keys(field, wanted)
-    if not keys:
-        if len(wanted) != len(live):
-            return path
-        pairs = zip(wanted, live, strict=True)
-        return next(
-            (found for index, (want, have) in enumerate(pairs) if (found := _missing(want, have, field, f"{path}[{index}]"))),
-            None,
-        )
-    by_key = {tuple(item.get(key) for key in keys): item for item in live}
-    for want in wanted:
-        identity = tuple(want.get(key) for key in keys)
-        found = _missing(want, by_key.get(identity), field, f"{path}[{identity[0]}]")
-        if found:
-            return found
-    return None
+    if keys:
+        by_key = {tuple(item.get(key) for key in keys): item for item in live}
+        for want in wanted:
+            identity = tuple(want.get(key) for key in keys)
+            yield from _missing(want, by_key.get(identity), field, f"{path}[{identity[0]}]")
+    elif len(wanted) != len(live):
+        yield path
+    else:
+        for index, (want, have) in enumerate(zip(wanted, live, strict=True)):
+            yield from _missing(want, have, field, f"{path}[{index}]")
 
 
 def merge_keys(field: str, items: Sequence[Any]) -> tuple[str, ...]:

@@ -9,14 +9,12 @@ from that, from the Deployments and from the default, for every resource alike, 
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import Any
 
 from yolo_operator.core import api, conditions, names
 from yolo_operator.core.defaults import Defaults, storage_of
 from yolo_operator.core.errors import InvalidSpec
+from yolo_operator.core.names import Manifest
 from yolo_operator.core.resources import overlay, triton
-
-Manifest = Mapping[str, Any]
 
 
 class Phase(StrEnum):
@@ -46,13 +44,13 @@ def phase(body: Manifest, deployments: Mapping[str, Manifest], default: str) -> 
 def images_of(body: Manifest, deployments: Mapping[str, Manifest]) -> set[str]:
     """Triton images in the Deployments of the versions that a resource declares."""
     declared = {str(version.get("version")) for version in body.get("spec", {}).get("versions", ())}
-    return {triton.server_image(live["spec"]["template"]) for live in deployments.values() if names.label(live, names.VERSION) in declared}
+    return {triton.asked_image(live) for live in deployments.values() if names.label(live, names.VERSION) in declared}
 
 
 def complete_image(yolo: api.YoloDeployment, deployments: Mapping[str, Manifest]) -> str:
     """The image that all pods of a resource have, where all are there and available; else what was recorded, at first what its Deployments have, or are made with."""
     lives = [live for version in yolo.spec.versions if (live := deployments.get(names.versioned(yolo, version.version))) is not None]
-    images = {triton.server_image(live["spec"]["template"]) for live in lives}
+    images = {triton.asked_image(live) for live in lives}
     if len(images) == 1 and all(map(is_complete, lives)):
         return images.pop()
     return yolo.status.triton_image or min(images, default="")

@@ -15,7 +15,8 @@ WORKERS = frozenset({*BUILD_CONTAINERS, "pictures", "verify", "analyze", "prune"
 """Containers of our Jobs; others in their Pods somebody has injected."""
 SYSTEM_TAINTS = ("node-role.kubernetes.io/", "node.kubernetes.io/", "node.cloudprovider.kubernetes.io/")
 """Taints that are about the node itself: a control plane, one that is not ready, full or new. Nobody tolerates them to run YOLO."""
-UNTOLERATED = re.compile(r"untolerated taint(?:\(s\))? \{([^:}]+)(?:: ([^}]*))?\}")
+UNTOLERATED = re.compile(r"untolerated taint(?:\(s\))?(?: \{([^:}]+)(?:: ([^}]*))?\})?")
+"""Which taint Kubernetes tells before 1.34 alone."""
 MESSAGE_LIMIT = 1000
 REASON = re.compile("[A-Z][0-9A-Za-z]{0,62}")
 """What a worker's reason looks like; the exporter runs foreign code, which may have written anything."""
@@ -237,20 +238,23 @@ def unschedulable(message: str, *, job: bool) -> Problem:
             f"PersistentVolumeClaim {claim[1]!r} is not in this namespace: create it, or correct the pvc:// URI or engineCache",
         )
     field = "spec.jobs.tolerations" if job else "spec.tolerations"
-    taints = sorted({taint_text(found) for found in UNTOLERATED.finditer(message) if not found[1].startswith(SYSTEM_TAINTS)})
+    found = [match for match in UNTOLERATED.finditer(message) if not (match[1] or "").startswith(SYSTEM_TAINTS)]
+    taints = ", ".join(sorted({taint_text(match) for match in found}))
     lacking = re.search(r"Insufficient ([\w.-]+/[\w.-]*\w)", message)
     if lacking:
-        tainted = f" Or the GPUs are on nodes with the taint {', '.join(taints)}: tolerate it ({field})." if taints else ""
+        tainted = f" Or the GPUs are on nodes with {taints}: tolerate it ({field})." if taints else ""
         return Problem(
             "InsufficientGPU",
             f"No node has enough {lacking[1]} free: add a node, free one, or correct spec.gpu.resourceName and count; an update can also have its old "
             f"pod make room (spec.rollout.gpu: InPlace; with a single pod requests fail meanwhile).{tainted} {message}"[:MESSAGE_LIMIT],
         )
     if taints:
-        return Problem("UntoleratedTaint", f"Nodes have the taint {', '.join(taints)}: tolerate it ({field}), or add other nodes. {message}"[:MESSAGE_LIMIT])
+        return Problem("UntoleratedTaint", f"Nodes have {taints}: tolerate it ({field}), or add other nodes. {message}"[:MESSAGE_LIMIT])
     return Problem("Unschedulable", f"No node takes the Pod: {message}"[:MESSAGE_LIMIT])
 
 
 def taint_text(found: re.Match[str]) -> str:
     """A taint as kubectl writes it, as far as the scheduler tells."""
-    return f"{found[1]}={found[2]}" if found[2] else found[1]
+    if found[1] is None:
+        return "a taint (kubectl describe nodes shows which)"
+    return f"the taint {found[1]}={found[2]}" if found[2] else f"the taint {found[1]}"

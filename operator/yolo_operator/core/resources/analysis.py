@@ -57,7 +57,7 @@ def build(
     analyze = job.container(
         "analyze", defaults.exporter_image, arguments, [], [job.mount("pictures", read_only=True)], pod.resources(yolo.spec.build.resources)
     )
-    template = job.pod_template(yolo, names.ANALYSIS, canary.version)
+    template = job.pod_template(yolo, names.ANALYSIS, defaults, canary.version)
     template["metadata"]["annotations"] |= {pod.SKIP_CONTAINERS: "analyze"}
     template["spec"] |= {
         "initContainers": [pictures],

@@ -63,7 +63,7 @@ def build(yolo: api.YoloDeployment, version: api.Version, defaults: Defaults) ->
             resources,
         ),
     ]
-    template = pod_template(yolo, names.BUILD, version.version)
+    template = pod_template(yolo, names.BUILD, defaults, version.version)
     template["metadata"]["labels"][names.REVISION] = revision_name
     template["metadata"]["annotations"] |= {pod.SKIP_CONTAINERS: "export"}
     template["spec"] |= {
@@ -107,7 +107,7 @@ def verify(yolo: api.YoloDeployment, version: api.Version, artifact: contract.Ar
         *([] if limits.max_score_difference is None else [f"--max-score-difference={limits.max_score_difference}"]),
         *pod.storage_arguments(storage),
     ]
-    template = pod_template(yolo, names.VERIFY, version.version)
+    template = pod_template(yolo, names.VERIFY, defaults, version.version)
     secret = pod.secret_env(storage.read_secret_ref or storage.secret_ref)
     template["spec"] |= {
         "containers": [container("verify", defaults.operator_image, arguments, secret, pod.ca_mount(storage), pod.resources(yolo.spec.jobs.resources))],
@@ -140,7 +140,7 @@ def prune(yolo: api.YoloDeployment, remove: Sequence[str] | None, storage: api.S
         *pod.storage_arguments(storage),
         *what,
     ]
-    template = pod_template(yolo, names.PRUNE)
+    template = pod_template(yolo, names.PRUNE, defaults)
     template["spec"] |= {
         "containers": [
             container(
@@ -182,7 +182,7 @@ def job(
     }
 
 
-def pod_template(yolo: api.YoloDeployment, component: str, version: int | None = None) -> Manifest:
+def pod_template(yolo: api.YoloDeployment, component: str, defaults: Defaults, version: int | None = None) -> Manifest:
     """What the Pods of all our Jobs have in common. They hold no token for the API server."""
     spec, jobs = yolo.spec, yolo.spec.jobs
     optional = {
@@ -199,7 +199,7 @@ def pod_template(yolo: api.YoloDeployment, component: str, version: int | None =
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "imagePullSecrets": [{"name": secret.name} for secret in spec.triton.image_pull_secrets],
-            "securityContext": dict(pod.POD_SECURITY),
+            "securityContext": pod.security(defaults),
             **{key: value for key, value in optional.items() if value},
         },
     }

@@ -57,7 +57,7 @@ PROJECTED = frozenset({"clusterTrustBundle", "configMap", "downwardAPI", "secret
 BARE: Manifest = {
     "metadata": {},
     "spec": {
-        "securityContext": dict(pod.POD_SECURITY),
+        "securityContext": pod.POD_SECURITY | {"runAsUser": pod.USER},
         "initContainers": [],
         "containers": [{"name": names.SERVER, "env": [], "securityContext": dict(pod.CONTAINER_SECURITY)}],
         "volumes": [],

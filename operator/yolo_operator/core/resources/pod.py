@@ -1,16 +1,16 @@
 """Parts that all our Pods share: security context, credentials, scratch space."""
 
 from yolo_operator.core import api
+from yolo_operator.core.defaults import Defaults
 from yolo_operator.core.names import Manifest
 
-POD_SECURITY = {
+POD_SECURITY: Manifest = {
     "runAsNonRoot": True,
-    "runAsUser": 65532,
-    "runAsGroup": 65532,
-    "fsGroup": 65532,
     "fsGroupChangePolicy": "OnRootMismatch",
     "seccompProfile": {"type": "RuntimeDefault"},
 }
+USER = 65532
+"""Of our own images."""
 CONTAINER_SECURITY = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,
@@ -26,6 +26,11 @@ TENSORRT_CACHE = "/var/cache/tensorrt"
 """Where Triton keeps the engines it builds."""
 SKIP_CONTAINERS = "eks.amazonaws.com/skip-containers"
 """Annotation: containers that get no AWS web identity. The export container runs the weights' own code."""
+
+
+def security(defaults: Defaults, user: int = USER) -> Manifest:
+    """The securityContext of a Pod. It names no user and no group where the namespace assigns them, as on OpenShift."""
+    return POD_SECURITY if defaults.assigned_user else {"runAsNonRoot": True, "runAsUser": user, "runAsGroup": user, "fsGroup": user} | POD_SECURITY
 
 
 def secret_env(secret: api.LocalReference | None) -> list[Manifest]:

@@ -111,6 +111,11 @@ def server_image(template: Manifest) -> str:
     return next((str(container.get("image", "")) for container in template["spec"]["containers"] if container["name"] == names.SERVER), "")
 
 
+def asked_image(live: Manifest) -> str:
+    """The image that a Deployment was asked to have; admission may have put another registry's in its place."""
+    return server_image(noted_template(live, names.RENDERED) or live["spec"]["template"])
+
+
 def is_in_place(live: Manifest) -> bool:
     """Whether a Deployment makes no new pod before an old one has gone."""
     return bool(live["spec"].get("strategy", {}).get("rollingUpdate", {}).get("maxSurge") == 0)
@@ -161,6 +166,7 @@ def template_inputs(yolo: api.YoloDeployment, artifact: contract.Artifact, defau
             "serviceAccountName": spec.service_account_name,
             "verify": spec.rollout.verify.enabled,
             "restartedAt": spec.restarted_at,
+            **({"assignedUser": True} if defaults.assigned_user else {}),
         },
         10,
     )
@@ -193,7 +199,7 @@ def pod_template(yolo: api.YoloDeployment, version: api.Version, artifact: contr
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
-        "securityContext": pod.POD_SECURITY | {"runAsUser": TRITON_UID, "runAsGroup": TRITON_UID, "fsGroup": TRITON_UID},
+        "securityContext": pod.security(defaults, TRITON_UID),
         "containers": [server(yolo, version, artifact, mounts, defaults)],
         "volumes": volumes,
     }

@@ -104,7 +104,7 @@ def given_up(yolo: api.YoloDeployment, progress: Progress, live: Manifest | None
     if problem is None:
         return None
     message = f"{problem.message} (the pods are those verified last; a change of the spec that makes other pods tries again)"
-    image = triton.server_image(live["spec"]["template"])
+    image = triton.asked_image(live)
     return api.RolledBack(template=tried, time=clock.text(now), reason=problem.reason, message=message[:4096], image=image)
 
 
