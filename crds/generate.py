@@ -1,6 +1,7 @@
 """Write the CRD from the pydantic models: `python crds/generate.py [--check]`."""
 
 import argparse
+import json
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -105,6 +106,22 @@ def with_object_defaults(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
+def without_defaults_in_lists(schema: dict[str, Any], *, in_list: bool = False) -> None:
+    """Let what is absent in an item of a list be absent in what is stored, and say in the description what it counts as.
+
+    A client merges a list of a custom resource as one value: with a default filled in, a manifest that has not changed differs from what is stored, and
+    `kubectl apply` and Argo CD write it again each time.
+    """
+    for part in schema.get("properties", {}).values():
+        if in_list and "default" in part:
+            value = part.pop("default")
+            if "properties" not in part:
+                part["description"] = f"{part['description']} Default: {json.dumps(value) if not isinstance(value, str) else value}."
+        without_defaults_in_lists(part, in_list=in_list)
+    if isinstance(schema.get("items"), dict):
+        without_defaults_in_lists(schema["items"], in_list=True)
+
+
 def mark_defaulted(model: type[BaseModel], schema: dict[str, Any]) -> None:
     """Note which object fields have a default factory: those are defaulted in the CRD too, those that may be absent are not."""
     for field in model.model_fields.values():
@@ -127,6 +144,7 @@ def crd() -> dict[str, Any]:
     version = spec["properties"]["versions"]["items"]
     mark_defaulted(api.Version, version)
     with_object_defaults(spec)
+    without_defaults_in_lists(spec)
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",

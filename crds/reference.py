@@ -50,7 +50,8 @@ spec:
       uri: s3://weights/helmet-v1.pt
 ```
 
-*required* means required within its parent, where the parent is set. The API server fills in the defaults, so `kubectl get -o yaml` shows them.
+*required* means required within its parent, where the parent is set. The API server fills in the defaults, so `kubectl get -o yaml` shows them; not inside
+lists, where the description has them: a client merges a list as one value, and would write it again each time.
 A field that is not in these tables is refused by `kubectl apply --validate=strict`, which is kubectl's default.
 """
 NAME_TITLE = "`metadata.name`"

@@ -62,10 +62,41 @@ def test_the_smallest_one_is_stored_with_its_defaults(kubectl):
     assert spec["triton"]["dynamicBatching"]["maxQueueDelayMicroseconds"] == 100
     assert spec["build"]["resources"]["limits"] == {"memory": "4Gi"}
     assert spec["rollout"]["verify"]["enabled"] is True
-    assert spec["versions"][0]["export"]["dynamic"] is True
+    assert "export" not in spec["versions"][0], "a client merges a list as one value: what is absent there stays so"
     assert spec["deletionPolicy"] == "Retain"
     assert "modelName" not in spec
     assert "storage" not in spec
+
+
+def resources(path: Path) -> list[dict[str, Any]]:
+    """The YoloDeployments of a file."""
+    return [each for each in yaml.safe_load_all(path.read_text(encoding="utf-8")) if each["kind"] == api.KIND]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_what_has_not_changed_is_in_sync(kubectl, path):
+    for manifest in resources(path):
+        name = f"sync-{manifest['metadata']['name']}"
+        renamed = gen.merged(manifest, {"metadata": {"name": name}})
+        assert kubectl.apply(renamed).ok
+        again = kubectl.apply(renamed)
+        assert again.out == f"yolodeployment.yolo-operator.io/{name} unchanged\n"
+        kubectl("delete", "yolodeployment", name, "--wait=false")
+
+
+def test_nothing_is_filled_in_inside_a_list(kubectl):
+    answer = kubectl("get", "crd", "yolodeployments.yolo-operator.io", "-o", "json")
+    schema = json.loads(answer.out)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+
+    def defaults(part: dict[str, Any], path: str, *, in_list: bool) -> Iterator[str]:
+        for name, each in part.get("properties", {}).items():
+            if in_list and "default" in each:
+                yield f"{path}.{name}"
+            yield from defaults(each, f"{path}.{name}", in_list=in_list)
+        if "items" in part:
+            yield from defaults(part["items"], f"{path}[]", in_list=True)
+
+    assert list(defaults(schema["properties"]["spec"], "spec", in_list=False)) == []
 
 
 def test_the_defaults_of_the_schema_are_those_of_the_models(kubectl):

@@ -151,19 +151,19 @@ class Export(Model):
     model_config = ConfigDict(
         json_schema_extra=rules(
             (
-                "!has(self.shapes) || self.shapes != 'Dynamic' || self.dynamic",
+                "!has(self.shapes) || self.shapes != 'Dynamic' || !has(self.dynamic) || self.dynamic",
                 "export.shapes: Dynamic needs export.dynamic: true, without which height and width are fixed",
             ),
             (
-                "self.nms || !(has(self.confidence) || has(self.iou) || has(self.maxDetections) || has(self.agnosticNms))",
+                "(has(self.nms) && self.nms) || !(has(self.confidence) || has(self.iou) || has(self.maxDetections) || has(self.agnosticNms))",
                 "export.confidence, iou, maxDetections and agnosticNms are arguments of the NMS in the graph: set export.nms to true, or remove them",
             ),
             (
-                "!has(self.calibration) || !self.half",
+                "!has(self.calibration) || !has(self.half) || !self.half",
                 "export.calibration makes INT8 of FP32: set export.half to false, or remove export.calibration",
             ),
             (
-                "!has(self.calibration) || !self.nms",
+                "!has(self.calibration) || !has(self.nms) || !self.nms",
                 "export.calibration goes without NMS in the graph, whose threshold no INT8 answer can be checked against: set export.nms to false, or remove "
                 "export.calibration",
             ),
@@ -294,7 +294,7 @@ class Spec(Model):
                 "spec.modelName cannot be added, changed or removed: make a new YoloDeployment",
             ),
             (
-                "!has(self.triton) || self.triton.maxBatchSize == 0 || self.versions.all(v, !has(v.export) || v.export.dynamic)",
+                "!has(self.triton) || self.triton.maxBatchSize == 0 || self.versions.all(v, !has(v.export) || !has(v.export.dynamic) || v.export.dynamic)",
                 "export.dynamic: false makes a static batch, which Triton cannot batch: set spec.triton.maxBatchSize to 0, or export.dynamic to true",
             ),
             (
