@@ -256,3 +256,35 @@ def test_a_lease_without_a_holder_is_free(stage):
     stage.server._store({"metadata": {}, "spec": {}})
     run(stage.elector.acquire)
     assert stage.server.holder == "me"
+
+
+def test_two_that_start_at_once_say_nothing_of_it(stage, caplog):
+    other = stage.another("other")
+    get = stage.server.get
+
+    async def seen_by_both(*arguments: Any) -> dict[str, Any] | None:
+        found = await get(*arguments)
+        await REAL_SLEEP(0)
+        return found
+
+    stage.server.get = seen_by_both
+
+    async def start() -> None:
+        await asyncio.gather(stage.elector._try(), other._try())
+        await asyncio.gather(stage.elector._try(), other._try())
+
+    run(start)
+    assert stage.server.holder in ("me", "other")
+    assert caplog.records == []
+
+
+def test_a_fault_of_ours_is_told_with_its_traceback(stage, caplog):
+    stage.server.fault = KeyError("ownerReferences")
+
+    async def start() -> None:
+        assert not await stage.elector._try()
+
+    run(start)
+    (told,) = caplog.records
+    assert told.levelname == "ERROR"
+    assert told.exc_info is not None

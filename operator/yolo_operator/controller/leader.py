@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable
 
 from yolo_operator.controller.kinds import LEASE, Manifest
-from yolo_operator.controller.kube import Kube
+from yolo_operator.controller.kube import Conflict, Kube
+from yolo_operator.core.errors import OperatorError
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +69,11 @@ class Elector:
                 lease = await self._kube.get(LEASE, self._namespace, self._name)
                 if lease is not None and lease["spec"].get("holderIdentity") == self._identity:
                     await self._kube.replace(LEASE, lease | {"spec": lease["spec"] | {"holderIdentity": "", "leaseDurationSeconds": 1}})
-        except Exception as error:  # noqa: BLE001  it must not hide why the process ends
+        except (OperatorError, TimeoutError) as error:
             log.warning("lease not released", extra={"error": str(error) or type(error).__name__})
+        except Exception:
+            # It must not hide why the process ends.
+            log.exception("lease not released")
 
     async def _try(self) -> bool:
         """One attempt to take or renew the Lease; any trouble is a failed one."""
@@ -78,8 +82,17 @@ class Elector:
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
                 held = await self._write_if_free()
-        except Exception as error:  # noqa: BLE001  an answer that makes no sense is a failed renewal too
+        except Conflict as error:
+            # While it is free another may well be first.
+            if self._renewed is not None:
+                log.warning("lease not renewed", extra={"error": str(error)})
+            return False
+        except (OperatorError, TimeoutError) as error:
             log.warning("lease not renewed", extra={"error": str(error) or type(error).__name__})
+            return False
+        except Exception:
+            # A Lease that was spoilt by hand, or a fault of ours: with all that tells which.
+            log.exception("lease not renewed")
             return False
         if held:
             self._renewed = before
