@@ -113,7 +113,8 @@ def test_every_example_is_accepted(kubectl, path):
     for document in resources:
         answer = kubectl.apply(document, "--dry-run=server", "--validate=strict")
         assert answer.ok, answer.err
-        assert "Warning" not in answer.err
+        # `make demo` leaves an operator that serves one namespace alone.
+        assert [line for line in answer.err.splitlines() if "Warning" in line and "does not serve namespace" not in line] == []
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,26 @@ def test_the_api_server_accepts_every_object(render: Render, kubectl: Program, n
     assert said.count("serverside-applied") == len(objects)
 
 
+def test_who_applies_where_nobody_serves_is_warned(release: Release, namespace: Callable[[], str]) -> None:
+    elsewhere = namespace()
+    body = {
+        "apiVersion": "yolo-operator.io/v1alpha1",
+        "kind": "YoloDeployment",
+        "metadata": {"name": "model"},
+        "spec": {"versions": [{"version": 1, "source": {"uri": "s3://weights/absent.pt"}}]},
+    }
+
+    def apply(where: str) -> str:
+        return release.kubectl("-n", where, "apply", "--dry-run=server", "-f", "-", given=json.dumps(body))
+
+    def warned() -> None:
+        assert f"does not serve namespace {elsewhere}" in apply(elsewhere), "the API server compiles a policy a moment later"
+
+    eventually(warned, 30)
+    assert f"it serves {release.models} (chart value namespaces)" in apply(elsewhere)
+    assert "Warning" not in apply(release.models)
+
+
 def test_both_replicas_run_and_one_of_them_leads(release: Release) -> None:
     names = [pod["metadata"]["name"] for pod in release.operators()]
     assert len(names) == 2

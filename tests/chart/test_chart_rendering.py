@@ -41,6 +41,14 @@ def test_lint_finds_nothing(helm: Program, values: Manifest) -> None:
     helm("lint", "--strict", CHART, *settings_of(values))
 
 
+def test_only_a_list_of_namespaces_warns_those_who_apply_elsewhere(render: Render) -> None:
+    kinds_of_policy = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+    assert not of_kind(render(), *kinds_of_policy)
+    assert not of_kind(render(chart_values.NAMESPACED | {"warnUnserved": False}), *kinds_of_policy)
+    policy, binding = of_kind(render(chart_values.NAMESPACED), *kinds_of_policy)
+    assert binding["spec"] == {"policyName": policy["metadata"]["name"], "validationActions": ["Warn"]}, "it refuses nothing"
+
+
 def test_the_chart_carries_the_generated_crd() -> None:
     assert (CHART / "files" / "yolodeployments.yaml").read_bytes() == CRD.read_bytes(), "cp crds/yolodeployments.yaml helm/yolo-operator/files/"
 
