@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY
 
 import gen
 from simulation import FakeKube, Simulation
-from yolo_operator.controller import applied, gateway_features, kinds, reconciler
+from yolo_operator.controller import applied, claims, gateway_features, kinds, reconciler
 from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.kube import Missing, NamespaceTerminating
 from yolo_operator.controller.leader import LeadershipLost
@@ -27,8 +27,9 @@ KEY = Key("factory", "helmet")
 class Stage:
     """A reconciler over a cluster; `see` shows the cache what the watches would."""
 
-    def __init__(self, cluster: Simulation | None = None) -> None:
+    def __init__(self, cluster: Simulation | None = None, identity: str = "") -> None:
         self.cluster = cluster or Simulation()
+        self.identity = identity
         self.kube = FakeKube(self.cluster)
         self.queue: Queue[Key] = Queue()
         self.restart()
@@ -42,6 +43,7 @@ class Stage:
             queue=self.queue,
             defaults=gen.DEFAULTS,
             now=lambda: self.cluster.now,
+            identity=self.identity,
         )
 
     def see(self) -> None:
@@ -703,3 +705,41 @@ def test_a_pass_over_a_resource_that_is_gone_is_not_counted():
     before = REGISTRY.get_sample_value("yolo_operator_reconcile_seconds_count")
     asyncio.run(Stage().reconciler.reconcile(KEY))
     assert REGISTRY.get_sample_value("yolo_operator_reconcile_seconds_count") == before
+
+
+def test_of_two_operators_the_later_takes_over_and_the_other_stands_back_and_says_so(monkeypatch):
+    moment = [1000.0]
+    cluster = Simulation()
+    first, second = Stage(cluster, "yolo-system/first"), Stage(cluster, "yolo-system/second")
+    for stage in (first, second):
+        monkeypatch.setattr(stage.reconciler._claims, "_monotonic", lambda: moment[0])
+    assert first.passes()
+    assert cluster.body["status"]["operator"] == "yolo-system/first"
+    assert second.passes() == [("status", "helmet")], "all is done already, and it is another's"
+    assert cluster.body["status"]["operator"] == "yolo-system/second"
+
+    assert first.passes(3) == []
+    (told,) = [message for reason, message in first.kube.events if reason == "AnotherOperator"]
+    assert "that of Lease yolo-system/second has taken this resource over" in told
+    assert second.passes(2) == []
+    cluster.build_succeeds()
+    assert first.passes() == []
+    assert ("apply", "helmet-v1") in second.passes()
+
+    moment[0] += claims.STANDS_BACK_SECONDS
+    assert ("status", "helmet") in first.passes(), "the other may have gone"
+    assert second.passes(2) == []
+    assert "AnotherOperator" in [reason for reason, _ in second.kube.events]
+
+
+def test_a_status_without_an_operators_name_is_not_written_for_the_name_alone():
+    cluster = Simulation()
+    cluster.run()
+    nameless = Stage(cluster)
+    nameless.passes(2)
+    assert "operator" not in cluster.body["status"]
+    named = Stage(cluster, "yolo-system/yolo-operator")
+    assert named.passes(2) == []
+    cluster.edit(replicas=2)
+    named.passes()
+    assert cluster.body["status"]["operator"] == "yolo-system/yolo-operator"

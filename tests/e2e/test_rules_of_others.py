@@ -268,3 +268,34 @@ def test_where_the_namespace_assigns_users_everything_runs_as_they_are(
     finally:
         assigned.stop()
         operator.start()
+
+
+def test_of_two_operators_over_one_namespace_one_stands_back_and_says_so(
+    cluster: Cluster, namespace: str, yolo: Callable[..., Manifest], small: str, operator: OperatorProcess, tmp_path: Path
+) -> None:
+    operator.stop()
+    first, second = (
+        OperatorProcess(tmp_path / f"{name}.log", NAMESPACES=namespace, LEASE_NAMESPACE=namespace, LEASE_NAME=name, IDENTITY=name)
+        for name in ("first", "second")
+    )
+    try:
+        first.start()
+        cluster.apply(yolo(namespace, source=small))
+        assert cluster.wait_ready(namespace, "model")["status"]["operator"] == f"{namespace}/first"
+        pods = [pod["metadata"]["uid"] for pod in cluster.list("pods", namespace, "app.kubernetes.io/component=triton")]
+        second.start()
+        cluster.wait("the second operator", lambda: cluster.yolo(namespace, "model")["status"]["operator"] == f"{namespace}/second", 60)
+
+        def told() -> list[str]:
+            return [event["message"] for event in cluster.list("events", namespace) if event["reason"] == "AnotherOperator"]
+
+        (said,) = cluster.wait("a word of the first", told, 60)
+        assert f"that of Lease {namespace}/second has taken this resource over from that of Lease {namespace}/first, which stands back" in said
+        cluster.patch("yolodeployment", namespace, "model", {"spec": {"revisionHistoryLimit": 3}})
+        found = cluster.wait_ready(namespace, "model")
+        assert found["status"]["operator"] == f"{namespace}/second"
+        assert [pod["metadata"]["uid"] for pod in cluster.list("pods", namespace, "app.kubernetes.io/component=triton")] == pods
+    finally:
+        first.stop()
+        second.stop()
+        operator.start()

@@ -76,7 +76,14 @@ class Operator:
     async def _lead(self, kube: Kube, elector: Elector | None, stop: asyncio.Event) -> None:
         """Watch and reconcile until one of the parts ends."""
         settings = self._settings
-        reconciler = Reconciler(kube=kube, cache=self._cache, queue=self._queue, defaults=settings.defaults, now=lambda: datetime.now(UTC))
+        reconciler = Reconciler(
+            kube=kube,
+            cache=self._cache,
+            queue=self._queue,
+            defaults=settings.defaults,
+            now=lambda: datetime.now(UTC),
+            identity=f"{settings.lease_namespace}/{settings.lease_name}" if elector is not None else "",
+        )
         children = Watches(kube=kube, cache=self._cache, queue=self._queue, namespaces=settings.namespaces)
         self._resync = Resync(kube=kube, cache=self._cache, queue=self._queue, namespaces=settings.namespaces, pause=settings.resync_seconds)
         tasks = [

@@ -10,6 +10,7 @@ from typing import Any
 from yolo_operator.controller import kinds, refused_jobs, telemetry
 from yolo_operator.controller.applied import Applied, Child
 from yolo_operator.controller.cache import Cache, Key, resource_version
+from yolo_operator.controller.claims import STANDS_BACK_SECONDS, Claims
 from yolo_operator.controller.gateway_features import GatewayFeatures
 from yolo_operator.controller.image_updates import ImageUpdates
 from yolo_operator.controller.kinds import Manifest
@@ -39,7 +40,7 @@ MUTATED_SHOWN = 10
 class Reconciler:
     """Brings the cluster closer to what a resource asks for, a pass at a time."""
 
-    def __init__(self, *, kube: Kube, cache: Cache, queue: Queue[Key], defaults: Defaults, now: Callable[[], datetime]) -> None:
+    def __init__(self, *, kube: Kube, cache: Cache, queue: Queue[Key], defaults: Defaults, now: Callable[[], datetime], identity: str = "") -> None:
         self._kube = kube
         self._cache = cache
         self._queue = queue
@@ -48,6 +49,7 @@ class Reconciler:
         self._defaults = defaults
         self._now = now
         self._applied = Applied()
+        self._claims = Claims(identity)
         self._unread: dict[Key, tuple[str, ...]] = {}
         """What of a status could not be read, as it was told last."""
 
@@ -56,6 +58,7 @@ class Reconciler:
         body = self._cache.get(kinds.YOLO, key)
         if body is None:
             self._applied.forget(key)
+            self._claims.forget(key)
             self._unread.pop(key, None)
             self._enqueue_due(key)
             return True
@@ -89,6 +92,12 @@ class Reconciler:
     async def _pass(self, key: Key, body: Manifest, refusals: Refusals) -> None:
         now = self._now()
         yolo: api.YoloDeployment = api.identity(body)
+        lost, news = self._claims.is_lost(key, yolo.status.operator)
+        if news:
+            await self._stand_back(key, body, yolo.status.operator or "")
+        if lost:
+            self._queue.add(key, STANDS_BACK_SECONDS)
+            return
         self._tell_unread(key, yolo.unread)
         decided: Plan | None = None
         computed: api.Status | None = None
@@ -129,6 +138,12 @@ class Reconciler:
         if computed is not None:
             await self._report(yolo, body, computed)
 
+    async def _stand_back(self, key: Key, body: Manifest, other: str) -> None:
+        """Say that another operator looks after a resource."""
+        message = f"Two operators serve this namespace: that of Lease {other} has taken this resource over from that of Lease {self._claims.identity}, which stands back"
+        log.warning(message, extra={"namespace": key.namespace, "resource": key.name, "reason": "AnotherOperator"})
+        await self._kube.event(body, reason="AnotherOperator", message=message, warning=True)
+
     def _tell_unread(self, key: Key, paths: tuple[str, ...]) -> None:
         """Say once what of a status is not known to this release, or was spoilt by hand: it counts as absent."""
         if paths and self._unread.get(key) != paths:
@@ -148,8 +163,14 @@ class Reconciler:
         if refusals.summary() is not None or conditions.is_true(computed.conditions, conditions.READY):
             # That all is well is for the end of the pass to say. What is still to come is said at once: two writes for one step cost the API server two.
             computed = computed.model_copy(update={"conditions": yolo.status.conditions, "observed_generation": yolo.status.observed_generation})
-        written = await self._kube.write_status(body, dumped(computed))
+        return await self._write_status(body, computed)
+
+    async def _write_status(self, body: Manifest, computed: api.Status) -> Manifest:
+        """Write a status in this operator's name; the resource as it is then."""
+        named = computed.model_copy(update={"operator": self._claims.identity or None})
+        written = await self._kube.write_status(body, dumped(named))
         self._cache.put(kinds.YOLO, written)
+        self._claims.claim(Key.of(body))
         return written
 
     async def _apply(self, yolo: api.YoloDeployment, body: Manifest, decided: Plan, now: datetime, refusals: Refusals) -> Manifest:
@@ -217,10 +238,11 @@ class Reconciler:
 
     async def _report(self, yolo: api.YoloDeployment, body: Manifest, computed: api.Status) -> None:
         """Write the status where it differs, and an Event where Ready has turned in this pass."""
-        wanted = dumped(computed)
-        if wanted != body.get("status"):
+        found = body.get("status", {}).get("operator")
+        # One without a name, or of an earlier release, is not written anew for the name alone.
+        if self._claims.another(found) or dumped(computed.model_copy(update={"operator": found})) != body.get("status"):
             try:
-                self._cache.put(kinds.YOLO, await self._kube.write_status(body, wanted))
+                await self._write_status(body, computed)
             except (Missing, Conflict):
                 # It is gone, or another one of its name is there, which has a pass of its own.
                 return

@@ -243,6 +243,8 @@ class Status(Model):
     """Triton image that all pods had when they were last complete: while an update to another one is under way, the one before."""
     task: ShortText = ""
     """What the model does, from the weights."""
+    operator: Annotated[str | None, Field(max_length=512)] = None
+    """Operator that wrote this: NAMESPACE/NAME of its Lease."""
     display: Display = Display()
     """What the columns of `kubectl get` show."""
     versions: list[VersionStatus] = Field(
