@@ -279,3 +279,21 @@ def test_uninstalling_keeps_the_crd_and_a_new_installation_takes_it_up(release: 
 
     # The old holder's rights may go before it can release the Lease, which then runs out.
     eventually(one_of_the_new_leads, 60)
+
+
+def test_a_release_elsewhere_takes_the_crd_over_as_the_docs_say(release: Release, namespace: Callable[[], str]) -> None:
+    elsewhere = namespace()
+    install = ("install", "yolo-operator", CHART, "-n", elsewhere, "--dry-run=server", *settings_of({"namespaces": [elsewhere]}))
+
+    def own(where: str) -> None:
+        keys = {"release-name": "yolo-operator", "release-namespace": where}
+        release.kubectl("annotate", CRD_NAME, "--overwrite", *(f"meta.helm.sh/{key}={value}" for key, value in keys.items()))
+
+    with pytest.raises(CommandFailed, match="invalid ownership metadata"):
+        release.helm(*install)
+    release.helm(*install, "--take-ownership")
+    own(elsewhere)
+    try:
+        release.helm(*install)
+    finally:
+        own(release.namespace)
