@@ -4,14 +4,13 @@ import base64
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from e2e import admission, bad_weights
-from e2e.cluster import CACHE, Cluster, Manifest, condition
+from e2e.cluster import CACHE, Cluster, Manifest, Refused, condition
 from e2e.operator_process import OperatorProcess
 from e2e.storage import Storage
 
@@ -152,7 +151,7 @@ def configuration(ca: str) -> Manifest:
 
 
 def mutate(cluster: Cluster, namespace: str, mode: str) -> None:
-    """Put a namespace under a mode, and wait until its webhook is asked."""
+    """Put a namespace under a mode."""
     cluster.kubectl("label", "namespace", namespace, f"{LABEL}={mode}", "--overwrite")
 
 
@@ -247,12 +246,24 @@ def restricted(cluster: Cluster, webhook: None) -> Iterator[None]:
     cluster.kubectl("delete", "validatingadmissionpolicy,validatingadmissionpolicybinding", "e2e-range", "--ignore-not-found")
 
 
+def refuses_another_user(cluster: Cluster, namespace: str) -> bool:
+    """Whether a Pod of a user of its own is refused, as it will be: nothing is made."""
+    context = {"runAsUser": 7, "runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    container = {"name": "own", "image": "none", "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "own"}, "spec": {"securityContext": context, "containers": [container]}}
+    try:
+        cluster.kubectl("create", "--dry-run=server", "-n", namespace, "-f", "-", text=json.dumps(pod))
+    except Refused as refused:
+        return "the user is not of the namespace's range" in str(refused)
+    return False
+
+
 @pytest.mark.usefixtures("restricted")
 def test_where_the_namespace_assigns_users_everything_runs_as_they_are(
     cluster: Cluster, namespace: str, yolo: Callable[..., Manifest], small: str, operator: OperatorProcess, tmp_path: Path
 ) -> None:
     mutate(cluster, namespace, "openshift")
-    time.sleep(5)  # the API server compiles a new policy a moment later
+    cluster.wait("the policy, which the API server compiles a moment later", lambda: refuses_another_user(cluster, namespace), 60)
     cluster.apply(yolo(namespace, source=small, deletionPolicy="Delete"))
     found = cluster.wait_condition(namespace, "model", "Ready", "False", "PodsRefused", timeout=60)
     assert "the user is not of the namespace's range" in message(found)

@@ -1,7 +1,7 @@
 {{/*
 All that the operator does in the namespaces it serves. No Secrets, no Pod creation, no exec: what touches bytes runs in Jobs.
 Server-side apply is `patch`, and `create` where the object is not there yet. The watches list and watch, the resync lists,
-and `get` tells whether a name is taken by an object that is not ours.
+and a list by name tells whether it is taken by an object that is not ours.
 */}}
 {{- define "yolo-operator.rules" -}}
 - apiGroups: [yolo-operator.io]

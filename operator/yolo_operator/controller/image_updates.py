@@ -26,10 +26,14 @@ class ImageUpdates:
         self._waiting: set[Key] = set()
         """Those whose last pass found that they wait: whom to enqueue when it is their turn. A new process learns of them by its first passes."""
 
-    def defaults_for(self, key: Key, body: Manifest) -> Defaults:
+    def defaults_for(self, key: Key) -> Defaults:
         """The administrator's defaults; with the image that the resource has, where it is not its turn to change to another."""
         self._waiting.discard(key)
-        if not self._defaults.max_image_updates or self._phase(body) != Phase.WAITING:
+        if not self._defaults.max_image_updates:
+            return self._defaults
+        self._look()
+        body = self._cache.get(kinds.YOLO, key)
+        if body is None or key not in self._phases[Phase.WAITING]:
             return self._defaults
         if key in self._turns():
             log.info("its turn to change to another default Triton image", extra={"namespace": key.namespace, "resource": key.name})

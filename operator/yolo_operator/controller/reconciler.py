@@ -108,12 +108,12 @@ class Reconciler:
             try:
                 yolo = api.parse(body)
                 listed, fields = await self._gateway_features.read(yolo)
-                refused = await refused_jobs.read(self._kube, key.namespace, self._cache.observe(key, yolo.uid), now)
+                refused = await refused_jobs.read(self._kube, self._cache, key, yolo.uid, now)
                 # Nothing is waited for between looking and deciding.
                 observed = replace(
                     self._cache.observe(key, yolo.uid), gateway_features=listed, session_fields=fields, refused_jobs=refused, namespace_terminating=ends
                 )
-                decided = plan(yolo, observed, self._image_updates.defaults_for(key, body), now)
+                decided = plan(yolo, observed, self._image_updates.defaults_for(key), now)
             except InvalidSpec:
                 if not waits or (removes and not ends):
                     raise

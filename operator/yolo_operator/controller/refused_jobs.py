@@ -4,22 +4,25 @@ import logging
 from collections.abc import Mapping
 from datetime import datetime
 
+from yolo_operator.controller import kinds
+from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.kube import Kube
-from yolo_operator.core import jobs, refused_pods
+from yolo_operator.core import refused_pods
 from yolo_operator.core.errors import OperatorError
-from yolo_operator.core.observed import Observed, finished
+from yolo_operator.core.observed import finished
 
 log = logging.getLogger(__name__)
 
 
-async def read(kube: Kube, namespace: str, observed: Observed, now: datetime) -> Mapping[str, str]:
+async def read(kube: Kube, cache: Cache, key: Key, uid: str, now: datetime) -> Mapping[str, str]:
     """The API server's words, by the Job's name, as `Observed` has them. An Event is a courtesy: where it cannot be read there are no words."""
     found: dict[str, str] = {}
-    for name, live in observed.jobs.items():
-        if finished(live) or not refused_pods.waits_for_pod(live, jobs.pods_of(live, observed.pods), now):
+    for name, live in cache.children(kinds.JOB, key, uid).items():
+        job_uid = live["metadata"]["uid"]
+        if finished(live) or not refused_pods.waits_for_pod(live, list(cache.children(kinds.POD, key, job_uid).values()), now):
             continue
         try:
-            found[name] = await kube.latest_event(namespace, live["metadata"]["uid"], "FailedCreate")
+            found[name] = await kube.latest_event(key.namespace, job_uid, "FailedCreate")
         except OperatorError as error:
-            log.info("events not read", extra={"namespace": namespace, "object": name, "error": error.message})
+            log.info("events not read", extra={"namespace": key.namespace, "object": name, "error": error.message})
     return found

@@ -52,16 +52,11 @@ def conditions(job: Manifest) -> dict[str, Manifest]:
     return {c["type"]: c for c in job.get("status", {}).get("conditions", ()) if c["status"] == "True"}
 
 
-def pods_of(job: Manifest, all_pods: Sequence[Manifest]) -> list[Manifest]:
-    """The Pods of a Job."""
-    return [pod for pod in all_pods if names.label(pod, names.JOB_NAME) == job["metadata"]["name"] and names.is_owned(pod, job["metadata"]["uid"])]
-
-
 def read(job: Manifest | None, all_pods: Sequence[Manifest], answering: Sequence[str], now: datetime, said: str = "") -> State:
     """The state of a Job; `answering` names the containers whose result counts, the most important first; `said`: why its Pod is refused."""
     if job is None or "deletionTimestamp" in job["metadata"]:
         return Absent() if job is None else Running()
-    own = pods_of(job, all_pods)
+    own = [pod for pod in all_pods if names.label(pod, names.JOB_NAME) == job["metadata"]["name"] and names.is_owned(pod, job["metadata"]["uid"])]
     true = conditions(job)
     if true.keys() & SUCCESS:
         answer = pods.outcome(own, answering)
