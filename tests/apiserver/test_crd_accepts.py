@@ -160,6 +160,11 @@ def test_every_example_is_accepted(kubectl, path):
         pytest.param({"build": {"resources": {"limits": {"cpu": 2, "memory": "4Gi"}}}}, id="quantities as numbers and as text"),
         pytest.param({"versions": [gen.version(n, weight=n) for n in range(1, 11)]}, id="ten versions"),
         pytest.param({"versions": [gen.version(1, source={"uri": "pvc://claim/a/b.onnx"})]}, id="a claim"),
+        pytest.param({"versions": [gen.version(1, source={"uri": "https://host/a.pt", "secretRef": {"name": "a"}})]}, id="a web server with credentials"),
+        *(
+            pytest.param({"versions": [gen.version(1, source={"uri": uri, "secretRef": {"name": "a"}})]}, id=uri)
+            for uri in ("hf://org/repo/a.pt", "hf://org/repo@v1.0/dir/a.onnx", "hf://org/repo/dir/a.pt@refs/pr/1")
+        ),
         pytest.param(
             {
                 "networkPolicy": {

@@ -26,6 +26,7 @@ EVERYTHING: dict[str, Any] = {
     },
     "jobs": {"retryMinSeconds": 5, "retryMaxSeconds": 50},
     "assetsUrl": "https://mirror.example/assets",
+    "hubUrl": "https://hub.example",
     "assignedUser": True,
     "workers": 8,
     "resyncSeconds": 60,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gen
-from yolo_operator.core import api, revision
+from yolo_operator.core import revision
 from yolo_operator.core.contract import Artifact
 from yolo_operator.core.resources import job, triton
 from yolo_operator.core.rollout.split import split
@@ -168,5 +168,18 @@ def test_the_credentials_of_the_storage_do_not_go_to_another_server():
     resource = gen.yolo(versions=[gen.version(source={"endpoint": "http://other:8333"})])
     storage = resource.spec.storage
     assert storage is not None
-    assert job.source_secret(resource.spec.versions[0], storage) is None
-    assert job.source_secret(gen.yolo().spec.versions[0], storage) == api.LocalReference(name="s3-credentials")
+    assert job.source_env(resource.spec.versions[0], storage) == []
+    own = job.source_env(gen.yolo().spec.versions[0], storage)
+    assert {entry["valueFrom"]["secretKeyRef"]["name"] for entry in own} == {"s3-credentials"}
+
+
+@pytest.mark.parametrize("uri", ["https://host/a.pt", "hf://org/repo/a.pt@v1"])
+def test_credentials_of_a_source_that_is_not_in_s3_go_to_fetch_alone(uri):
+    resource = gen.yolo(versions=[gen.version(source={"uri": uri, "secretRef": {"name": "hub"}})])
+    made = job.build(resource, resource.spec.versions[0], gen.DEFAULTS)
+    named = {part["name"]: {entry["name"] for entry in part["env"]} for part in made["spec"]["template"]["spec"]["initContainers"]}
+    assert named["fetch"] == {"SOURCE_TOKEN", "SOURCE_USERNAME", "SOURCE_PASSWORD", "SOURCE_URL"}
+    assert named["export"] == set()
+    assert "SOURCE_TOKEN" not in named["check"]
+    fetch = next(part for part in made["spec"]["template"]["spec"]["initContainers"] if part["name"] == "fetch")
+    assert "--secret=hub" in fetch["args"]

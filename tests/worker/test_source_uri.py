@@ -20,6 +20,22 @@ from yolo_operator.worker.source import ClaimSource, HttpSource, S3Source, parse
             "ultralytics://yolo11n.pt",
             HttpSource(shown="ultralytics://yolo11n.pt", kind="pt", file_name="yolo11n.pt", url="https://mirror/assets/yolo11n.pt"),
         ),
+        (
+            "hf://org/repo/dir/a+b.onnx",
+            HttpSource(
+                shown="hf://org/repo/dir/a+b.onnx@main", kind="onnx", file_name="a+b.onnx", url="https://huggingface.co/org/repo/resolve/main/dir/a%2Bb.onnx"
+            ),
+        ),
+        (
+            "hf://org/repo@v1.0/best.pt",
+            HttpSource(shown="hf://org/repo/best.pt@v1.0", kind="pt", file_name="best.pt", url="https://huggingface.co/org/repo/resolve/v1.0/best.pt"),
+        ),
+        (
+            "hf://org/repo/best.pt@refs/pr/1",
+            HttpSource(
+                shown="hf://org/repo/best.pt@refs/pr/1", kind="pt", file_name="best.pt", url="https://huggingface.co/org/repo/resolve/refs%2Fpr%2F1/best.pt"
+            ),
+        ),
     ],
 )
 def test_sources(uri, source):
@@ -52,6 +68,12 @@ def test_sources(uri, source):
         "ultralytics://yolo11n.onnx",
         "ultralytics://yolo11n.pt?x=1",
         "ultralytics:///yolo11n.pt",
+        "hf://org/best.pt",
+        "hf://org/repo/best.bin",
+        "hf://org/repo/../best.pt",
+        "hf://org/repo@a/best.pt@b",
+        "hf://org/repo/best.pt?download=true",
+        "hf://user:hunter2@org/repo/best.pt",
     ],
 )
 def test_uris_that_are_refused_without_being_repeated(uri):

@@ -84,19 +84,28 @@ def run_check(arguments: Arguments) -> Result:
 
 def add_fetch_arguments(to: argparse.ArgumentParser) -> None:
     """See `fetch --help`."""
-    to.add_argument("--uri", required=True, help="s3://bucket/key, http(s)://…, pvc://claim/path or ultralytics://NAME.pt; .pt, .onnx, .yaml")
+    to.add_argument(
+        "--uri", required=True, help="s3://bucket/key, http(s)://…, pvc://claim/path, ultralytics://NAME.pt or hf://org/repository/path; .pt, .onnx, .yaml"
+    )
     to.add_argument("--sha256", default="", metavar="HEX", help="digest the file must have; empty: any")
     add_storage_arguments(to)
     to.add_argument("--max-bytes", type=int, default=4 * 1024**3, metavar="N", help="largest file, in bytes")
     to.add_argument("--timeout", type=float, default=1500, metavar="SECONDS", help="for all of it, retries included")
     to.add_argument("--claim-directory", type=Path, default=Path("/claim"), metavar="DIR", help="where the claim of pvc:// is mounted")
     to.add_argument("--assets-url", default="", metavar="URL", help="where ultralytics:// weights are; empty: Ultralytics' own release")
+    to.add_argument("--hub-url", default="", metavar="URL", help="where hf:// weights are; empty: https://huggingface.co")
+    to.add_argument(
+        "--secret",
+        default="",
+        metavar="NAME",
+        help="Secret that SOURCE_TOKEN, SOURCE_USERNAME and SOURCE_PASSWORD, or SOURCE_URL in the environment are of; empty: no credentials",
+    )
     add_directory_arguments(to, "check", "source")
 
 
 def run_fetch(arguments: Arguments) -> Result:
     """What was fetched, {} where there was nothing to do."""
-    from yolo_operator.worker import fetch, source  # noqa: PLC0415
+    from yolo_operator.worker import credentials, fetch, source  # noqa: PLC0415
 
     fetched = fetch.run(
         fetch.FetchOptions(
@@ -107,6 +116,8 @@ def run_fetch(arguments: Arguments) -> Result:
             timeout=arguments.timeout,
             claim_directory=arguments.claim_directory,
             assets_url=arguments.assets_url or source.DEFAULT_ASSETS_URL,
+            hub_url=arguments.hub_url or source.DEFAULT_HUB_URL,
+            credentials=credentials.from_environment(arguments.secret),
             check_directory=arguments.check_directory,
             source_directory=arguments.source_directory,
         )

@@ -7,6 +7,7 @@ from yolo_operator.core.errors import InvalidSpec
 from yolo_operator.core.triton import releases
 
 ULTRALYTICS_ASSETS = "https://github.com/ultralytics/assets/releases/latest/download"
+HUGGING_FACE = "https://huggingface.co"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,8 @@ class Defaults:
     storage: api.Storage | None = None
     assets_url: str = ULTRALYTICS_ASSETS
     """Where ultralytics://NAME is downloaded from; a mirror can stand in."""
+    hub_url: str = HUGGING_FACE
+    """Where hf:// is downloaded from; a mirror can stand in."""
     assigned_user: bool = False
     """Whether Pods leave user and groups to their namespace."""
     retry_min_seconds: float = 60

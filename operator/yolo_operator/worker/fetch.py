@@ -12,10 +12,11 @@ from urllib.parse import urlsplit
 from yolo_operator.core.contract import SOURCE_FILE
 from yolo_operator.core.errors import InvalidSpec, Unavailable
 from yolo_operator.worker import verdict
+from yolo_operator.worker.credentials import Credentials
 from yolo_operator.worker.download import Download, Limits, disk_full
 from yolo_operator.worker.handover import Source
 from yolo_operator.worker.remote import HttpRemote, S3Remote
-from yolo_operator.worker.source import DEFAULT_ASSETS_URL, ClaimSource, HttpSource, S3Source, WeightsSource, parse
+from yolo_operator.worker.source import DEFAULT_ASSETS_URL, DEFAULT_HUB_URL, ClaimSource, HttpSource, S3Source, WeightsSource, parse
 from yolo_operator.worker.storage import StorageOptions
 
 
@@ -34,13 +35,16 @@ class FetchOptions:
     """Seconds in all, retries included."""
     claim_directory: Path = Path("/claim")
     assets_url: str = DEFAULT_ASSETS_URL
+    hub_url: str = DEFAULT_HUB_URL
+    credentials: Credentials = field(default_factory=Credentials)
+    """Of an https:// or hf:// source."""
 
 
 def run(options: FetchOptions) -> Source | None:
     """Fetch, unless check found that there is nothing to do. Raises InvalidSpec and Unavailable."""
     if verdict.read(options.check_directory).state != "missing":
         return None
-    source = parse(options.uri, options.assets_url)
+    source = parse(options.uri, options.assets_url, options.hub_url)
     directory = options.source_directory
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -72,7 +76,7 @@ def bring(source: WeightsSource, target: Path, options: FetchOptions) -> tuple[s
             check_endpoint(options.storage.endpoint)
             remote: S3Remote | HttpRemote = S3Remote(source, options.storage)
         case HttpSource():
-            remote = HttpRemote(source, options.storage.ca_bundle)
+            remote = HttpRemote(source, options.storage.ca_bundle, options.credentials)
     limits = Limits(max_bytes=options.max_bytes, deadline=time.monotonic() + options.timeout)
     return Download(remote, target, limits).run(options.sha256)
 

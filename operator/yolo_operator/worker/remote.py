@@ -10,7 +10,8 @@ from botocore.exceptions import ClientError
 from urllib3.exceptions import HTTPError, NameResolutionError, SSLError
 
 from yolo_operator.core.errors import InvalidSpec, Unavailable
-from yolo_operator.worker import addresses, storage
+from yolo_operator.worker import addresses, credentials, storage
+from yolo_operator.worker.credentials import Credentials
 from yolo_operator.worker.source import HttpSource, S3Source, invalid
 
 CHUNK = 1024 * 1024
@@ -56,11 +57,15 @@ class Remote(Protocol):
 
 
 class HttpRemote:
-    """A file behind http(s), redirects followed by hand: each one is checked as the first address was."""
+    """A file behind http(s), redirects followed by hand: each one is checked as the first address was, and credentials stay with the first host.
 
-    def __init__(self, source: HttpSource, ca_bundle: str) -> None:
+    Raises Unavailable SourceSecretInvalid.
+    """
+
+    def __init__(self, source: HttpSource, ca_bundle: str, given: Credentials) -> None:
         self.shown = source.shown
-        self._url = source.url
+        self._url = credentials.url_for(source, given)
+        self._given = given
         self._manager = addresses.pool_manager(ca_bundle)
 
     def open(self, offset: int, validator: str) -> Opened:
@@ -83,10 +88,11 @@ class HttpRemote:
         return self._opened(answer, offset, validator)
 
     def _follow(self, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
-        url = self._url
+        url, first = self._url, origin(self._url)
         for _ in range(MAX_REDIRECTS + 1):
+            own = {"Authorization": self._given.authorization} if self._given.authorization and origin(url) == first else {}
             timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT)
-            answer = self._manager.request("GET", url, headers=headers, preload_content=False, redirect=False, timeout=timeout)
+            answer = self._manager.request("GET", url, headers=headers | own, preload_content=False, redirect=False, timeout=timeout)
             target = answer.headers.get("Location")
             if answer.status not in (301, 302, 303, 307, 308) or not target:
                 return answer
@@ -126,12 +132,20 @@ class HttpRemote:
         if status == 416:
             raise Changed
         if status in (401, 403):
-            raise Unavailable("SourceAccessDenied", f"{self.shown}: refused with {status}: check the URL's rights (an expired signature?)")
+            raise Unavailable("SourceAccessDenied", f"{self.shown}: refused with {status}: {self._cure()}")
         if status in (404, 410):
             raise Unavailable("SourceNotFound", f"{self.shown}: answers {status}: check spec.versions[].source.uri")
         if status in PASSING:
             raise TryAgain(f"{self.shown}: answers {status}")
         raise Unavailable("SourceUnreachable", f"{self.shown}: answers {status}: check spec.versions[].source.uri")
+
+    def _cure(self) -> str:
+        """What helps where access is denied."""
+        if self._given.secret:
+            return f"check the credentials in Secret {self._given.secret!r} (spec.versions[].source.secretRef): expired, or without the right to read it?"
+        if self.shown.startswith(("https://", "hf://")):
+            return "what is not public needs credentials: set spec.versions[].source.secretRef, or correct source.uri"
+        return "check the URL's rights"
 
     def _chunks(self, answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
         try:
@@ -142,6 +156,12 @@ class HttpRemote:
             raise TryAgain(f"{self.shown}: the connection broke: {type(error).__name__}") from error
         finally:
             answer.close()
+
+
+def origin(url: str) -> tuple[str, str | None, int | None]:
+    """Whom credentials are meant for: scheme, host and port of a URL."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 def content_range(text: str) -> tuple[int, int | None]:

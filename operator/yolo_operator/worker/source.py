@@ -3,14 +3,19 @@
 import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from yolo_operator.core.errors import InvalidSpec
 
 FIELD = "spec.versions[].source.uri"
 KINDS = {".pt": "pt", ".onnx": "onnx", ".yaml": "yaml", ".yml": "yaml"}
 ASSET = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}\.pt")
+HUB = re.compile(
+    r"(?P<repository>[0-9A-Za-z][0-9A-Za-z._-]{0,95}/[0-9A-Za-z][0-9A-Za-z._-]{0,95})(?:@(?P<before>[0-9A-Za-z._-]+))?"
+    r"/(?P<path>[^@]+)(?:@(?P<after>[0-9A-Za-z._/-]+))?"
+)
 DEFAULT_ASSETS_URL = "https://github.com/ultralytics/assets/releases/download/v8.4.0"
+DEFAULT_HUB_URL = "https://huggingface.co"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +39,7 @@ class S3Source(Named):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpSource(Named):
-    """http(s)://…, and ultralytics:// by way of the assets' URL."""
+    """http(s)://…; ultralytics:// and hf:// by way of the assets' and the Hub's URL."""
 
     url: str
 
@@ -49,7 +54,7 @@ class ClaimSource(Named):
 WeightsSource = S3Source | HttpSource | ClaimSource
 
 
-def parse(uri: str, assets_url: str = DEFAULT_ASSETS_URL) -> WeightsSource:
+def parse(uri: str, assets_url: str = DEFAULT_ASSETS_URL, hub_url: str = DEFAULT_HUB_URL) -> WeightsSource:
     """The source a URI names. Raises InvalidSpec SourceUriInvalid; the message never repeats a URI with credentials."""
     try:
         parts = urlsplit(uri)
@@ -69,8 +74,10 @@ def parse(uri: str, assets_url: str = DEFAULT_ASSETS_URL) -> WeightsSource:
             return claim(parts)
         case "ultralytics":
             return asset(parts, assets_url)
+        case "hf":
+            return hub(parts, hub_url)
         case other:
-            raise invalid(f"scheme {other[:20]!r} is none of s3, http, https, pvc, ultralytics")
+            raise invalid(f"scheme {other[:20]!r} is none of s3, http, https, pvc, ultralytics, hf")
 
 
 def invalid(why: str) -> InvalidSpec:
@@ -91,13 +98,18 @@ def http(parts: SplitResult, url: str) -> HttpSource:
     path = unquote(parts.path)
     if not parts.hostname:
         raise invalid("it has no host")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     try:
-        port = f":{parts.port}" if parts.port else ""
+        shown = shown_of(parts)
     except ValueError as error:
         raise invalid("its port is no number") from error
-    shown = f"{parts.scheme}://{host}{port}{parts.path}"
     return HttpSource(shown=shown, kind=kind(path), file_name=PurePosixPath(path).name, url=url.split("#", 1)[0])
+
+
+def shown_of(parts: SplitResult) -> str:
+    """An http(s) URL without credentials, query and fragment. Raises ValueError for a port that is no number."""
+    name = parts.hostname or ""
+    host = f"[{name}]" if ":" in name else name
+    return f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}{parts.path}"
 
 
 def claim(parts: SplitResult) -> ClaimSource:
@@ -115,6 +127,17 @@ def asset(parts: SplitResult, assets_url: str) -> HttpSource:
         raise invalid("ultralytics://NAME.pt is wanted, such as ultralytics://yolo11n.pt")
     mirror = http(urlsplit(f"{assets_url.rstrip('/')}/{name}"), f"{assets_url.rstrip('/')}/{name}")
     return HttpSource(shown=f"ultralytics://{name}", kind="pt", file_name=name, url=mirror.url)
+
+
+def hub(parts: SplitResult, hub_url: str) -> HttpSource:
+    """A file of the Hugging Face Hub, or of a mirror: hf://org/repository/path, of the branch main where no revision is named."""
+    found = HUB.fullmatch(parts.netloc + parts.path)
+    if not found or parts.query or parts.fragment or (found["before"] and found["after"]) or {".", "..", ""} & set(found["path"].split("/")):
+        raise invalid("hf://ORG/REPOSITORY/PATH is wanted, with @REVISION behind the repository or at the end")
+    path, revision = found["path"], found["before"] or found["after"] or "main"
+    url = f"{hub_url.rstrip('/')}/{found['repository']}/resolve/{quote(revision, safe='')}/{quote(path)}"
+    shown = f"hf://{found['repository']}/{path}@{revision}"
+    return HttpSource(shown=shown, kind=kind(path), file_name=PurePosixPath(path).name, url=url)
 
 
 def kind(path: str) -> str:

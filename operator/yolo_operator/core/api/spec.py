@@ -87,8 +87,8 @@ class Source(Model):
     model_config = ConfigDict(
         json_schema_extra=rules(
             (
-                "!has(self.secretRef) || self.uri.startsWith('s3://')",
-                "secretRef is read for s3:// sources only: remove it or put the weights into S3",
+                "!has(self.secretRef) || self.uri.matches('^(s3|https|hf)://')",
+                "secretRef is read for s3://, https:// and hf:// sources only (http:// would send it in the clear): remove it, or use one of those",
             ),
         )
     )
@@ -98,29 +98,35 @@ class Source(Model):
         max_length=1024,
         json_schema_extra=rules(
             (
-                "self.matches('^(s3|https?|pvc|ultralytics)://.+')",
-                "source.uri starts with s3://, http://, https://, pvc:// or ultralytics://",
+                "self.matches('^(s3|https?|pvc|ultralytics|hf)://.+')",
+                "source.uri starts with s3://, http://, https://, pvc://, ultralytics:// or hf://",
             ),
             (
-                "!self.contains('..') && !self.contains('@') && !self.contains('?') && !self.contains('#')",
-                "source.uri holds no '..', no credentials and no query: use s3:// with secretRef for weights that are not public",
+                "!self.contains('..') && (!self.contains('@') || self.startsWith('hf://')) && !self.contains('?') && !self.contains('#')",
+                "source.uri holds no '..', no credentials and no query: put them into the Secret of source.secretRef",
             ),
             (
-                "self.matches('[.](pt|onnx|yaml|yml)$')",
+                "self.matches('[.](pt|onnx|yaml|yml)$') || self.matches('^hf://[^@]+[.](pt|onnx|yaml|yml)@.+$')",
                 "source.uri ends in .pt (weights), .onnx (exported already) or .yaml (an architecture, random weights)",
             ),
             (
                 "!self.startsWith('s3://') || self.matches('^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.+$')",
                 "an S3 source is s3://BUCKET/KEY with the bucket in lower case",
             ),
+            (
+                "!self.startsWith('hf://') || "
+                "self.matches('^hf://[0-9A-Za-z][0-9A-Za-z._-]*/[0-9A-Za-z][0-9A-Za-z._-]*(@[0-9A-Za-z._-]+/[^@]+|/[^@]+|/[^@]+@[0-9A-Za-z._/-]+)$')",
+                "a source on the Hugging Face Hub is hf://ORG/REPOSITORY/PATH, with @REVISION behind the repository or at the end",
+            ),
         ),
     )
-    """s3://BUCKET/KEY, http(s)://HOST/PATH, pvc://CLAIM/PATH or ultralytics://NAME.pt; ends in .pt, .onnx or .yaml. A change of what is behind
-    the URI is not noticed: set sha256 or change rebuild."""
+    """s3://BUCKET/KEY, http(s)://HOST/PATH, pvc://CLAIM/PATH, ultralytics://NAME.pt or hf://ORG/REPOSITORY/PATH[@REVISION] (default: main); ends in
+    .pt, .onnx or .yaml. A change of what is behind the URI is not noticed: set sha256 or change rebuild."""
     sha256: Annotated[str | None, Field(pattern="^[0-9a-f]{64}$", max_length=64)] = None
     """Digest the file must have; other content is refused."""
     secret_ref: LocalReference | None = None
-    """Secret with the AWS keys for an s3:// source. Default: that of the storage, where the source is on the same endpoint."""
+    """Secret with the AWS keys for an s3:// source (default: that of the storage, where the source is on the same endpoint); with token for hf://;
+    for https:// with token (sent as a bearer's), with username and password, or with url, a presigned URL that is source.uri and a query."""
     endpoint: Annotated[str | None, Field(max_length=300, json_schema_extra=rules(ENDPOINT_RULE))] = None
     """S3 endpoint of an s3:// source. Default: that of the storage."""
     region: Region | None = None

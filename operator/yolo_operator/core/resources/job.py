@@ -41,7 +41,7 @@ def build(yolo: api.YoloDeployment, version: api.Version, defaults: Defaults) ->
             "fetch",
             worker,
             ["fetch", *fetch_arguments(yolo, version, storage, defaults)],
-            pod.secret_env(source_secret(version, storage)),
+            source_env(version, storage),
             [mount("check", read_only=True), mount("source"), *pod.ca_mount(storage), *claim_mount(version)],
             resources,
         ),
@@ -232,14 +232,14 @@ def mount(directory: str, *, read_only: bool = False) -> Manifest:
     return {"name": "work", "mountPath": f"{contract.WORKSPACE}/{directory}", "subPath": directory, "readOnly": read_only}
 
 
-def source_secret(version: api.Version, storage: api.Storage) -> api.LocalReference | None:
-    """Whose keys read the weights: the source's own; the storage's only where the weights are on the same S3 server."""
+def source_env(version: api.Version, storage: api.Storage) -> list[Manifest]:
+    """The credentials that read the weights: the source's own; the storage's only where the weights are on the same S3 server."""
     source = version.source
     if not source.uri.startswith("s3://"):
-        return None
+        return pod.source_env(source.secret_ref)
     if source.secret_ref is not None:
-        return source.secret_ref
-    return storage.secret_ref if revision.source_endpoint(version, storage) == storage.endpoint else None
+        return pod.secret_env(source.secret_ref)
+    return pod.secret_env(storage.secret_ref if revision.source_endpoint(version, storage) == storage.endpoint else None)
 
 
 def fetch_arguments(yolo: api.YoloDeployment, version: api.Version, storage: api.Storage, defaults: Defaults) -> list[str]:
@@ -255,6 +255,10 @@ def fetch_arguments(yolo: api.YoloDeployment, version: api.Version, storage: api
             arguments.append(f"--endpoint={endpoint.rstrip('/')}")
     if source.uri.startswith("ultralytics://"):
         arguments.append(f"--assets-url={defaults.assets_url}")
+    if source.uri.startswith("hf://"):
+        arguments.append(f"--hub-url={defaults.hub_url}")
+    if source.secret_ref is not None and not source.uri.startswith("s3://"):
+        arguments.append(f"--secret={source.secret_ref.name}")
     if storage.ca_bundle_ref is not None:
         arguments.append(f"--ca-bundle={pod.CA_DIRECTORY}/{pod.CA_FILE}")
     return arguments

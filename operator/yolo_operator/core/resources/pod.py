@@ -1,6 +1,6 @@
 """Parts that all our Pods share: security context, credentials, scratch space."""
 
-from yolo_operator.core import api
+from yolo_operator.core import api, contract
 from yolo_operator.core.defaults import Defaults
 from yolo_operator.core.names import Manifest
 
@@ -43,6 +43,16 @@ def secret_env(secret: api.LocalReference | None) -> list[Manifest]:
             "valueFrom": {"secretKeyRef": {"name": secret.name, "key": key, **({"optional": True} if key == "AWS_SESSION_TOKEN" else {})}},
         }
         for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+    ]
+
+
+def source_env(secret: api.LocalReference | None) -> list[Manifest]:
+    """What a Secret may have for a source that is not in S3. All optional: fetch tells what is missing."""
+    if secret is None:
+        return []
+    return [
+        {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret.name, "key": key, "optional": True}}}
+        for key, variable in contract.SOURCE_SECRET.items()
     ]
 
 
