@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from e2e import bad_weights
+from e2e import bad_weights, hub
 from e2e import storage as s3
 from e2e.cluster import WEIGHTS
 from e2e.rows import CPU, GPU, Environment, Good, Row, bucket, gpus, run
@@ -253,6 +253,29 @@ STALLED = [
 ]
 
 HEALING = [
+    pytest.param(
+        Row(
+            name="hub",
+            given=lambda environment: [environment.object("v1", "Secret", "hub", stringData={"password": "forgotten"})],
+            spec=lambda environment: source(f"hf://{hub.FILE}", secretRef={"name": "hub"}),
+            reason="SourceSecretInvalid",
+            words=["Secret 'hub' (spec.versions[].source.secretRef)", "exactly one of: token"],
+            cure=lambda environment: environment.cluster.apply(environment.object("v1", "Secret", "hub", stringData={"token": hub.TOKEN})),
+        ),
+        id="a Secret without the token that a Hugging Face repository wants",
+    ),
+    pytest.param(
+        Row(
+            name="gated",
+            spec=lambda environment: source(f"hf://{hub.FILE}", secretRef={"name": "gated"}),
+            given=lambda environment: [environment.object("v1", "Secret", "gated", stringData={"token": f"{s3.SECRET}-expired"})],
+            reason="SourceAccessDenied",
+            words=["refused with 401", "check the credentials in Secret 'gated'"],
+            cure=lambda environment: environment.cluster.apply(environment.object("v1", "Secret", "gated", stringData={"token": hub.TOKEN})),
+        ),
+        id="a token that the Hugging Face Hub refuses",
+        marks=pytest.mark.matrix,
+    ),
     pytest.param(
         Row(
             name="refused",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e import account, secrecy
+from e2e import account, hub, secrecy
 from e2e import storage as s3
 from e2e.cluster import CACHE, WEIGHTS, Cluster, Manifest
 from e2e.operator_process import OperatorProcess
@@ -72,10 +72,12 @@ def alone(cluster: Cluster) -> Iterator[None]:
 def operator(cluster: Cluster, alone: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
     """The operator, running for the whole session with the rights that the chart gives; a test that stops it starts it again."""
     folder = tmp_path_factory.mktemp("operator")
-    process = OperatorProcess(folder / "operator.log", account.kubeconfig(cluster, folder), ASSETS_URL=f"{s3.ENDPOINT}/{s3.PUBLIC}")
-    process.start()
-    yield process
-    process.stop()
+    with hub.serving() as hub_url:
+        variables = {"ASSETS_URL": f"{s3.ENDPOINT}/{s3.PUBLIC}", "HUB_URL": hub_url}
+        process = OperatorProcess(folder / "operator.log", account.kubeconfig(cluster, folder), **variables)
+        process.start()
+        yield process
+        process.stop()
     secrecy.check("the operator's log", process.log.read_text(encoding="utf-8"))
 
 
