@@ -15,6 +15,8 @@ KUBECTL = CACHE / "tools" / "kubectl"
 KUBECONFIG = os.environ.get("KUBECONFIG") or str(CACHE / "state" / "kubeconfig")
 AUDIT_LOG = CACHE / "state" / "audit.log"
 WEIGHTS = CACHE / "weights"
+HOST = "10.99.0.1"
+"""The machine as the cluster's pods reach it: HOST_ADDRESS of tests/cluster/settings.py."""
 PICTURES = ("bus.jpg", "zidane.jpg")
 """Photographs beside the weights: a tall and a wide one."""
 TRITON = "docker.io/yolo-operator/tritonserver-cpu:24.10"

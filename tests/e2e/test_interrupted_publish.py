@@ -9,12 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from e2e.cluster import Cluster, Manifest
+from e2e.cluster import HOST, Cluster, Manifest
 from e2e.storage import Storage
 from e2e.wire import Wire
 
-HOST = "10.99.0.1"
-"""The machine as the cluster's pods reach it: HOST_ADDRESS of tests/cluster/settings.py."""
 UPLOADS = ("config.pbtxt", "model.onnx", "golden.npz", "manifest.json")
 
 

@@ -1,4 +1,6 @@
 import itertools
+import shutil
+import subprocess
 
 import pytest
 import seaweed
@@ -13,6 +15,18 @@ def weed(tmp_path_factory):
     """The endpoint of a real S3."""
     with seaweed.running(tmp_path_factory.mktemp("weed")) as endpoint:
         yield endpoint
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """A folder with a certificate of 127.0.0.1 that nobody else vouches for, ca.pem, and its key.pem."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl to make a certificate")
+    folder = tmp_path_factory.mktemp("certificate")
+    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "ca.pem")]
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *subject, *files], check=True, capture_output=True)
+    return folder
 
 
 @pytest.fixture

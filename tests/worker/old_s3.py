@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
 
-import http_server
 import urllib3
+
+import http_server
 
 UNKNOWN = ("x-amz-checksum-", "x-amz-sdk-checksum-", "x-amz-trailer")
 Refusal = tuple[int, bytes]

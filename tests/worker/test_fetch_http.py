@@ -3,8 +3,8 @@ import json
 import socket
 
 import pytest
-from http_server import Site, serving
 
+from http_server import Site, serving
 from yolo_operator.core.contract import SOURCE_FILE, Verdict
 from yolo_operator.core.errors import InvalidSpec, OperatorError, Unavailable
 from yolo_operator.worker import download, fetch, remote, verdict

@@ -1,12 +1,8 @@
 """Weights that are not public: a web server that wants credentials, presigned URLs, an emulated Hugging Face Hub."""
 
-import shutil
-import ssl
-import subprocess
-
 import pytest
-from http_server import Server, Site, running, serving
 
+from http_server import Server, Site, running, serving
 from yolo_operator.core import contract
 from yolo_operator.core.contract import Verdict
 from yolo_operator.core.errors import InvalidSpec, OperatorError, Unavailable
@@ -15,27 +11,11 @@ from yolo_operator.worker import credentials, fetch, storage, verdict
 BASIC = "Basic dXNlcjpodW50ZXIy"
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    if shutil.which("openssl") is None:
-        pytest.skip("needs openssl to make a certificate")
-    folder = tmp_path_factory.mktemp("tls")
-    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "ca.pem")]
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *subject, *files], check=True, capture_output=True)
-    return folder
-
-
 @pytest.fixture
 def site(certificate):
     """A web server behind TLS."""
     site = Site()
-    server = Server(site)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate / "ca.pem", certificate / "key.pem")
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    with running(server) as address:
-        site.address = address.replace("http://", "https://")
+    with running(Server(site), certificate) as site.address:
         yield site
 
 

@@ -1,18 +1,14 @@
 """https with a CA of one's own: S3 and http sources."""
 
-import shutil
-import ssl
 import subprocess
-import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+import http_server
 from yolo_operator.core.contract import Verdict
 from yolo_operator.core.errors import Unavailable
 from yolo_operator.worker import fetch, storage, trust, verdict
-
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")
 
 ABSENT = b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code><Message>absent</Message></Error>"
 
@@ -30,25 +26,10 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tls")
-    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "ca.pem")]
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *subject, *files], check=True, capture_output=True)
-    return folder
-
-
 @pytest.fixture
 def endpoint(certificate, keys):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate / "ca.pem", certificate / "key.pem")
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    yield f"https://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
+    with http_server.running(ThreadingHTTPServer(("127.0.0.1", 0), Handler), certificate) as address:
+        yield address
 
 
 def test_s3_with_its_ca(endpoint, certificate):

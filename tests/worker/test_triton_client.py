@@ -3,10 +3,10 @@
 import json
 from http.server import ThreadingHTTPServer
 
-import http_server
 import numpy as np
 import pytest
 
+import http_server
 from yolo_operator.core.contract import Tensor
 from yolo_operator.core.errors import NotReady, Unavailable
 from yolo_operator.worker import triton_client

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yolo_operator.commands.arguments import SHAPES, Arguments, Result, add_directory_arguments
-from yolo_operator.core.contract import Task
+from yolo_operator.core.contract import HUB_URL, Task
 
 if TYPE_CHECKING:
     from yolo_operator.core.triton.options import ServingOptions
@@ -93,7 +93,7 @@ def add_fetch_arguments(to: argparse.ArgumentParser) -> None:
     to.add_argument("--timeout", type=float, default=1500, metavar="SECONDS", help="for all of it, retries included")
     to.add_argument("--claim-directory", type=Path, default=Path("/claim"), metavar="DIR", help="where the claim of pvc:// is mounted")
     to.add_argument("--assets-url", default="", metavar="URL", help="where ultralytics:// weights are; empty: Ultralytics' own release")
-    to.add_argument("--hub-url", default="", metavar="URL", help="where hf:// weights are; empty: https://huggingface.co")
+    to.add_argument("--hub-url", default="", metavar="URL", help=f"where hf:// weights are; empty: {HUB_URL}")
     to.add_argument(
         "--secret",
         default="",
@@ -116,7 +116,7 @@ def run_fetch(arguments: Arguments) -> Result:
             timeout=arguments.timeout,
             claim_directory=arguments.claim_directory,
             assets_url=arguments.assets_url or source.DEFAULT_ASSETS_URL,
-            hub_url=arguments.hub_url or source.DEFAULT_HUB_URL,
+            hub_url=arguments.hub_url or HUB_URL,
             credentials=credentials.from_environment(arguments.secret),
             check_directory=arguments.check_directory,
             source_directory=arguments.source_directory,

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from yolo_operator.core import api
-from yolo_operator.core.defaults import HUGGING_FACE, ULTRALYTICS_ASSETS, Defaults
+from yolo_operator.core.contract import HUB_URL
+from yolo_operator.core.defaults import ULTRALYTICS_ASSETS, Defaults
 
 PREFIX = "YOLO_OPERATOR_"
 
@@ -110,7 +111,7 @@ class Settings:
                 cluster_name=read.text("CLUSTER_NAME", "default"),
                 storage=read.storage("STORAGE"),
                 assets_url=read.text("ASSETS_URL", ULTRALYTICS_ASSETS),
-                hub_url=read.text("HUB_URL", HUGGING_FACE),
+                hub_url=read.text("HUB_URL", HUB_URL),
                 assigned_user=read.one_of("ASSIGNED_USER", "false", "true") == "true",
                 retry_min_seconds=read.seconds("RETRY_MIN_SECONDS", 60),
                 retry_max_seconds=read.seconds("RETRY_MAX_SECONDS", 600),

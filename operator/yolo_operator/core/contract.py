@@ -36,6 +36,8 @@ PICTURES_DIRECTORY = f"{WORKSPACE}/pictures"
 VERDICT_FILE = "verdict.json"
 """Written by check: what fetch, export and publish still have to do (see `Verdict`)."""
 SOURCE_FILE = "source.json"
+HUB_URL = "https://huggingface.co"
+"""Where hf:// is downloaded from, if the administrator names no mirror."""
 SOURCE_SECRET = {"token": "SOURCE_TOKEN", "username": "SOURCE_USERNAME", "password": "SOURCE_PASSWORD", "url": "SOURCE_URL"}
 """Keys of the Secret of a source that is not in S3, and the variables in which fetch gets them."""
 EXPORT_FILE = "export.json"

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from yolo_operator.core import api
+from yolo_operator.core.contract import HUB_URL
 from yolo_operator.core.errors import InvalidSpec
 from yolo_operator.core.triton import releases
 
 ULTRALYTICS_ASSETS = "https://github.com/ultralytics/assets/releases/latest/download"
-HUGGING_FACE = "https://huggingface.co"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class Defaults:
     storage: api.Storage | None = None
     assets_url: str = ULTRALYTICS_ASSETS
     """Where ultralytics://NAME is downloaded from; a mirror can stand in."""
-    hub_url: str = HUGGING_FACE
+    hub_url: str = HUB_URL
     """Where hf:// is downloaded from; a mirror can stand in."""
     assigned_user: bool = False
     """Whether Pods leave user and groups to their namespace."""

@@ -43,7 +43,8 @@ def from_environment(secret: str, env: Mapping[str, str] = os.environ) -> Creden
 def url_for(source: HttpSource, given: Credentials) -> str:
     """The URL to ask: the presigned one of the Secret where it has one.
 
-    Raises InvalidSpec SourceUriInvalid, and Unavailable SourceSecretInvalid where the Secret has not what the source needs: it can be mended without an edit of the resource.
+    Raises InvalidSpec SourceUriInvalid where credentials would go in the clear, and Unavailable SourceSecretInvalid where the Secret has not what the
+    source needs: it can be mended without an edit of the resource.
     """
     if not given.secret:
         return source.url

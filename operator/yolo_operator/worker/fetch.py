@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from yolo_operator.core.contract import SOURCE_FILE
+from yolo_operator.core.contract import HUB_URL, SOURCE_FILE
 from yolo_operator.core.errors import InvalidSpec, Unavailable
 from yolo_operator.worker import verdict
 from yolo_operator.worker.credentials import Credentials
 from yolo_operator.worker.download import Download, Limits, disk_full
 from yolo_operator.worker.handover import Source
 from yolo_operator.worker.remote import HttpRemote, S3Remote
-from yolo_operator.worker.source import DEFAULT_ASSETS_URL, DEFAULT_HUB_URL, ClaimSource, HttpSource, S3Source, WeightsSource, parse
+from yolo_operator.worker.source import DEFAULT_ASSETS_URL, ClaimSource, HttpSource, S3Source, WeightsSource, parse
 from yolo_operator.worker.storage import StorageOptions
 
 
@@ -35,7 +35,7 @@ class FetchOptions:
     """Seconds in all, retries included."""
     claim_directory: Path = Path("/claim")
     assets_url: str = DEFAULT_ASSETS_URL
-    hub_url: str = DEFAULT_HUB_URL
+    hub_url: str = HUB_URL
     credentials: Credentials = field(default_factory=Credentials)
     """Of an https:// or hf:// source."""
 

@@ -10,8 +10,8 @@ from botocore.exceptions import ClientError
 from urllib3.exceptions import HTTPError, NameResolutionError, SSLError
 
 from yolo_operator.core.errors import InvalidSpec, Unavailable
-from yolo_operator.worker import addresses, credentials, storage
-from yolo_operator.worker.credentials import Credentials
+from yolo_operator.worker import addresses, storage
+from yolo_operator.worker.credentials import Credentials, url_for
 from yolo_operator.worker.source import HttpSource, S3Source, invalid
 
 CHUNK = 1024 * 1024
@@ -59,12 +59,12 @@ class Remote(Protocol):
 class HttpRemote:
     """A file behind http(s), redirects followed by hand: each one is checked as the first address was, and credentials stay with the first host.
 
-    Raises Unavailable SourceSecretInvalid.
+    Raises what `credentials.url_for` does.
     """
 
     def __init__(self, source: HttpSource, ca_bundle: str, given: Credentials) -> None:
         self.shown = source.shown
-        self._url = credentials.url_for(source, given)
+        self._url = url_for(source, given)
         self._given = given
         self._manager = addresses.pool_manager(ca_bundle)
 
@@ -88,9 +88,9 @@ class HttpRemote:
         return self._opened(answer, offset, validator)
 
     def _follow(self, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
-        url, first = self._url, origin(self._url)
+        url, first = self._url, self._manager.connection_from_url(self._url)
         for _ in range(MAX_REDIRECTS + 1):
-            own = {"Authorization": self._given.authorization} if self._given.authorization and origin(url) == first else {}
+            own = {"Authorization": self._given.authorization} if self._given.authorization and first.is_same_host(url) else {}
             timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT)
             answer = self._manager.request("GET", url, headers=headers | own, preload_content=False, redirect=False, timeout=timeout)
             target = answer.headers.get("Location")
@@ -156,12 +156,6 @@ class HttpRemote:
             raise TryAgain(f"{self.shown}: the connection broke: {type(error).__name__}") from error
         finally:
             answer.close()
-
-
-def origin(url: str) -> tuple[str, str | None, int | None]:
-    """Whom credentials are meant for: scheme, host and port of a URL."""
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 def content_range(text: str) -> tuple[int, int | None]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
+from yolo_operator.core.contract import HUB_URL
 from yolo_operator.core.errors import InvalidSpec
 
 FIELD = "spec.versions[].source.uri"
@@ -15,7 +16,6 @@ HUB = re.compile(
     r"/(?P<path>[^@]+)(?:@(?P<after>[0-9A-Za-z._/-]+))?"
 )
 DEFAULT_ASSETS_URL = "https://github.com/ultralytics/assets/releases/download/v8.4.0"
-DEFAULT_HUB_URL = "https://huggingface.co"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class ClaimSource(Named):
 WeightsSource = S3Source | HttpSource | ClaimSource
 
 
-def parse(uri: str, assets_url: str = DEFAULT_ASSETS_URL, hub_url: str = DEFAULT_HUB_URL) -> WeightsSource:
+def parse(uri: str, assets_url: str = DEFAULT_ASSETS_URL, hub_url: str = HUB_URL) -> WeightsSource:
     """The source a URI names. Raises InvalidSpec SourceUriInvalid; the message never repeats a URI with credentials."""
     try:
         parts = urlsplit(uri)

@@ -37,23 +37,20 @@ def secret_env(secret: api.LocalReference | None) -> list[Manifest]:
     """The AWS keys of a Secret as environment; nothing without one (workload identity)."""
     if secret is None:
         return []
-    return [
-        {
-            "name": key,
-            "valueFrom": {"secretKeyRef": {"name": secret.name, "key": key, **({"optional": True} if key == "AWS_SESSION_TOKEN" else {})}},
-        }
-        for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-    ]
+    keys = {"AWS_ACCESS_KEY_ID": False, "AWS_SECRET_ACCESS_KEY": False, "AWS_SESSION_TOKEN": True}
+    return [secret_key(secret, key, key, optional=optional) for key, optional in keys.items()]
 
 
 def source_env(secret: api.LocalReference | None) -> list[Manifest]:
     """What a Secret may have for a source that is not in S3. All optional: fetch tells what is missing."""
     if secret is None:
         return []
-    return [
-        {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret.name, "key": key, "optional": True}}}
-        for key, variable in contract.SOURCE_SECRET.items()
-    ]
+    return [secret_key(secret, key, variable, optional=True) for key, variable in contract.SOURCE_SECRET.items()]
+
+
+def secret_key(secret: api.LocalReference, key: str, variable: str, *, optional: bool) -> Manifest:
+    """One key of a Secret as a variable of the environment; without an optional one the container starts all the same."""
+    return {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret.name, "key": key} | ({"optional": True} if optional else {})}}
 
 
 def ca_volume(storage: api.Storage) -> list[Manifest]:

@@ -1,11 +1,13 @@
 """A web server that behaves badly on demand: breaks connections, redirects, stalls, forgets about ranges."""
 
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 
 @dataclass
@@ -88,12 +90,16 @@ class Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def running(server: ThreadingHTTPServer) -> Iterator[str]:
-    """Serve in a thread; the address."""
+def running(server: ThreadingHTTPServer, certificate: Path | None = None) -> Iterator[str]:
+    """Serve in a thread, behind TLS with a folder that holds ca.pem and key.pem; the address."""
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate / "ca.pem", certificate / "key.pem")
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
+        yield f"{'https' if certificate else 'http'}://{server.server_address[0]}:{server.server_address[1]}"
     finally:
         server.shutdown()
         server.server_close()
