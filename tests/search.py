@@ -280,6 +280,7 @@ class Search(RuleBasedStateMachine):
             st.tuples(st.just("restartedAt"), st.sampled_from(["a", "b"])),
             st.tuples(st.just("triton"), st.sampled_from([{}, {"image": "example.com/triton:25.09-py3"}])),
             st.tuples(st.just("traffic"), st.sampled_from([{}, {"allowIncompatible": True}])),
+            st.tuples(st.just("suspend"), st.sampled_from([False, False, True])),
         ),
         mirror=st.booleans(),
         storage=st.sampled_from(["yolo", "yolo", "elsewhere"]),
@@ -452,6 +453,8 @@ class Search(RuleBasedStateMachine):
     def all_comes_to_rest(self, minutes: int) -> None:
         self.tally.steps += 1
         self.cluster.gpus = self.cluster.quota = None
+        if self.wish.top.pop("suspend", False):
+            self.cluster.write_spec(self.wish.spec())
         self.calm(12)
         self.cluster.later(60 * minutes)
         self.calm(12)

@@ -77,6 +77,13 @@ def test_what_has_no_status_or_an_old_one_is_progressing():
     assert health(cluster) == ("Progressing", "Waiting for the operator")
 
 
+def test_what_is_suspended_is_told_so():
+    cluster = serving()
+    cluster.edit(suspend=True)
+    cluster.run()
+    assert health(cluster)[0] == "Suspended"
+
+
 def test_what_builds_is_progressing_and_what_only_an_edit_can_cure_is_degraded():
     cluster = Simulation()
     cluster.reconcile()

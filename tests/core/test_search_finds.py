@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from search import Search, searched
-from yolo_operator.core import pods, published
+from yolo_operator.core import api, pods, published
 from yolo_operator.core.rollout import allocation, canary, compatibility, failures, invariants
 from yolo_operator.core.rollout.facts import is_ready
 
@@ -73,6 +73,7 @@ FAULTS: dict[str, tuple[str, tuple[Fault, ...]]] = {
     "what is not declared does not follow an autoscaler": ("autoscaling_reaches_what_serves", ((allocation, "targets", only_declared_versions_follow),)),
     "versions are never compared": ("what_shares_traffic_is_alike", ((compatibility, "differences", lambda *_: []),)),
     "gates of verified pods stay closed": ("a_refusal_holds_up_nothing", ((plan, "pods", NoGates()),)),
+    "what is suspended keeps its pods": ("what_is_suspended_has_no_pods", ((api, "scaled_to_zero", lambda yolo: yolo),)),
     "storages of before are forgotten": ("what_was_published_is_known", ((published, "recorded", forgets_other_storages),)),
 }
 QUICK = frozenset({"the route follows the shares, whatever is ready", "stable is what has most pods", "versions are never compared"})

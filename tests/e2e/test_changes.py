@@ -84,6 +84,24 @@ def test_a_replica_count_builds_nothing_and_leaves_the_old_pod(cluster: Cluster,
     cluster.wait_ready(namespace, "model")
 
 
+def test_what_is_suspended_has_no_pods_and_comes_back_as_it_was(cluster: Cluster, served: tuple[str, Manifest]) -> None:
+    namespace, _ = served
+    before = cluster.yolo(namespace, "model")["status"]["versions"][0]
+    ran = jobs(cluster, namespace, "build"), jobs(cluster, namespace, "verify")
+
+    cluster.patch("yolodeployment", namespace, "model", {"spec": {"suspend": True}})
+    cluster.wait_condition(namespace, "model", "Reconciling", "False", timeout=60)
+
+    ended = {"Succeeded", "Failed"}
+    assert {pod["status"]["phase"] for pod in cluster.list("pods", namespace)} <= ended
+    row = cluster.kubectl("get", "yolodeployment", "-n", namespace, "model").splitlines()[1].split()
+    assert {"False", "Suspended", "0/0"} <= set(row), row
+    cluster.patch("yolodeployment", namespace, "model", {"spec": {"suspend": False}})
+    after = cluster.wait_ready(namespace, "model", timeout=60)["status"]["versions"][0]
+    assert (after["revision"], after["verified"]) == (before["revision"], before["verified"])
+    assert (jobs(cluster, namespace, "build"), jobs(cluster, namespace, "verify")) == ran
+
+
 def test_a_change_of_config_copies_the_onnx_and_exports_nothing(cluster: Cluster, served: tuple[str, Manifest], storage: Storage) -> None:
     namespace, _ = served
     old = cluster.yolo(namespace, "model")["status"]["versions"][0]["artifact"]

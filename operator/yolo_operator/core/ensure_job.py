@@ -14,7 +14,7 @@ from yolo_operator.core import api, jobs
 from yolo_operator.core.context import Context, requeue
 from yolo_operator.core.names import Manifest
 from yolo_operator.core.pods import Problem
-from yolo_operator.core.progress import Progress
+from yolo_operator.core.progress import SUSPENDED, Progress
 
 Result = TypeVar("Result", bound=BaseModel)
 
@@ -49,12 +49,13 @@ def ensure(
 
     `failure` is what is recorded, of this Job or of an earlier one; `key` tells which, by default the Job's name. `answering` names the
     containers whose result counts, the most important first; `result` is what they report, None where it is enough that the Job has
-    succeeded. A Job that succeeded is left for the caller to read again, except where its result is lost.
+    succeeded. A Job that succeeded is left for the caller to read again, except where its result is lost. While the resource is suspended none begins.
     """
     name = wanted["metadata"]["name"]
     key = key or name
     live = context.observed.jobs.get(name)
     recorded = failure if failure is not None and failure.key == key else None
+    suspended = context.yolo.spec.suspend and not context.yolo.deleting
     state, found = read(context, live, answering, result)
     match state:
         case jobs.Succeeded():
@@ -72,12 +73,17 @@ def ensure(
         case jobs.Running() if recorded is not None and recorded.permanent:
             # Decided by the first Pod that failed so; nobody waits for the attempts that are left.
             return Ensured(failure=recorded, problem=problem_of(recorded))
+        case jobs.Running() if suspended:
+            # Not waited for, so the pass ends it.
+            return Ensured(failure=failure, problem=SUSPENDED, running=True)
         case jobs.Running(problem):
             context.result.jobs.add(name)
             return Ensured(failure=failure, problem=problem, running=True)
         case jobs.Absent():
             if recorded is not None and not is_due(context, recorded):
                 return Ensured(failure=recorded, problem=problem_of(recorded))
+            if suspended:
+                return Ensured(failure=failure, problem=SUSPENDED, running=True)
             if may_begin:
                 context.result.jobs.add(name)
                 context.result.create.append(wanted)

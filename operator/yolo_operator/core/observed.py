@@ -71,6 +71,11 @@ def triton_pods(observed: Observed, version: int) -> list[Manifest]:
     ]
 
 
+def anything_runs(observed: Observed) -> bool:
+    """Whether Pods of the resource, of Triton or of Jobs, have not ended; those on their way out hold what they have until then."""
+    return any(pod.get("status", {}).get("phase") not in {"Succeeded", "Failed"} for pod in observed.pods)
+
+
 def verified_at_gate(recorded: Iterable[api.VersionStatus], observed: Observed) -> list[Manifest]:
     """Pods of templates that are recorded as verified, whose readiness gates are still closed."""
     return [

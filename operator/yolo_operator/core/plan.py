@@ -36,6 +36,8 @@ def plan(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, now: 
     if yolo.deleting:
         return deletion(yolo, observed, defaults, now)
     overlay.check(yolo.spec.triton.pod_template)
+    if yolo.spec.suspend:
+        yolo = api.scaled_to_zero(yolo)
     result = Plan(status=yolo.status, finalizer=yolo.spec.deletion_policy == "Delete")
     context = Context(yolo=yolo, observed=observed, defaults=defaults, now=now, result=result)
     network_step(context)
@@ -60,7 +62,7 @@ def plan(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, now: 
     published = prune_step(context, served)
     stop_unwanted_jobs(context)
     settled = [status.settle(yolo, each, observed) for each in served]
-    computed = status.compute(yolo, settled, drained, shown(state, weights), weights, problem, defaults, now)
+    computed = status.compute(yolo, settled, drained, shown(state, weights), weights, problem, observed, defaults, now)
     made = {each["metadata"]["name"]: each for each in result.apply if each["kind"] == "Deployment"}
     decided = {
         "reference_version": reference,
@@ -198,7 +200,7 @@ def drain_step(
     """Versions that are no longer declared serve until all declared ones do; then they go. Returns the status of those that are still there."""
     yolo, observed = context.yolo, context.observed
     declared = {version.version for version in yolo.spec.versions}
-    all_serve = all(is_serving(yolo, each, observed) for each in progress)
+    all_serve = all(is_serving(yolo, each, observed) for each in progress) and not yolo.spec.suspend
     settled = state is None or (state.phase == canary.HEALTHY and not state.previous and state.stable in declared)
     remaining = []
     kinds = (observed.deployments, observed.services, observed.budgets)

@@ -9,6 +9,7 @@ from yolo_operator.core.observed import Observed, deployed_revision, overdue, tr
 
 BUILDING, STARTING, VERIFYING, SERVING = "Building", "Starting", "Verifying", "Serving"
 IDLE, DRAINING, FAILED = "Idle", "Draining", "Failed"
+SUSPENDED = pods.Problem("Suspended", "spec.suspend is true: there are no pods and no Jobs, and all that is published, verified and decided is kept")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

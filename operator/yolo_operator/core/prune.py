@@ -38,7 +38,7 @@ def prune_step(context: Context, progress: Sequence[Progress]) -> dict[str, obje
         # One that went well and is recorded goes too: the same revisions may have to be removed once more.
         context.result.delete += filter(pruned, context.observed.jobs.values())
         return published.recorded([replace(place, failure=None, message="") for place in places])
-    if not all(is_serving(context.yolo, each, context.observed) for each in progress):
+    if context.yolo.spec.suspend or not all(is_serving(context.yolo, each, context.observed) for each in progress):
         return published.recorded(places)
     # What these Jobs said will not be true any more, should their revision be wanted again: they go first.
     outdated = [live for live in context.observed.jobs.values() if names.label(live, names.REVISION) in surplus and finished(live)]

@@ -7,13 +7,15 @@ from datetime import datetime
 from yolo_operator.core import api, conditions, names, pods
 from yolo_operator.core.defaults import Defaults, release_of
 from yolo_operator.core.errors import InvalidSpec, OperatorError
-from yolo_operator.core.observed import Observed, template_hash, triton_pods
+from yolo_operator.core.names import Manifest
+from yolo_operator.core.observed import Observed, anything_runs, template_hash, triton_pods
 from yolo_operator.core.progress import (
     BUILDING,
     FAILED,
     IDLE,
     SERVING,
     STARTING,
+    SUSPENDED,
     VERIFYING,
     Progress,
     is_serving,
@@ -55,25 +57,11 @@ def settle(yolo: api.YoloDeployment, progress: Progress, observed: Observed) -> 
     live = triton_pods(observed, number)
     deployment = observed.deployments.get(names.versioned(yolo, number))
     available = deployment is not None and deployment.get("status", {}).get("availableReplicas", 0) >= progress.replicas
-    right = {entry.pod_template_hash for entry in progress.status.verified}
-    waiting = [
-        pod
-        for pod in live
-        if pods.answers(pod) and not pods.gate_is_open(pod) and names.label(pod, names.TEMPLATE) == progress.inputs and template_hash(pod) not in right
-    ]
     serving = is_serving(yolo, progress, observed)
-    phase = (
-        (SERVING if progress.replicas or yolo.spec.replicas == 0 else IDLE)
-        if serving
-        else FAILED
-        if progress.stalled
-        else BUILDING
-        if progress.artifact is None
-        else VERIFYING
-        if waiting and yolo.spec.rollout.verify.enabled
-        else STARTING
-    )
+    phase = phase_of(yolo, progress, live, serving=serving)
     problem = None if serving else progress.problem
+    if yolo.spec.suspend and phase == IDLE:
+        problem = SUSPENDED
     found = progress.status.model_copy(
         update={
             "phase": phase,
@@ -95,6 +83,22 @@ def settle(yolo: api.YoloDeployment, progress: Progress, observed: Observed) -> 
     )
 
 
+def phase_of(yolo: api.YoloDeployment, progress: Progress, live: Sequence[Manifest], *, serving: bool) -> str:
+    """How far a version is, in a word. `live`: its pods."""
+    if yolo.spec.suspend and progress.artifact is not None:
+        return IDLE
+    if serving:
+        return SERVING if progress.replicas or yolo.spec.replicas == 0 else IDLE
+    if progress.stalled:
+        return FAILED
+    if progress.artifact is None:
+        return BUILDING
+    right = {entry.pod_template_hash for entry in progress.status.verified}
+    mine = [pod for pod in live if names.label(pod, names.TEMPLATE) == progress.inputs and template_hash(pod) not in right]
+    waiting = any(pods.answers(pod) and not pods.gate_is_open(pod) for pod in mine)
+    return VERIFYING if waiting and yolo.spec.rollout.verify.enabled else STARTING
+
+
 def compute(
     yolo: api.YoloDeployment,
     settled: Sequence[Settled],
@@ -102,12 +106,16 @@ def compute(
     state: api.RolloutStatus | None,
     weights: Mapping[int, int],
     route: pods.Problem | None,
+    observed: Observed,
     defaults: Defaults,
     now: datetime,
 ) -> api.Status:
     """The whole status of a resource whose spec could be planned. `weights`: percent of the requests per version; `route`: what the routes lack."""
     stalled = any(each.stalled for each in settled) or (state is not None and state.phase == canary.DEGRADED)
     obstacle = first_obstacle(settled, drained, state, route)
+    if yolo.spec.suspend:
+        # What else there is to say can wait until it goes on; it is there for each version.
+        obstacle, stalled = SUSPENDED, False
     serving = obstacle is None
     reason, message = (obstacle.reason, obstacle.message) if obstacle else ("ScaledToZero" if yolo.spec.replicas == 0 else SERVING, SERVES)
     if not yolo.spec.rollout.verify.enabled and serving:
@@ -134,6 +142,7 @@ def compute(
         for version in sorted([*(each.status for each in settled), *drained], key=lambda version: version.version)
     ]
     replicas, ready = sum(version.replicas for version in all_versions), sum(version.ready_replicas for version in all_versions)
+    reconciling = not serving and not stalled and not (yolo.spec.suspend and not anything_runs(observed))
     return api.Status(
         observed_generation=yolo.generation,
         conditions=[
@@ -147,10 +156,10 @@ def compute(
             condition(conditions.READY, status=serving, yes=reason, text=message),
             condition(
                 conditions.RECONCILING,
-                status=not serving and not stalled,
+                status=reconciling,
                 yes=reason,
                 no="Stalled" if stalled else "Done",
-                text="" if serving or stalled else message,
+                text=message if reconciling else "",
             ),
             condition(conditions.STALLED, status=stalled, yes=reason, no="NotStalled", text=message if stalled else ""),
             condition(

@@ -40,6 +40,7 @@ from yolo_operator.core.api.yolo_deployment import (
     parse_spec,
     parse_status,
     read_status,
+    scaled_to_zero,
 )
 
 __all__ = [
@@ -105,3 +106,4 @@ __all__ = [
     "read_status",
     "rules",
 ]
+    "scaled_to_zero",

@@ -427,6 +427,8 @@ class Spec(Model):
     """Whom the Jobs and the Triton pods may reach, and who may reach Triton."""
     revision_history_limit: int = Field(default=2, ge=0, le=100)
     """Published revisions that are kept in the storage besides those in use."""
+    suspend: bool = False
+    """True: no pods and no Jobs, whatever replicas says; what is published, verified and decided is kept, and with false it goes on from there."""
     restarted_at: Annotated[str | None, Field(max_length=63)] = None
     """Any change rolls the Triton pods; nothing is built."""
     deletion_policy: Literal["Retain", "Delete"] = "Retain"

@@ -46,6 +46,12 @@ class YoloDeployment(Model):
         return self.spec.model_name or self.name
 
 
+def scaled_to_zero(yolo: YoloDeployment) -> YoloDeployment:
+    """A resource that is to have no pods, of its versions' own numbers neither."""
+    versions = [version if version.replicas is None else version.model_copy(update={"replicas": 0}) for version in yolo.spec.versions]
+    return yolo.model_copy(update={"spec": yolo.spec.model_copy(update={"replicas": 0, "versions": versions})})
+
+
 def parse(body: Mapping[str, Any]) -> YoloDeployment:
     """Read a resource as the API server gives it. Raises InvalidSpec."""
     return identity(body).model_copy(update={"spec": parse_spec(body.get("spec", {}))})

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from yolo_operator.core import api, pods
-from yolo_operator.core.progress import status_of
+from yolo_operator.core.progress import SUSPENDED, status_of
 from yolo_operator.core.rollout import canary
 from yolo_operator.core.rollout.facts import Facts, VersionFacts, is_ready
 from yolo_operator.core.rollout.split import beside, largest_remainder, split, too_coarse
@@ -259,6 +259,8 @@ def stable_serves(yolo: api.YoloDeployment, state: api.RolloutStatus, facts: Fac
 def obstacle(yolo: api.YoloDeployment, state: api.RolloutStatus, facts: Facts) -> pods.Problem | None:
     """Why the canary is not to have pods yet."""
     total = yolo.spec.replicas
+    if yolo.spec.suspend:
+        return SUSPENDED
     if total == 0:
         return pods.Problem("ScaledToZero", "spec.replicas is 0: the canary goes on when it is more")
     if not state.started and not stable_serves(yolo, state, facts):

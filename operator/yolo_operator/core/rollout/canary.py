@@ -24,7 +24,7 @@ HEALTHY: Final = "Healthy"
 PROGRESSING: Final = "Progressing"
 PAUSED: Final = "Paused"
 DEGRADED: Final = "Degraded"
-WAITS = frozenset({"InsufficientGPU", "QuotaExceeded", "WeightNotReachable", "ScaledToZero"}) | ROUTE_WAITS
+WAITS = frozenset({"InsufficientGPU", "QuotaExceeded", "WeightNotReachable", "ScaledToZero", "Suspended"}) | ROUTE_WAITS
 """Reasons that cost nothing to wait for: no deadline ends them."""
 
 

@@ -99,8 +99,8 @@ class View:
 
     @property
     def yolo(self) -> api.YoloDeployment:
-        """The resource."""
-        return self.seen.yolo
+        """The resource, with replicas 0 where it is suspended."""
+        return api.scaled_to_zero(self.seen.yolo) if self.seen.yolo.spec.suspend else self.seen.yolo
 
     @property
     def gateway(self) -> bool:
@@ -526,6 +526,21 @@ def root_of(yolo: api.YoloDeployment, uri: str) -> str:
     return f"{uri.rstrip('/')}/{yolo.namespace}/{yolo.name}"
 
 
+def what_is_suspended_has_no_pods(view: View) -> Iterator[str]:
+    """While spec.suspend is true no Deployment asks for pods and no Job is begun; nothing that is declared is deleted."""
+    if not view.yolo.spec.suspend or not view.seen.complete:
+        return
+    refused = {name for _, name in view.seen.refused}
+    for number in sorted(view.deployed):
+        name, after = names.versioned(view.yolo, number), view.deployment(number)
+        if name not in refused and replicas_of(after):
+            yield f"version {number} is to have {replicas_of(after)} pods"
+        if after is None and number in view.declared:
+            yield f"the Deployment of version {number} is gone"
+    if begun := view.seen.after.jobs.keys() - view.seen.observed.jobs.keys():
+        yield f"{sorted(begun)} begins"
+
+
 INVARIANTS: tuple[Callable[[View], Iterator[str]], ...] = (
     what_is_ready_answers,
     no_more_than_it_can_take,
@@ -538,6 +553,7 @@ INVARIANTS: tuple[Callable[[View], Iterator[str]], ...] = (
     what_shares_traffic_is_alike,
     a_refusal_holds_up_nothing,
     what_was_published_is_known,
+    what_is_suspended_has_no_pods,
 )
 """All of them."""
 
