@@ -177,6 +177,11 @@ def test_every_example_is_accepted(kubectl, path):
             },
             id="policies behind a Gateway",
         ),
+        pytest.param({"build": {"proxy": {}}}, id="no proxy, whatever the operator's"),
+        pytest.param(
+            {"build": {"proxy": {"httpProxy": "http://[fd00::1]:3128", "httpsProxy": "http://proxy:3128", "noProxy": ["*", ".svc", "10.0.0.0/8", "fd00::/8"]}}},
+            id="a way out",
+        ),
         pytest.param({"networkPolicy": {"storage": [{"cidr": "10.0.0.0/8", "port": 1}]}}, id="policies that are written and off"),
         pytest.param({"tolerations": [{"operator": "Exists"}], "affinity": {"nodeAffinity": {}}}, id="parts of a Pod"),
     ],

@@ -27,6 +27,13 @@ EVERYTHING: dict[str, Any] = {
     "jobs": {"retryMinSeconds": 5, "retryMaxSeconds": 50},
     "assetsUrl": "https://mirror.example/assets",
     "hubUrl": "https://hub.example",
+    "proxy": {
+        "httpProxy": "http://proxy.example:3128",
+        "httpsProxy": "http://proxy.example:3129",
+        "noProxy": [".svc", "10.0.0.0/8"],
+        "secretRef": {"name": "way-out"},
+        "caBundleRef": {"name": "proxy-ca", "key": "ca.pem"},
+    },
     "assignedUser": True,
     "workers": 8,
     "resyncSeconds": 60,

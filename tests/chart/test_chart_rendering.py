@@ -160,6 +160,8 @@ def test_every_value_reaches_the_operator(render: Render) -> None:
     given = chart_values.EVERYTHING
     assert settings.defaults.storage is not None
     assert settings.defaults.storage.model_dump(by_alias=True, exclude_none=True) == given["storage"]
+    assert settings.defaults.proxy is not None
+    assert settings.defaults.proxy.model_dump(by_alias=True, exclude_none=True) == given["proxy"]
     assert settings.defaults.operator_image == given["images"]["operator"]
     assert settings.defaults.exporter_image == given["images"]["exporter"]
     assert settings.defaults.triton_image == given["triton.image"]
@@ -175,6 +177,7 @@ def test_every_value_reaches_the_operator(render: Render) -> None:
 def test_values_left_alone_are_the_operators_own_defaults(render: Render) -> None:
     ours, own = Settings.from_env(operator_environment(render())), Settings.from_env({})
     assert ours.defaults.storage is None
+    assert ours.defaults.proxy is None
     for name in ("workers", "resync_seconds", "port", "log_format", "log_level", "namespaces"):
         assert getattr(ours, name) == getattr(own, name), name
     for name in ("triton_image", "max_image_updates", "cluster_name", "assets_url", "hub_url", "retry_min_seconds", "retry_max_seconds"):

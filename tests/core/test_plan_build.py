@@ -1,5 +1,6 @@
 """From a resource to a published revision: what `plan` does about build Jobs."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 
@@ -97,6 +98,49 @@ def test_a_publish_that_needs_more_memory_is_not_exported_again_until_it_may_hav
     containers = [*made["spec"]["template"]["spec"]["initContainers"], *made["spec"]["template"]["spec"]["containers"]]
     limits = {part["name"]: part["resources"]["limits"]["memory"] for part in containers}
     assert limits == {"check": "2Gi", "fetch": "2Gi", "export": "4Gi", "publish": "2Gi"}
+
+
+PROXY = {"httpsProxy": "http://proxy.example:3128/", "secretRef": {"name": "way-out"}, "caBundleRef": {"name": "proxy-ca"}}
+
+
+def test_the_way_out_is_fetchs_alone():
+    cluster = Simulation(build={"proxy": PROXY})
+    (made,) = cluster.reconcile().create
+    pod = made["spec"]["template"]["spec"]
+    parts = {part["name"]: part for part in [*pod["initContainers"], *pod["containers"]]}
+    fetch = parts.pop("fetch")
+    assert fetch["args"][-6:] == [
+        "--https-proxy=http://proxy.example:3128",
+        "--proxy-secret=way-out",
+        "--proxy-ca-bundle=/etc/yolo-operator/proxy-ca/ca.crt",
+        "--no-proxy",
+        ".svc",
+        ".cluster.local",
+    ]
+    assert [each["name"] for each in fetch["env"]][-2:] == ["PROXY_USERNAME", "PROXY_PASSWORD"]
+    assert "/etc/yolo-operator/proxy-ca" in [each["mountPath"] for each in fetch["volumeMounts"]]
+    assert "proxy" not in json.dumps(parts)
+
+
+@pytest.mark.parametrize(
+    ("spec", "default"),
+    [
+        pytest.param({}, None, id="none"),
+        pytest.param({"build": {"proxy": {}}}, PROXY, id="none, whatever the operator's"),
+        pytest.param({"versions": [gen.version(source={"uri": "pvc://claim/a.pt"})]}, PROXY, id="a claim"),
+    ],
+)
+def test_a_job_without_a_way_out_is_named_as_ever(spec, default):
+    cluster, plain = Simulation(**spec), Simulation(**{key: value for key, value in spec.items() if key != "build"})
+    cluster.defaults = replace(cluster.defaults, proxy=api.Proxy.model_validate(default) if default else None)
+    assert [each["metadata"]["name"] for each in cluster.reconcile().create] == [each["metadata"]["name"] for each in plain.reconcile().create]
+
+
+def test_the_operators_way_out_is_for_all_that_name_none():
+    cluster = Simulation()
+    cluster.defaults = replace(cluster.defaults, proxy=api.Proxy.model_validate(PROXY))
+    (made,) = cluster.reconcile().create
+    assert "--https-proxy=http://proxy.example:3128" in json.dumps(made)
 
 
 def test_a_permanent_fault_of_the_first_pod_need_not_wait_for_the_job_to_give_up():

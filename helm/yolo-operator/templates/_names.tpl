@@ -84,3 +84,21 @@ seccompProfile:
   | toJson -}}
 {{- end -}}
 {{- end -}}
+
+{{/* The way out to weights, as in spec.build.proxy, in JSON; empty where there is none. */}}
+{{- define "yolo-operator.proxy" -}}
+{{- $given := .Values.proxy -}}
+{{- if or $given.httpProxy $given.httpsProxy -}}
+{{- $proxy := dict "noProxy" $given.noProxy -}}
+{{- range $key := list "httpProxy" "httpsProxy" -}}
+{{- with get $given $key }}{{ $_ := set $proxy $key . }}{{ end -}}
+{{- end -}}
+{{- range $key := list "secretRef" "caBundleRef" -}}
+{{- $reference := get $given $key -}}
+{{- if $reference.name }}{{ $_ := set $proxy $key $reference }}{{ end -}}
+{{- end -}}
+{{- toJson $proxy -}}
+{{- else if or $given.secretRef.name $given.caBundleRef.name -}}
+{{- fail "proxy.secretRef or proxy.caBundleRef is set, but no proxy: set proxy.httpsProxy, for example http://proxy.example:3128" -}}
+{{- end -}}
+{{- end -}}

@@ -100,13 +100,21 @@ def add_fetch_arguments(to: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="Secret that SOURCE_TOKEN, SOURCE_USERNAME and SOURCE_PASSWORD, or SOURCE_URL in the environment are of; empty: no credentials",
     )
+    to.add_argument("--http-proxy", default="", metavar="URL", help="http://host:port that http:// addresses are reached through; empty: directly")
+    to.add_argument("--https-proxy", default="", metavar="URL", help="http://host:port that https:// addresses are reached through; empty: directly")
+    to.add_argument("--no-proxy", nargs="*", default=[], metavar="HOST", help="names with all below them, addresses and networks that are reached directly")
+    to.add_argument(
+        "--proxy-secret", default="", metavar="NAME", help="Secret that PROXY_USERNAME and PROXY_PASSWORD in the environment are of; empty: no credentials"
+    )
+    to.add_argument("--proxy-ca-bundle", default="", metavar="FILE", help="PEM file that is trusted besides behind the proxy")
     add_directory_arguments(to, "check", "source")
 
 
 def run_fetch(arguments: Arguments) -> Result:
     """What was fetched, {} where there was nothing to do."""
-    from yolo_operator.worker import credentials, fetch, source  # noqa: PLC0415
+    from yolo_operator.worker import credentials, fetch, proxy, source  # noqa: PLC0415
 
+    through = proxy.Proxy(http=arguments.http_proxy, https=arguments.https_proxy, no_proxy=arguments.no_proxy, ca_bundle=arguments.proxy_ca_bundle)
     fetched = fetch.run(
         fetch.FetchOptions(
             uri=arguments.uri,
@@ -118,6 +126,7 @@ def run_fetch(arguments: Arguments) -> Result:
             assets_url=arguments.assets_url or source.DEFAULT_ASSETS_URL,
             hub_url=arguments.hub_url or HUB_URL,
             credentials=credentials.from_environment(arguments.secret),
+            proxy=proxy.from_environment(through, arguments.proxy_secret),
             check_directory=arguments.check_directory,
             source_directory=arguments.source_directory,
         )

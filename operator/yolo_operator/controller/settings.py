@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -12,6 +13,7 @@ from yolo_operator.core.contract import HUB_URL
 from yolo_operator.core.defaults import ULTRALYTICS_ASSETS, Defaults
 
 PREFIX = "YOLO_OPERATOR_"
+Part = TypeVar("Part", bound=api.Model)
 
 
 class SettingsError(Exception):
@@ -51,17 +53,17 @@ class Variables:
             raise SettingsError(f"{PREFIX}{name} is {value!r}: set it to one of {', '.join(choices)}")
         return value
 
-    def storage(self, name: str) -> api.Storage | None:
-        """A storage as in a spec, in JSON."""
+    def part(self, name: str, model: type[Part], such_as: str) -> Part | None:
+        """A part of a spec, in JSON."""
         value = self.text(name, "")
         if not value:
             return None
         # The value is not repeated: somebody may have written credentials into it.
         try:
-            return api.Storage.model_validate_json(value)
+            return model.model_validate_json(value)
         except ValidationError as error:
             faults = "; ".join(": ".join(filter(None, (".".join(map(str, fault["loc"])), fault["msg"]))) for fault in error.errors())
-            raise SettingsError(f"{PREFIX}{name} cannot be read ({faults}): set it to JSON with uri, endpoint, region and secretRef") from error
+            raise SettingsError(f"{PREFIX}{name} cannot be read ({faults}): set it to JSON with {such_as}") from error
 
 
 def _number(value: str) -> float:
@@ -109,7 +111,8 @@ class Settings:
                 triton_image=read.text("TRITON_IMAGE", "nvcr.io/nvidia/tritonserver:25.08-py3"),
                 max_image_updates=read.whole("TRITON_MAX_CONCURRENT_UPDATES", 3, 0, 1000),
                 cluster_name=read.text("CLUSTER_NAME", "default"),
-                storage=read.storage("STORAGE"),
+                storage=read.part("STORAGE", api.Storage, "uri, endpoint, region and secretRef"),
+                proxy=read.part("PROXY", api.Proxy, "httpProxy, httpsProxy, noProxy and secretRef"),
                 assets_url=read.text("ASSETS_URL", ULTRALYTICS_ASSETS),
                 hub_url=read.text("HUB_URL", HUB_URL),
                 assigned_user=read.one_of("ASSIGNED_USER", "false", "true") == "true",

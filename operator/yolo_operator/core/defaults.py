@@ -28,6 +28,8 @@ class Defaults:
     """Where ultralytics://NAME is downloaded from; a mirror can stand in."""
     hub_url: str = HUB_URL
     """Where hf:// is downloaded from; a mirror can stand in."""
+    proxy: api.Proxy | None = None
+    """The way out to weights, where a resource names none of its own."""
     assigned_user: bool = False
     """Whether Pods leave user and groups to their namespace."""
     retry_min_seconds: float = 60

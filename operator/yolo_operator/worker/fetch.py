@@ -15,6 +15,7 @@ from yolo_operator.worker import verdict
 from yolo_operator.worker.credentials import Credentials
 from yolo_operator.worker.download import Download, Limits, disk_full
 from yolo_operator.worker.handover import Source
+from yolo_operator.worker.proxy import Proxy
 from yolo_operator.worker.remote import HttpRemote, S3Remote
 from yolo_operator.worker.source import DEFAULT_ASSETS_URL, ClaimSource, HttpSource, S3Source, WeightsSource, parse
 from yolo_operator.worker.storage import StorageOptions
@@ -38,6 +39,7 @@ class FetchOptions:
     hub_url: str = HUB_URL
     credentials: Credentials = field(default_factory=Credentials)
     """Of an https:// or hf:// source."""
+    proxy: Proxy = field(default_factory=Proxy)
 
 
 def run(options: FetchOptions) -> Source | None:
@@ -74,9 +76,9 @@ def bring(source: WeightsSource, target: Path, options: FetchOptions) -> tuple[s
             return copy(source, target, options)
         case S3Source():
             check_endpoint(options.storage.endpoint)
-            remote: S3Remote | HttpRemote = S3Remote(source, options.storage)
+            remote: S3Remote | HttpRemote = S3Remote(source, options.storage, options.proxy)
         case HttpSource():
-            remote = HttpRemote(source, options.storage.ca_bundle, options.credentials)
+            remote = HttpRemote(source, options.storage.ca_bundle, options.credentials, options.proxy)
     limits = Limits(max_bytes=options.max_bytes, deadline=time.monotonic() + options.timeout)
     return Download(remote, target, limits).run(options.sha256)
 

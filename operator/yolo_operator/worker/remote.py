@@ -1,23 +1,27 @@
 """Opens weights over HTTP or S3 at an offset: one attempt, errors named, nothing kept. worker/download.py resumes and retries."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urljoin, urlsplit
 
 import urllib3
-from botocore.exceptions import ClientError
-from urllib3.exceptions import HTTPError, NameResolutionError, SSLError
+from botocore.exceptions import ClientError, ProxyConnectionError
+from urllib3.exceptions import HTTPError, NameResolutionError, ProxyError, SSLError
 
 from yolo_operator.core.errors import InvalidSpec, Unavailable
 from yolo_operator.worker import addresses, storage
 from yolo_operator.worker.credentials import Credentials, url_for
+from yolo_operator.worker.proxy import Proxy
 from yolo_operator.worker.source import HttpSource, S3Source, invalid
 
 CHUNK = 1024 * 1024
 CONNECT_TIMEOUT = 5
 READ_TIMEOUT = 30
 MAX_REDIRECTS = 5
+REFUSED_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
+"""What http.client says of a proxy's answer to CONNECT."""
 PASSING = {408, 425, 429, 500, 502, 503, 504}
 """HTTP statuses that may be gone a moment later."""
 
@@ -62,11 +66,13 @@ class HttpRemote:
     Raises what `credentials.url_for` does.
     """
 
-    def __init__(self, source: HttpSource, ca_bundle: str, given: Credentials) -> None:
+    def __init__(self, source: HttpSource, ca_bundle: str, given: Credentials, proxy: Proxy) -> None:
         self.shown = source.shown
         self._url = url_for(source, given)
         self._given = given
-        self._manager = addresses.pool_manager(ca_bundle)
+        self._proxy = proxy
+        self._direct = addresses.pool_manager(ca_bundle)
+        self._proxied = {url: addresses.proxy_manager(url, proxy, ca_bundle) for url in {proxy.http, proxy.https} - {""}}
 
     def open(self, offset: int, validator: str) -> Opened:
         """See Remote."""
@@ -76,10 +82,13 @@ class HttpRemote:
             headers |= {"Range": f"bytes={offset}-", "If-Range": validator}
         try:
             answer = self._follow(headers)
+        except ProxyError as error:
+            raise proxy_fault(self.shown, error) from error
         except SSLError as error:
             raise Unavailable(
                 "SourceUnreachable",
-                f"{self.shown}: TLS failed: unknown CA or wrong name; for a private CA set spec.storage.caBundleRef",
+                f"{self.shown}: TLS failed: unknown CA or wrong name; for a private CA set spec.storage.caBundleRef, "
+                "for a proxy that looks into TLS spec.build.proxy.caBundleRef",
             ) from error
         except NameResolutionError as error:
             raise TryAgain(f"{self.shown}: its host name is not known") from error
@@ -88,11 +97,11 @@ class HttpRemote:
         return self._opened(answer, offset, validator)
 
     def _follow(self, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
-        url, first = self._url, self._manager.connection_from_url(self._url)
+        url, first = self._url, self._direct.connection_from_url(self._url)
         for _ in range(MAX_REDIRECTS + 1):
             own = {"Authorization": self._given.authorization} if self._given.authorization and first.is_same_host(url) else {}
             timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT)
-            answer = self._manager.request("GET", url, headers=headers | own, preload_content=False, redirect=False, timeout=timeout)
+            answer = self._manager(url).request("GET", url, headers=headers | own, preload_content=False, redirect=False, timeout=timeout)
             target = answer.headers.get("Location")
             if answer.status not in (301, 302, 303, 307, 308) or not target:
                 return answer
@@ -100,6 +109,14 @@ class HttpRemote:
             answer.close()
             url = self._checked(url, urljoin(url, target))
         raise invalid(f"more than {MAX_REDIRECTS} redirects")
+
+    def _manager(self, url: str) -> urllib3.PoolManager:
+        """How an address is reached. Raises InvalidSpec SourceAddressForbidden."""
+        through = self._proxy.url_for(url)
+        if not through:
+            return self._direct
+        addresses.check_behind_proxy(urlsplit(url).hostname or "")
+        return self._proxied[through]
 
     def _checked(self, url: str, target: str) -> str:
         """Where a redirect leads, if it may. Its text is not shown: it may be signed."""
@@ -131,6 +148,8 @@ class HttpRemote:
         answer.close()
         if status == 416:
             raise Changed
+        if status == 407:
+            raise proxy_denied(self.shown, status)
         if status in (401, 403):
             raise Unavailable("SourceAccessDenied", f"{self.shown}: refused with {status}: {self._cure()}")
         if status in (404, 410):
@@ -158,6 +177,23 @@ class HttpRemote:
             answer.close()
 
 
+def proxy_fault(shown: str, error: Exception) -> Exception:
+    """What a proxy has against a connection: TryAgain where it may be gone a moment later."""
+    refused = REFUSED_TUNNEL.search(str(error))
+    if refused is None:
+        return TryAgain(f"{shown}: the proxy of spec.build.proxy does not answer: check its address, and that this cluster may reach it", "ProxyUnreachable")
+    status = int(refused[1])
+    if status in PASSING:
+        return TryAgain(f"{shown}: the proxy of spec.build.proxy answers {status}", "ProxyUnreachable")
+    return proxy_denied(shown, status)
+
+
+def proxy_denied(shown: str, status: int) -> Unavailable:
+    """A proxy that does not do what it is asked."""
+    cure = "set spec.build.proxy.secretRef, or check the credentials in it" if status == 407 else "have it allow this host, or name the host in noProxy"
+    return Unavailable("ProxyAccessDenied", f"{shown}: the proxy of spec.build.proxy refuses with {status}: {cure}")
+
+
 def content_range(text: str) -> tuple[int, int | None]:
     """'bytes 10-99/100' as (10, 100); (-1, None) where it is something else."""
     unit, _, rest = text.partition(" ")
@@ -171,10 +207,10 @@ def content_range(text: str) -> tuple[int, int | None]:
 class S3Remote:
     """An object in S3; read anonymously where there are no credentials."""
 
-    def __init__(self, source: S3Source, options: storage.StorageOptions) -> None:
+    def __init__(self, source: S3Source, options: storage.StorageOptions, proxy: Proxy) -> None:
         self.shown = source.shown
         self._source, self._options = source, options
-        self._s3 = storage.client(options, anonymous=not storage.has_credentials(), attempts=1)
+        self._s3 = storage.client(options, anonymous=not storage.has_credentials(), attempts=1, proxy=proxy)
 
     def open(self, offset: int, validator: str) -> Opened:
         """See Remote."""
@@ -183,7 +219,11 @@ class S3Remote:
             with storage.named_faults(storage.SOURCE, self._options, f"reading {self.shown}"):
                 answer = self._s3.get_object(Bucket=self._source.bucket, Key=self._source.key, **condition)  # type: ignore[arg-type]
         except Unavailable as error:
+            if isinstance(error.__cause__, ProxyConnectionError):
+                raise proxy_fault(self.shown, error.__cause__.kwargs["error"]) from error
             code = error.__cause__.response.get("Error", {}).get("Code", "") if isinstance(error.__cause__, ClientError) else ""
+            if code == "407":
+                raise proxy_denied(self.shown, 407) from error
             if code in ("PreconditionFailed", "InvalidRange", "412", "416"):
                 raise Changed from error
             if error.reason == "SourceUnreachable" and code not in storage.REGION:

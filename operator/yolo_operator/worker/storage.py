@@ -31,6 +31,7 @@ from botocore.exceptions import (
 
 from yolo_operator.core.errors import InvalidSpec, OperatorError, Unavailable
 from yolo_operator.worker import addresses, trust
+from yolo_operator.worker.proxy import Proxy
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -104,6 +105,11 @@ class StorageOptions:
     kms_key_id: str = ""
 
     @property
+    def address(self) -> str:
+        """The server's URL, AWS' own where none is set."""
+        return self.endpoint or f"https://s3.{self.region or 'us-east-1'}.amazonaws.com"
+
+    @property
     def written_with(self) -> dict[str, Any]:
         """What each upload and copy says of encryption."""
         said = {"ServerSideEncryption": self.encryption, "SSEKMSKeyId": self.kms_key_id}
@@ -118,8 +124,12 @@ class Listed:
     size: int
 
 
-def client(options: StorageOptions, *, anonymous: bool = False, attempts: int = ATTEMPTS) -> S3Client:
-    """An S3 client bounded in time. Makes no connection yet."""
+def client(options: StorageOptions, *, anonymous: bool = False, attempts: int = ATTEMPTS, proxy: Proxy | None = None) -> S3Client:
+    """An S3 client bounded in time. Makes no connection yet. Raises InvalidSpec SourceAddressForbidden where a proxy may not be asked for it."""
+    through = proxy.url_for(options.address) if proxy is not None else ""
+    if through:
+        addresses.check_behind_proxy(urlsplit(through).hostname or "", addresses.PROXY)
+        addresses.check_behind_proxy(urlsplit(options.address).hostname or "", "spec.versions[].source.endpoint")
     config = Config(
         connect_timeout=CONNECT_TIMEOUT,
         read_timeout=READ_TIMEOUT,
@@ -129,12 +139,13 @@ def client(options: StorageOptions, *, anonymous: bool = False, attempts: int = 
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         signature_version=UNSIGNED if anonymous else None,
+        proxies={urlsplit(options.address).scheme: proxy.with_login(through)} if proxy is not None and through else None,
     )
     made = boto3.session.Session().client(
         "s3",
         endpoint_url=options.endpoint or None,
         region_name=options.region or "us-east-1",
-        verify=trust.merged(options.ca_bundle) or None,
+        verify=trust.merged(options.ca_bundle, proxy.ca_bundle if proxy is not None and through else "") or None,
         config=config,
     )
     addresses.check_connections(made)

@@ -10,7 +10,7 @@ over the API server's budget. The rest of the code imports `api`, not the module
 from yolo_operator.core.api.fields import MAX_VERSION, KeyReference, LocalReference, Model, Resources, duration_text, rules
 from yolo_operator.core.api.network import Destination, NetworkPolicy, Peer
 from yolo_operator.core.api.rollout import Analysis, Rollout, Step, Verify
-from yolo_operator.core.api.spec import Build, Calibration, Export, Gpu, Source, Spec, Storage, Version
+from yolo_operator.core.api.spec import Build, Calibration, Export, Gpu, Proxy, Source, Spec, Storage, Version
 from yolo_operator.core.api.status import (
     Condition,
     Display,
@@ -75,6 +75,7 @@ __all__ = [
     "PodMetadata",
     "PodTemplate",
     "PreviousStorage",
+    "Proxy",
     "QueuePolicy",
     "Resources",
     "RolledBack",
@@ -105,5 +106,5 @@ __all__ = [
     "parse_status",
     "read_status",
     "rules",
-]
     "scaled_to_zero",
+]

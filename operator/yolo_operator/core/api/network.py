@@ -54,7 +54,7 @@ class NetworkPolicy(Model):
     storage: list[Destination] = Field(default_factory=list, max_length=16)
     """Where the storage is; all Pods reach it. With workload identity, where their credentials come from as well."""
     source: list[Destination] = Field(default_factory=list, max_length=16)
-    """Where the weights are, if not in the storage; for build Jobs only."""
+    """Where the weights are, if not in the storage, or the proxy to them; for build Jobs only."""
     tracing: list[Destination] = Field(default_factory=list, max_length=4)
     """Where the collector of spec.triton.tracing is; the Triton pods reach it."""
     dns: list[Destination] = Field(default_factory=list, max_length=4)

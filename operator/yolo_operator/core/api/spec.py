@@ -34,6 +34,10 @@ ENDPOINT_RULE = (
     "self.matches('^https?://[0-9A-Za-z.-]+:[0-9]{1,5}/?$')",
     "an endpoint is http://HOST:PORT or https://HOST:PORT; Triton needs the port to be written, for example http://s3.storage.svc:8333",
 )
+PROXY_RULE = (
+    "self.matches('^http://([0-9A-Za-z._-]+|[[][0-9A-Fa-f:.]+[]]):[0-9]{1,5}/?$')",
+    "a proxy is http://HOST:PORT, for https:// addresses too, and without credentials: put them into the Secret of build.proxy.secretRef",
+)
 NO_MIRROR = "!has(self.traffic) || !has(self.traffic.gateway) || !has(self.traffic.gateway.mirror)"
 
 
@@ -234,6 +238,33 @@ class Version(Model):
     """Any change makes a new revision from the same source, for example a date."""
 
 
+class Proxy(Model):
+    """The way out through an HTTP proxy, for what fetches weights: http://, https://, hf://, ultralytics:// and s3:// sources. {}: none, whatever the
+    operator's setting is."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "has(self.httpProxy) || has(self.httpsProxy) || !(has(self.secretRef) || has(self.caBundleRef))",
+                "build.proxy.secretRef and caBundleRef go with httpProxy or httpsProxy: set one, or remove them",
+            ),
+        )
+    )
+
+    http_proxy: Annotated[str | None, Field(max_length=300, json_schema_extra=rules(PROXY_RULE))] = None
+    """Proxy for http:// addresses: http://HOST:PORT. Default: they are reached directly."""
+    https_proxy: Annotated[str | None, Field(max_length=300, json_schema_extra=rules(PROXY_RULE))] = None
+    """Proxy for https:// addresses, which is asked for a tunnel (CONNECT): http://HOST:PORT. Default: they are reached directly."""
+    no_proxy: list[Annotated[str, Field(min_length=1, max_length=253, pattern="^([*]|[.]?[0-9A-Za-z_:][0-9A-Za-z_.:/-]*)$")]] = Field(
+        default_factory=lambda: [".svc", ".cluster.local"], max_length=64
+    )
+    """What is reached directly: host names with all below them, addresses, networks (10.0.0.0/8), * for all. Default: Services."""
+    secret_ref: LocalReference | None = None
+    """Secret with username and password for the proxy (Basic)."""
+    ca_bundle_ref: KeyReference | None = None
+    """ConfigMap with CA certificates, PEM, that are trusted besides in what comes through the proxy, as where it looks into TLS."""
+
+
 class Build(Model):
     """The build Job: fetches, exports and publishes one revision."""
 
@@ -247,6 +278,8 @@ class Build(Model):
     """Nodes the build Job and the Jobs of an analysis may run on, besides what spec.jobs.nodeSelector says; they need no GPU."""
     tolerations: list[Freeform] = Field(default_factory=list, max_length=16)
     """Tolerations of the build Job and the Jobs of an analysis, besides those of spec.jobs."""
+    proxy: Proxy | None = None
+    """The way out to weights. Default: the operator's setting (chart value proxy)."""
 
 
 class Jobs(Model):
@@ -327,6 +360,12 @@ class Spec(Model):
                 "spec.networkPolicy.enabled shuts the collector of spec.triton.tracing out as well: name it in spec.networkPolicy.tracing",
             ),
             (
+                "!has(self.networkPolicy) || !self.networkPolicy.enabled || !has(self.build) || !has(self.build.proxy) "
+                "|| !(has(self.build.proxy.httpProxy) || has(self.build.proxy.httpsProxy)) "
+                "|| (has(self.networkPolicy.source) && self.networkPolicy.source.size() > 0)",
+                "spec.networkPolicy.enabled shuts the proxy of spec.build.proxy out as well: name it in spec.networkPolicy.source",
+            ),
+            (
                 "self.versions.size() == 1 || (has(self.rollout) && self.rollout.strategy == 'Canary') || self.versions.all(v, has(v.weight))",
                 "with several versions each needs a weight: set spec.versions[].weight, or spec.rollout.strategy to Canary",
             ),
@@ -388,6 +427,8 @@ class Spec(Model):
     """Service account of the Triton pods and the Jobs, for workload identity."""
     replicas: int = Field(default=1, ge=0, le=1000)
     """Triton pods in total, shared among the versions; what `kubectl scale` sets."""
+    suspend: bool = False
+    """True: no pods and no Jobs, whatever replicas says; what is published, verified and decided is kept, and with false it goes on from there."""
     versions: Annotated[
         list[Version],
         Field(
@@ -427,8 +468,6 @@ class Spec(Model):
     """Whom the Jobs and the Triton pods may reach, and who may reach Triton."""
     revision_history_limit: int = Field(default=2, ge=0, le=100)
     """Published revisions that are kept in the storage besides those in use."""
-    suspend: bool = False
-    """True: no pods and no Jobs, whatever replicas says; what is published, verified and decided is kept, and with false it goes on from there."""
     restarted_at: Annotated[str | None, Field(max_length=63)] = None
     """Any change rolls the Triton pods; nothing is built."""
     deletion_policy: Literal["Retain", "Delete"] = "Retain"

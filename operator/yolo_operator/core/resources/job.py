@@ -27,6 +27,7 @@ def build(yolo: api.YoloDeployment, version: api.Version, defaults: Defaults) ->
     """
     storage = storage_of(yolo, defaults)
     spec, revision_name, release = yolo.spec, revision.revision(yolo, version, defaults), release_of(yolo, defaults)
+    proxy = proxy_of(yolo, version, defaults)
     destination = [
         f"--root={revision.root(yolo, defaults)}",
         f"--revision={revision_name}",
@@ -40,9 +41,9 @@ def build(yolo: api.YoloDeployment, version: api.Version, defaults: Defaults) ->
         container(
             "fetch",
             worker,
-            ["fetch", *fetch_arguments(yolo, version, storage, defaults)],
-            source_env(version, storage),
-            [mount("check", read_only=True), mount("source"), *pod.ca_mount(storage), *claim_mount(version)],
+            ["fetch", *fetch_arguments(yolo, version, storage, defaults), *proxy_arguments(proxy)],
+            [*source_env(version, storage), *pod.proxy_env(proxy)],
+            [mount("check", read_only=True), mount("source"), *pod.ca_mount(storage), *proxy_mount(proxy), *claim_mount(version)],
             resources,
         ),
         *pictures_container(yolo, version, storage, defaults),
@@ -74,6 +75,7 @@ def build(yolo: api.YoloDeployment, version: api.Version, defaults: Defaults) ->
             # Each container has a /tmp of its own: what one leaves there, no other may read.
             *({"name": f"tmp-{part['name']}", "emptyDir": {}} for part in containers),
             *pod.ca_volume(storage),
+            *pod.bundle_volume("proxy-ca", None if proxy is None else proxy.ca_bundle_ref),
             *claim_volume(version),
         ],
         **build_nodes(yolo),
@@ -262,6 +264,30 @@ def fetch_arguments(yolo: api.YoloDeployment, version: api.Version, storage: api
     if storage.ca_bundle_ref is not None:
         arguments.append(f"--ca-bundle={pod.CA_DIRECTORY}/{pod.CA_FILE}")
     return arguments
+
+
+def proxy_of(yolo: api.YoloDeployment, version: api.Version, defaults: Defaults) -> api.Proxy | None:
+    """The way out to the weights: the resource's, else the administrator's; None where there is none, or the weights are on a claim."""
+    proxy = defaults.proxy if yolo.spec.build.proxy is None else yolo.spec.build.proxy
+    used = proxy is not None and bool(proxy.http_proxy or proxy.https_proxy)
+    return proxy if used and claim_of(version) is None else None
+
+
+def proxy_arguments(proxy: api.Proxy | None) -> list[str]:
+    """Flags of the way out."""
+    if proxy is None:
+        return []
+    said = [f"--{scheme}-proxy={url.rstrip('/')}" for scheme, url in (("http", proxy.http_proxy), ("https", proxy.https_proxy)) if url]
+    if proxy.secret_ref is not None:
+        said.append(f"--proxy-secret={proxy.secret_ref.name}")
+    if proxy.ca_bundle_ref is not None:
+        said.append(f"--proxy-ca-bundle={pod.PROXY_CA_DIRECTORY}/{pod.CA_FILE}")
+    return [*said, *(["--no-proxy", *proxy.no_proxy] if proxy.no_proxy else [])]
+
+
+def proxy_mount(proxy: api.Proxy | None) -> list[Manifest]:
+    """Where fetch finds the proxy's CA bundle."""
+    return [] if proxy is None or proxy.ca_bundle_ref is None else [{"name": "proxy-ca", "mountPath": pod.PROXY_CA_DIRECTORY, "readOnly": True}]
 
 
 def pictures_container(yolo: api.YoloDeployment, version: api.Version, storage: api.Storage, defaults: Defaults) -> list[Manifest]:

@@ -21,6 +21,8 @@ IMAGE_PULL_POLICY = "IfNotPresent"
 """Images are named by tags that do not move, or by digests."""
 CA_DIRECTORY = "/etc/yolo-operator/ca"
 """Where the bundle of storage.caBundleRef is mounted."""
+PROXY_CA_DIRECTORY = "/etc/yolo-operator/proxy-ca"
+"""Where the bundle of build.proxy.caBundleRef is mounted."""
 CA_FILE = "ca.crt"
 TENSORRT_CACHE = "/var/cache/tensorrt"
 """Where Triton keeps the engines it builds."""
@@ -53,17 +55,23 @@ def secret_key(secret: api.LocalReference, key: str, variable: str, *, optional:
     return {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret.name, "key": key} | ({"optional": True} if optional else {})}}
 
 
+def proxy_env(proxy: api.Proxy | None) -> list[Manifest]:
+    """The credentials for a proxy. All optional: fetch tells what is missing."""
+    if proxy is None or proxy.secret_ref is None:
+        return []
+    return [secret_key(proxy.secret_ref, key, variable, optional=True) for key, variable in contract.PROXY_SECRET.items()]
+
+
 def ca_volume(storage: api.Storage) -> list[Manifest]:
     """The CA bundle as a volume. Optional, so that a missing one is reported by the worker and not a Pod that never starts."""
-    if storage.ca_bundle_ref is None:
+    return bundle_volume("ca", storage.ca_bundle_ref)
+
+
+def bundle_volume(name: str, reference: api.KeyReference | None) -> list[Manifest]:
+    """A ConfigMap's certificates as a volume; see `ca_volume`."""
+    if reference is None:
         return []
-    reference = storage.ca_bundle_ref
-    return [
-        {
-            "name": "ca",
-            "configMap": {"name": reference.name, "optional": True, "items": [{"key": reference.key, "path": CA_FILE}]},
-        }
-    ]
+    return [{"name": name, "configMap": {"name": reference.name, "optional": True, "items": [{"key": reference.key, "path": CA_FILE}]}}]
 
 
 def ca_mount(storage: api.Storage) -> list[Manifest]:
