@@ -81,8 +81,8 @@ class Handler(Quiet):
 class Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, site: Site) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, site: Site, host: str = "127.0.0.1") -> None:
+        super().__init__((host, 0), Handler)
         self.site = site
 
     def handle_error(self, request, client_address):

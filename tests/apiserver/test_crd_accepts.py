@@ -163,7 +163,12 @@ def test_every_example_is_accepted(kubectl, path):
         pytest.param({"versions": [gen.version(1, source={"uri": "https://host/a.pt", "secretRef": {"name": "a"}})]}, id="a web server with credentials"),
         *(
             pytest.param({"versions": [gen.version(1, source={"uri": uri, "secretRef": {"name": "a"}})]}, id=uri)
-            for uri in ("hf://org/repo/a.pt", "hf://org/repo@v1.0/dir/a.onnx", "hf://org/repo/dir/a.pt@refs/pr/1")
+            for uri in (
+                f"oci://[fd00::1]:5000/team/models@sha256:{'0' * 64}/dir/best.pt",
+                "hf://org/repo/a.pt",
+                "hf://org/repo@v1.0/dir/a.onnx",
+                "hf://org/repo/dir/a.pt@refs/pr/1",
+            )
         ),
         pytest.param(
             {

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from settings import BUILDS, HELM, HERE, KUBECTL, KUBECTL_PACKAGE, KUBERNETES_VERSION, TOOLS, WEED, WEED_PACKAGE
+from settings import BUILDS, HELM, HERE, KUBECTL, KUBECTL_PACKAGE, KUBERNETES_VERSION, ORAS, REGISTRY, TOOLS, WEED, WEED_PACKAGE
 from steps import ClusterError, run, say
 
 _VERSION = "k8s.io/component-base/version"
@@ -42,6 +42,11 @@ GO_BUILDS = (
     ),
     GoBuild("coredns", ".", ("coredns",)),
 )
+REGISTRY_BUILDS = (
+    GoBuild("registry", ".", ("registry",)),
+    GoBuild("registry", "oras.land/oras/cmd/oras", ("oras",)),
+)
+"""What tests run beside the cluster, and `make demo` does not need."""
 
 
 def fingerprint(*parts: str, files: Iterable[Path] = ()) -> str:
@@ -58,15 +63,15 @@ def fingerprint(*parts: str, files: Iterable[Path] = ()) -> str:
 
 def program(name: str) -> Path:
     """Where the built program `name` is (whether or not it exists yet)."""
-    for build in GO_BUILDS:
+    for build in GO_BUILDS + REGISTRY_BUILDS:
         if name in build.programs:
             return _folder(build) / name
     raise ClusterError(f"no Go module of this cluster builds {name}")
 
 
-def build_programs() -> None:
+def build_programs(wanted: Iterable[GoBuild] = GO_BUILDS) -> None:
     """Build what is missing. Cold on two cores: about ten minutes, nearly all of it Kubernetes."""
-    for build in GO_BUILDS:
+    for build in wanted:
         folder = _folder(build)
         if all((folder / p).exists() for p in build.programs):
             continue
@@ -87,6 +92,15 @@ def build_programs() -> None:
             shutil.rmtree(folder, ignore_errors=True)
             Path(temporary, "out").rename(folder)
         say(f"{build.name}: built in {time.monotonic() - started:.0f} s")
+
+
+def build_registry() -> None:
+    """The OCI registry and oras, among the tools."""
+    build_programs(REGISTRY_BUILDS)
+    TOOLS.mkdir(parents=True, exist_ok=True)
+    for tool in (REGISTRY, ORAS):
+        tool.unlink(missing_ok=True)
+        tool.symlink_to(program(tool.name))
 
 
 def _folder(build: GoBuild) -> Path:

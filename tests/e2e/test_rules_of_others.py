@@ -9,11 +9,8 @@ from pathlib import Path
 
 import pytest
 
-import http_proxy
-import http_server
 from e2e import admission, bad_weights
-from e2e import storage as s3
-from e2e.cluster import CACHE, HOST, Cluster, Manifest, Refused, condition
+from e2e.cluster import CACHE, Cluster, Manifest, Refused, condition
 from e2e.operator_process import OperatorProcess
 from e2e.storage import Storage
 
@@ -108,24 +105,6 @@ def test_on_a_tainted_pool_everything_runs_that_is_told_to_and_is_deleted_too(
     assert storage.keys("models", f"yolo/{namespace}/model/")
     cluster.kubectl("delete", "yolodeployment", "-n", namespace, "model", "--timeout=90s", timeout=100)
     assert storage.keys("models", f"yolo/{namespace}/model/") == []
-
-
-def test_weights_come_through_a_proxy_that_alone_knows_their_host(cluster: Cluster, namespace: str, yolo: Callable[..., Manifest]) -> None:
-    through, site = http_proxy.Through(HOST), http_server.Site(content=bad_weights.detector())
-    through.login = f"Basic {base64.b64encode(f'user:{s3.SECRET}'.encode()).decode()}"
-    with http_server.running(through) as address, http_server.serving(site):
-        through.names["weights.invalid"] = ("127.0.0.1", int(site.address.rpartition(":")[2]))
-        way = {"httpProxy": address}
-        cluster.apply(yolo(namespace, source="http://weights.invalid/small.onnx", build={"resources": EXPORT, "proxy": way}))
-
-        found = cluster.wait_condition(namespace, "model", "Ready", "False", "ProxyAccessDenied", timeout=120)
-
-        assert "refuses with 407: set spec.build.proxy.secretRef" in message(found)
-        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "way-out", "namespace": namespace}}
-        cluster.apply(secret | {"stringData": {"username": "user", "password": s3.SECRET}})
-        cluster.patch("yolodeployment", namespace, "model", {"spec": {"build": {"proxy": {"secretRef": {"name": "way-out"}}}}})
-        cluster.wait_ready(namespace, "model")
-    assert [request["host"] for request in site.requests] == ["weights.invalid"]
 
 
 @pytest.fixture(scope="module")

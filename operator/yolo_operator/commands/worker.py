@@ -85,7 +85,10 @@ def run_check(arguments: Arguments) -> Result:
 def add_fetch_arguments(to: argparse.ArgumentParser) -> None:
     """See `fetch --help`."""
     to.add_argument(
-        "--uri", required=True, help="s3://bucket/key, http(s)://…, pvc://claim/path, ultralytics://NAME.pt or hf://org/repository/path; .pt, .onnx, .yaml"
+        "--uri",
+        required=True,
+        help="s3://bucket/key, http(s)://…, pvc://claim/path, ultralytics://NAME.pt, hf://org/repository/path or "
+        "oci://registry/repository@sha256:…/file; .pt, .onnx, .yaml",
     )
     to.add_argument("--sha256", default="", metavar="HEX", help="digest the file must have; empty: any")
     add_storage_arguments(to)
@@ -98,7 +101,7 @@ def add_fetch_arguments(to: argparse.ArgumentParser) -> None:
         "--secret",
         default="",
         metavar="NAME",
-        help="Secret that SOURCE_TOKEN, SOURCE_USERNAME and SOURCE_PASSWORD, or SOURCE_URL in the environment are of; empty: no credentials",
+        help="Secret that SOURCE_TOKEN, SOURCE_USERNAME and SOURCE_PASSWORD, SOURCE_URL or SOURCE_DOCKER_CONFIG in the environment are of; empty: none",
     )
     to.add_argument("--http-proxy", default="", metavar="URL", help="http://host:port that http:// addresses are reached through; empty: directly")
     to.add_argument("--https-proxy", default="", metavar="URL", help="http://host:port that https:// addresses are reached through; empty: directly")

@@ -40,6 +40,9 @@ HUB_URL = "https://huggingface.co"
 """Where hf:// is downloaded from, if the administrator names no mirror."""
 SOURCE_SECRET = {"token": "SOURCE_TOKEN", "username": "SOURCE_USERNAME", "password": "SOURCE_PASSWORD", "url": "SOURCE_URL"}
 """Keys of the Secret of a source that is not in S3, and the variables in which fetch gets them."""
+DOCKER_CONFIG = ".dockerconfigjson"
+REGISTRY_SECRET = {"username": "SOURCE_USERNAME", "password": "SOURCE_PASSWORD", DOCKER_CONFIG: "SOURCE_DOCKER_CONFIG"}
+"""The same of a source in an OCI registry."""
 PROXY_SECRET = {"username": "PROXY_USERNAME", "password": "PROXY_PASSWORD"}
 """The same of a proxy's Secret."""
 EXPORT_FILE = "export.json"

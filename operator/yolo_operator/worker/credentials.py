@@ -1,17 +1,20 @@
 """Credentials of a source that is not in S3, from its Secret by way of the environment; for S3 boto3 has a way of its own."""
 
 import base64
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from yolo_operator.core.contract import SOURCE_SECRET
+from yolo_operator.core.contract import DOCKER_CONFIG, REGISTRY_SECRET, SOURCE_SECRET
 from yolo_operator.core.errors import InvalidSpec, OperatorError, Unavailable
 from yolo_operator.worker.source import HttpSource, shown_of
 
-WANTED = {"https": "token; username and password; or url", "hf": "token"}
+WANTED = {"https": "token; username and password; or url", "hf": "token", "oci": "username and password; or .dockerconfigjson"}
 """Keys that a source's Secret may have, by the scheme of its URI."""
+DOCKER_HUB = ("docker.io", "registry-1.docker.io", "https://index.docker.io/v1")
+"""What Docker Hub is called: in references, over the network, and in a .dockerconfigjson."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +27,7 @@ class Credentials:
     username: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
     url: str = field(default="", repr=False)
+    docker_config: str = field(default="", repr=False)
 
     @property
     def authorization(self) -> str:
@@ -37,7 +41,8 @@ def from_environment(secret: str, env: Mapping[str, str] = os.environ) -> Creden
     """What the Job's container was given of a Secret. Line ends around a value, which `kubectl create secret --from-file` keeps, do not count."""
     if not secret:
         return Credentials()
-    return Credentials(secret=secret, **{key: env.get(variable, "").strip() for key, variable in SOURCE_SECRET.items()})
+    given = {key: env.get(variable, "").strip() for key, variable in (SOURCE_SECRET | REGISTRY_SECRET).items()}
+    return Credentials(secret=secret, docker_config=given.pop(DOCKER_CONFIG), **given)
 
 
 def url_for(source: HttpSource, given: Credentials) -> str:
@@ -55,9 +60,44 @@ def url_for(source: HttpSource, given: Credentials) -> str:
     found = [bool(given.token)] if scheme == "hf" else [bool(given.token), login, bool(given.url)]
     if sum(found) != 1:
         raise invalid(given, f"is not in this namespace, or has not exactly one of: {WANTED[scheme]}")
+    check_header(given)
+    return signed(source, given) if scheme == "https" and given.url else source.url
+
+
+def check_header(given: Credentials) -> None:
+    """What is sent must fit a header. Raises Unavailable SourceSecretInvalid."""
     if any(not 32 <= ord(character) <= 126 for value in (given.token, given.username, given.password) for character in value):
         raise invalid(given, "holds a value with line breaks or characters beyond ASCII, which no header can carry")
-    return signed(source, given) if scheme == "https" and given.url else source.url
+
+
+def login(given: Credentials, registry: str) -> Credentials:
+    """User name and password for a registry; none where the source names no Secret. Raises Unavailable SourceSecretInvalid."""
+    if not given.secret:
+        return given
+    if bool(given.username and given.password) == bool(given.docker_config):
+        raise invalid(given, f"is not in this namespace, or has not exactly one of: {WANTED['oci']}")
+    if given.docker_config:
+        username, password = of_docker_config(given, registry)
+        given = Credentials(secret=given.secret, username=username, password=password)
+    check_header(given)
+    return given
+
+
+def of_docker_config(given: Credentials, registry: str) -> tuple[str, str]:
+    """What a Secret of type kubernetes.io/dockerconfigjson has for a registry. Raises Unavailable SourceSecretInvalid."""
+    names = {registry, f"https://{registry}", f"http://{registry}", *(DOCKER_HUB if registry in DOCKER_HUB else ())}
+    try:
+        auths: dict[str, dict[str, str]] = json.loads(given.docker_config)["auths"]
+        found = next(entry for name, entry in auths.items() if name.rstrip("/") in names)
+        if found.get("auth"):
+            username, _, password = base64.b64decode(found["auth"], validate=True).decode().partition(":")
+        else:
+            username, password = found["username"], found["password"]
+    except (ValueError, KeyError, TypeError, AttributeError, StopIteration):
+        username = password = ""
+    if not username or not password:
+        raise invalid(given, f"has a .dockerconfigjson without user name and password for {registry}")
+    return username, password
 
 
 def signed(source: HttpSource, given: Credentials) -> str:

@@ -43,20 +43,22 @@ class Download:
     def run(self, sha256: str) -> tuple[str, int]:
         """Digest and size of the file, now in its place. Raises InvalidSpec ChecksumMismatch, WeightsTooLarge; Unavailable."""
         found, resumed = self._bring()
-        if sha256 and found != sha256 and resumed:
+        if self._differs(found, sha256) and resumed:
             # Parts of two contents under one ETag: not the user's fault until a whole download says the same.
             self._forget()
             found, _ = self._bring()
-        if sha256 and found != sha256:
+        if differs := self._differs(found, sha256):
             self._forget()
-            raise InvalidSpec(
-                "ChecksumMismatch",
-                f"{self._remote.shown} has sha256 {found}, spec.versions[].source.sha256 says {sha256}: one of them is wrong",
-            )
+            raise InvalidSpec("ChecksumMismatch", f"{self._remote.shown} has sha256 {found}, {differs}: one of them is wrong")
         size = self._part.stat().st_size
         self._part.replace(self._target)
         self._note.unlink(missing_ok=True)
         return found, size
+
+    def _differs(self, found: str, sha256: str) -> str:
+        """Who says another digest; "" where nobody does."""
+        said = {"spec.versions[].source.sha256": sha256, "its manifest": self._remote.sha256}
+        return " and ".join(f"{who} says {digest}" for who, digest in said.items() if digest not in ("", found))
 
     def _bring(self) -> tuple[str, bool]:
         """The whole file in the part's place; its digest, and whether it came in pieces."""

@@ -12,12 +12,13 @@ from urllib.parse import urlsplit
 from yolo_operator.core.contract import HUB_URL, SOURCE_FILE
 from yolo_operator.core.errors import InvalidSpec, Unavailable
 from yolo_operator.worker import verdict
-from yolo_operator.worker.credentials import Credentials
+from yolo_operator.worker.credentials import Credentials, login, url_for
 from yolo_operator.worker.download import Download, Limits, disk_full
 from yolo_operator.worker.handover import Source
+from yolo_operator.worker.oci import OciRemote
 from yolo_operator.worker.proxy import Proxy
-from yolo_operator.worker.remote import HttpRemote, S3Remote
-from yolo_operator.worker.source import DEFAULT_ASSETS_URL, ClaimSource, HttpSource, S3Source, WeightsSource, parse
+from yolo_operator.worker.remote import HttpRemote, Remote, S3Remote, Web
+from yolo_operator.worker.source import DEFAULT_ASSETS_URL, ClaimSource, HttpSource, OciSource, S3Source, WeightsSource, parse
 from yolo_operator.worker.storage import StorageOptions
 
 
@@ -38,7 +39,7 @@ class FetchOptions:
     assets_url: str = DEFAULT_ASSETS_URL
     hub_url: str = HUB_URL
     credentials: Credentials = field(default_factory=Credentials)
-    """Of an https:// or hf:// source."""
+    """Of an https://, hf:// or oci:// source."""
     proxy: Proxy = field(default_factory=Proxy)
 
 
@@ -71,14 +72,17 @@ def clean(directory: Path, source: WeightsSource) -> None:
 
 def bring(source: WeightsSource, target: Path, options: FetchOptions) -> tuple[str, int]:
     """The file at `target`; its digest and size."""
+    given, web = options.credentials, Web(source.shown, options.storage.ca_bundle, options.proxy)
     match source:
         case ClaimSource():
             return copy(source, target, options)
         case S3Source():
             check_endpoint(options.storage.endpoint)
-            remote: S3Remote | HttpRemote = S3Remote(source, options.storage, options.proxy)
+            remote: Remote = S3Remote(source, options.storage, options.proxy)
         case HttpSource():
-            remote = HttpRemote(source, options.storage.ca_bundle, options.credentials, options.proxy)
+            remote = HttpRemote(web, url_for(source, given), given)
+        case OciSource():
+            remote = OciRemote(source, web, login(given, source.registry))
     limits = Limits(max_bytes=options.max_bytes, deadline=time.monotonic() + options.timeout)
     return Download(remote, target, limits).run(options.sha256)
 

@@ -1,7 +1,7 @@
 """Opens weights over HTTP or S3 at an offset: one attempt, errors named, nothing kept. worker/download.py resumes and retries."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urljoin, urlsplit
@@ -12,9 +12,9 @@ from urllib3.exceptions import HTTPError, NameResolutionError, ProxyError, SSLEr
 
 from yolo_operator.core.errors import InvalidSpec, Unavailable
 from yolo_operator.worker import addresses, storage
-from yolo_operator.worker.credentials import Credentials, url_for
+from yolo_operator.worker.credentials import Credentials
 from yolo_operator.worker.proxy import Proxy
-from yolo_operator.worker.source import HttpSource, S3Source, invalid
+from yolo_operator.worker.source import S3Source, invalid
 
 CHUNK = 1024 * 1024
 CONNECT_TIMEOUT = 5
@@ -54,34 +54,31 @@ class Remote(Protocol):
     """A file somewhere else."""
 
     shown: str
+    sha256: str
+    """Its digest, where what it is opened by says so; "" otherwise. Known once it has been opened."""
 
     def open(self, offset: int, validator: str) -> Opened:
         """The rest from `offset`, of the same content as `validator`. Raises TryAgain, Changed, OperatorError."""
         ...
 
 
-class HttpRemote:
-    """A file behind http(s), redirects followed by hand: each one is checked as the first address was, and credentials stay with the first host.
+class Web:
+    """http(s) for one source: checked addresses, the proxy where there is one, redirects followed by hand and checked as the first address was.
 
-    Raises what `credentials.url_for` does.
+    `shown`: how the source is named in errors.
     """
 
-    def __init__(self, source: HttpSource, ca_bundle: str, given: Credentials, proxy: Proxy) -> None:
-        self.shown = source.shown
-        self._url = url_for(source, given)
-        self._given = given
+    def __init__(self, shown: str, ca_bundle: str, proxy: Proxy) -> None:
+        self.shown = shown
         self._proxy = proxy
         self._direct = addresses.pool_manager(ca_bundle)
         self._proxied = {url: addresses.proxy_manager(url, proxy, ca_bundle) for url in {proxy.http, proxy.https} - {""}}
 
-    def open(self, offset: int, validator: str) -> Opened:
-        """See Remote."""
-        # identity: a compressed transfer has another length, and no offsets.
-        headers = {"Accept-Encoding": "identity", "User-Agent": "yolo-operator"}
-        if offset:
-            headers |= {"Range": f"bytes={offset}-", "If-Range": validator}
+    def get(self, url: str, headers: Mapping[str, str], authorization: str = "") -> urllib3.BaseHTTPResponse:
+        """An answer whose body is still to be read; `authorization` goes to the host of `url` alone. Raises TryAgain, OperatorError."""
         try:
-            answer = self._follow(headers)
+            # identity: a compressed transfer has another length, and no offsets.
+            return self._follow(url, {"Accept-Encoding": "identity", "User-Agent": "yolo-operator", **headers}, authorization)
         except ProxyError as error:
             raise proxy_fault(self.shown, error) from error
         except SSLError as error:
@@ -94,14 +91,13 @@ class HttpRemote:
             raise TryAgain(f"{self.shown}: its host name is not known") from error
         except HTTPError as error:
             raise TryAgain(f"{self.shown}: {type(error).__name__}: it does not answer") from error
-        return self._opened(answer, offset, validator)
 
-    def _follow(self, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
-        url, first = self._url, self._direct.connection_from_url(self._url)
+    def _follow(self, url: str, headers: Mapping[str, str], authorization: str) -> urllib3.BaseHTTPResponse:
+        first = self._direct.connection_from_url(url)
         for _ in range(MAX_REDIRECTS + 1):
-            own = {"Authorization": self._given.authorization} if self._given.authorization and first.is_same_host(url) else {}
+            own = {"Authorization": authorization} if authorization and first.is_same_host(url) else {}
             timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT)
-            answer = self._manager(url).request("GET", url, headers=headers | own, preload_content=False, redirect=False, timeout=timeout)
+            answer = self._manager(url).request("GET", url, headers={**headers, **own}, preload_content=False, redirect=False, timeout=timeout)
             target = answer.headers.get("Location")
             if answer.status not in (301, 302, 303, 307, 308) or not target:
                 return answer
@@ -127,8 +123,23 @@ class HttpRemote:
             raise InvalidSpec("SourceRedirectRefused", f"{self.shown}: it redirects to an address with credentials or without a host")
         return target
 
+
+class HttpRemote:
+    """A file behind http(s); see `Web`."""
+
+    sha256 = ""
+
+    def __init__(self, web: Web, url: str, given: Credentials) -> None:
+        self.shown = web.shown
+        self._web, self._url, self._given = web, url, given
+
+    def open(self, offset: int, validator: str) -> Opened:
+        """See Remote."""
+        resumed = {"Range": f"bytes={offset}-", "If-Range": validator} if offset else {}
+        return self._opened(self._web.get(self._url, resumed, self._given.authorization), offset, validator)
+
     def _opened(self, answer: urllib3.BaseHTTPResponse, offset: int, validator: str) -> Opened:
-        self._check_status(answer)
+        check_status(self.shown, answer, self._given)
         tag = answer.headers.get("ETag", "")
         strong = tag if tag.startswith('"') else ""
         length = answer.headers.get("Content-Length", "")
@@ -141,31 +152,6 @@ class HttpRemote:
             return Opened(offset=offset, total=whole, validator=strong, chunks=self._chunks(answer))
         return Opened(offset=0, total=total, validator=strong, chunks=self._chunks(answer))
 
-    def _check_status(self, answer: urllib3.BaseHTTPResponse) -> None:
-        status = answer.status
-        if status in (200, 206):
-            return
-        answer.close()
-        if status == 416:
-            raise Changed
-        if status == 407:
-            raise proxy_denied(self.shown, status)
-        if status in (401, 403):
-            raise Unavailable("SourceAccessDenied", f"{self.shown}: refused with {status}: {self._cure()}")
-        if status in (404, 410):
-            raise Unavailable("SourceNotFound", f"{self.shown}: answers {status}: check spec.versions[].source.uri")
-        if status in PASSING:
-            raise TryAgain(f"{self.shown}: answers {status}")
-        raise Unavailable("SourceUnreachable", f"{self.shown}: answers {status}: check spec.versions[].source.uri")
-
-    def _cure(self) -> str:
-        """What helps where access is denied."""
-        if self._given.secret:
-            return f"check the credentials in Secret {self._given.secret!r} (spec.versions[].source.secretRef): expired, or without the right to read it?"
-        if self.shown.startswith(("https://", "hf://")):
-            return "what is not public needs credentials: set spec.versions[].source.secretRef, or correct source.uri"
-        return "check the URL's rights"
-
     def _chunks(self, answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
         try:
             # read1-like: what has come is written at once, or a connection that breaks would lose up to a chunk.
@@ -175,6 +161,34 @@ class HttpRemote:
             raise TryAgain(f"{self.shown}: the connection broke: {type(error).__name__}") from error
         finally:
             answer.close()
+
+
+def check_status(shown: str, answer: urllib3.BaseHTTPResponse, given: Credentials) -> None:
+    """Close an answer that is no file, and say why. Raises Changed, TryAgain, Unavailable."""
+    status = answer.status
+    if status in (200, 206):
+        return
+    answer.close()
+    if status == 416:
+        raise Changed
+    if status == 407:
+        raise proxy_denied(shown, status)
+    if status in (401, 403):
+        raise Unavailable("SourceAccessDenied", f"{shown}: refused with {status}: {cure(shown, given)}")
+    if status in (404, 410):
+        raise Unavailable("SourceNotFound", f"{shown}: answers {status}: check spec.versions[].source.uri")
+    if status in PASSING:
+        raise TryAgain(f"{shown}: answers {status}")
+    raise Unavailable("SourceUnreachable", f"{shown}: answers {status}: check spec.versions[].source.uri")
+
+
+def cure(shown: str, given: Credentials) -> str:
+    """What helps where access is denied."""
+    if given.secret:
+        return f"check the credentials in Secret {given.secret!r} (spec.versions[].source.secretRef): expired, or without the right to read it?"
+    if shown.startswith(("https://", "hf://", "oci://")):
+        return "what is not public needs credentials: set spec.versions[].source.secretRef, or correct source.uri"
+    return "check the URL's rights"
 
 
 def proxy_fault(shown: str, error: Exception) -> Exception:
@@ -206,6 +220,8 @@ def content_range(text: str) -> tuple[int, int | None]:
 
 class S3Remote:
     """An object in S3; read anonymously where there are no credentials."""
+
+    sha256 = ""
 
     def __init__(self, source: S3Source, options: storage.StorageOptions, proxy: Proxy) -> None:
         self.shown = source.shown

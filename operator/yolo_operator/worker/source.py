@@ -15,6 +15,10 @@ HUB = re.compile(
     r"(?P<repository>[0-9A-Za-z][0-9A-Za-z._-]{0,95}/[0-9A-Za-z][0-9A-Za-z._-]{0,95})(?:@(?P<before>[0-9A-Za-z._-]+))?"
     r"/(?P<path>[^@]+)(?:@(?P<after>[0-9A-Za-z._/-]+))?"
 )
+PART = "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+OCI = re.compile(
+    rf"(?P<registry>(?:[0-9A-Za-z][0-9A-Za-z.-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{{1,5}})?)/(?P<repository>{PART}(?:/{PART})*)@sha256:(?P<digest>[0-9a-f]{{64}})/(?P<file>[^@]+)"
+)
 DEFAULT_ASSETS_URL = "https://github.com/ultralytics/assets/releases/download/v8.4.0"
 
 
@@ -51,7 +55,19 @@ class ClaimSource(Named):
     path: PurePosixPath
 
 
-WeightsSource = S3Source | HttpSource | ClaimSource
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OciSource(Named):
+    """oci://registry/repository@sha256:…/file: a file of an artifact."""
+
+    registry: str
+    repository: str
+    digest: str
+    """sha256 of the manifest, 64 hex."""
+    file: str
+    """The layer's title."""
+
+
+WeightsSource = S3Source | HttpSource | ClaimSource | OciSource
 
 
 def parse(uri: str, assets_url: str = DEFAULT_ASSETS_URL, hub_url: str = HUB_URL) -> WeightsSource:
@@ -76,8 +92,10 @@ def parse(uri: str, assets_url: str = DEFAULT_ASSETS_URL, hub_url: str = HUB_URL
             return asset(parts, assets_url)
         case "hf":
             return hub(parts, hub_url)
+        case "oci":
+            return artifact(parts)
         case other:
-            raise invalid(f"scheme {other[:20]!r} is none of s3, http, https, pvc, ultralytics, hf")
+            raise invalid(f"scheme {other[:20]!r} is none of s3, http, https, pvc, ultralytics, hf, oci")
 
 
 def invalid(why: str) -> InvalidSpec:
@@ -138,6 +156,15 @@ def hub(parts: SplitResult, hub_url: str) -> HttpSource:
     url = f"{hub_url.rstrip('/')}/{found['repository']}/resolve/{quote(revision, safe='')}/{quote(path)}"
     shown = f"hf://{found['repository']}/{path}@{revision}"
     return HttpSource(shown=shown, kind=kind(path), file_name=PurePosixPath(path).name, url=url)
+
+
+def artifact(parts: SplitResult) -> OciSource:
+    """A file of an OCI artifact, by the digest of its manifest: a tag can be moved."""
+    found = OCI.fullmatch(parts.netloc + parts.path)
+    if not found or parts.query or parts.fragment or {".", "..", ""} & set(found["file"].split("/")):
+        raise invalid("oci://REGISTRY/REPOSITORY@sha256:DIGEST/FILE is wanted, with the digest of the artifact's manifest; a tag can be moved")
+    name = found["file"]
+    return OciSource(shown=f"oci://{parts.netloc}{parts.path}", kind=kind(name), file_name=PurePosixPath(name).name, **found.groupdict())
 
 
 def kind(path: str) -> str:

@@ -91,8 +91,8 @@ class Source(Model):
     model_config = ConfigDict(
         json_schema_extra=rules(
             (
-                "!has(self.secretRef) || self.uri.matches('^(s3|https|hf)://')",
-                "secretRef is read for s3://, https:// and hf:// sources only (http:// would send it in the clear): remove it, or use one of those",
+                "!has(self.secretRef) || self.uri.matches('^(s3|https|hf|oci)://')",
+                "secretRef is read for s3://, https://, hf:// and oci:// sources only (http:// would send it in the clear): remove it, or use one of those",
             ),
         )
     )
@@ -102,11 +102,11 @@ class Source(Model):
         max_length=1024,
         json_schema_extra=rules(
             (
-                "self.matches('^(s3|https?|pvc|ultralytics|hf)://.+')",
-                "source.uri starts with s3://, http://, https://, pvc://, ultralytics:// or hf://",
+                "self.matches('^(s3|https?|pvc|ultralytics|hf|oci)://.+')",
+                "source.uri starts with s3://, http://, https://, pvc://, ultralytics://, hf:// or oci://",
             ),
             (
-                "!self.contains('..') && (!self.contains('@') || self.startsWith('hf://')) && !self.contains('?') && !self.contains('#')",
+                "!self.contains('..') && (!self.contains('@') || self.matches('^(hf|oci)://')) && !self.contains('?') && !self.contains('#')",
                 "source.uri holds no '..', no credentials and no query: put them into the Secret of source.secretRef",
             ),
             (
@@ -122,15 +122,20 @@ class Source(Model):
                 "self.matches('^hf://[0-9A-Za-z][0-9A-Za-z._-]*/[0-9A-Za-z][0-9A-Za-z._-]*(@[0-9A-Za-z._-]+/[^@]+|/[^@]+|/[^@]+@[0-9A-Za-z._/-]+)$')",
                 "a source on the Hugging Face Hub is hf://ORG/REPOSITORY/PATH, with @REVISION behind the repository or at the end",
             ),
+            (
+                "!self.startsWith('oci://') || self.matches('^oci://[^/@]+/[a-z0-9/._-]+@sha256:[0-9a-f]{64}/[^@]+$')",
+                "a file of an OCI artifact is oci://REGISTRY/REPOSITORY@sha256:DIGEST/FILE, by the digest of the artifact's manifest: a tag can be moved",
+            ),
         ),
     )
-    """s3://BUCKET/KEY, http(s)://HOST/PATH, pvc://CLAIM/PATH, ultralytics://NAME.pt or hf://ORG/REPOSITORY/PATH[@REVISION] (default: main); ends in
-    .pt, .onnx or .yaml. A change of what is behind the URI is not noticed: set sha256 or change rebuild."""
+    """s3://BUCKET/KEY, http(s)://HOST/PATH, pvc://CLAIM/PATH, ultralytics://NAME.pt, hf://ORG/REPOSITORY/PATH[@REVISION] (default: main) or
+    oci://REGISTRY/REPOSITORY@sha256:DIGEST/FILE; ends in .pt, .onnx or .yaml. A change of what is behind the URI is not noticed: set sha256 or change rebuild."""
     sha256: Annotated[str | None, Field(pattern="^[0-9a-f]{64}$", max_length=64)] = None
     """Digest the file must have; other content is refused."""
     secret_ref: LocalReference | None = None
     """Secret with the AWS keys for an s3:// source (default: that of the storage, where the source is on the same endpoint); with token for hf://;
-    for https:// with token (sent as a bearer's), with username and password, or with url, a presigned URL that is source.uri and a query."""
+    for https:// with token (sent as a bearer's), with username and password, or with url, a presigned URL that is source.uri and a query; for oci://
+    with username and password, or of type kubernetes.io/dockerconfigjson."""
     endpoint: Annotated[str | None, Field(max_length=300, json_schema_extra=rules(ENDPOINT_RULE))] = None
     """S3 endpoint of an s3:// source. Default: that of the storage."""
     region: Region | None = None
@@ -239,7 +244,7 @@ class Version(Model):
 
 
 class Proxy(Model):
-    """The way out through an HTTP proxy, for what fetches weights: http://, https://, hf://, ultralytics:// and s3:// sources. {}: none, whatever the
+    """The way out through an HTTP proxy, for what fetches weights: http://, https://, hf://, oci://, ultralytics:// and s3:// sources. {}: none, whatever the
     operator's setting is."""
 
     model_config = ConfigDict(

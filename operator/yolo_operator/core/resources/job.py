@@ -238,7 +238,7 @@ def source_env(version: api.Version, storage: api.Storage) -> list[Manifest]:
     """The credentials that read the weights: the source's own; the storage's only where the weights are on the same S3 server."""
     source = version.source
     if not source.uri.startswith("s3://"):
-        return pod.source_env(source.secret_ref)
+        return pod.source_env(source)
     if source.secret_ref is not None:
         return pod.secret_env(source.secret_ref)
     return pod.secret_env(storage.secret_ref if revision.source_endpoint(version, storage) == storage.endpoint else None)

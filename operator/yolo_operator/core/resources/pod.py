@@ -43,11 +43,12 @@ def secret_env(secret: api.LocalReference | None) -> list[Manifest]:
     return [secret_key(secret, key, key, optional=optional) for key, optional in keys.items()]
 
 
-def source_env(secret: api.LocalReference | None) -> list[Manifest]:
-    """What a Secret may have for a source that is not in S3. All optional: fetch tells what is missing."""
-    if secret is None:
+def source_env(source: api.Source) -> list[Manifest]:
+    """What its Secret may have for a source that is not in S3. All optional: fetch tells what is missing."""
+    if source.secret_ref is None:
         return []
-    return [secret_key(secret, key, variable, optional=True) for key, variable in contract.SOURCE_SECRET.items()]
+    keys = contract.REGISTRY_SECRET if source.uri.startswith("oci://") else contract.SOURCE_SECRET
+    return [secret_key(source.secret_ref, key, variable, optional=True) for key, variable in keys.items()]
 
 
 def secret_key(secret: api.LocalReference, key: str, variable: str, *, optional: bool) -> Manifest:
