@@ -184,7 +184,7 @@ def test_every_example_is_accepted(kubectl, path):
         ),
         pytest.param({"build": {"proxy": {}}}, id="no proxy, whatever the operator's"),
         pytest.param(
-            {"build": {"proxy": {"httpProxy": "http://[fd00::1]:3128", "httpsProxy": "http://proxy:3128", "noProxy": ["*", ".svc", "10.0.0.0/8", "fd00::/8"]}}},
+            {"build": {"proxy": {"httpProxy": "http://10.0.0.7:3128/", "httpsProxy": "http://proxy:3128", "noProxy": ["*", ".svc", "10.0.0.0/8", "fd00::/8"]}}},
             id="a way out",
         ),
         pytest.param({"networkPolicy": {"storage": [{"cidr": "10.0.0.0/8", "port": 1}]}}, id="policies that are written and off"),

@@ -41,7 +41,17 @@ FULL: Manifest = gen.body(
             export={"calibration": {"pictures": "s3://pictures/b", "secretRef": {"name": "calibration"}, "endpoint": "http://s3:1", "region": "a"}},
         )
     ],
-    build={"nodeSelector": {"a": "b"}, "timeout": "30m"},
+    build={
+        "nodeSelector": {"a": "b"},
+        "timeout": "30m",
+        "proxy": {
+            "httpProxy": "http://proxy:3128",
+            "httpsProxy": "http://proxy:3128",
+            "noProxy": [".svc"],
+            "secretRef": {"name": "proxy"},
+            "caBundleRef": {"name": "ca", "key": "ca.crt"},
+        },
+    },
     jobs={"nodeSelector": {"a": "b"}, "priorityClassName": "low", "labels": {"a": "b"}, "annotations": {"a": "b"}},
     triton={
         "image": "triton:1",

@@ -35,7 +35,7 @@ ENDPOINT_RULE = (
     "an endpoint is http://HOST:PORT or https://HOST:PORT; Triton needs the port to be written, for example http://s3.storage.svc:8333",
 )
 PROXY_RULE = (
-    "self.matches('^http://([0-9A-Za-z._-]+|[[][0-9A-Fa-f:.]+[]]):[0-9]{1,5}/?$')",
+    "self.matches('^http://[0-9A-Za-z._-]+:[0-9]{1,5}/?$')",
     "a proxy is http://HOST:PORT, for https:// addresses too, and without credentials: put them into the Secret of build.proxy.secretRef",
 )
 NO_MIRROR = "!has(self.traffic) || !has(self.traffic.gateway) || !has(self.traffic.gateway.mirror)"
