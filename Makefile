@@ -24,11 +24,11 @@ demo: parts ## From a fresh machine to a Ready YoloDeployment and detections on 
 # What needs the cluster in one process, the rest beside it, as tests/conftest.py says.
 PYTEST := $(BIN)/pytest -n 2 --no-loadscope-reorder
 
-test: parts gateway registry lint kind-config-check ## The suite: a row of every mechanism, on the real parts
+test: parts gateway programs lint kind-config-check ## The suite: a row of every mechanism, on the real parts
 	@$(PYTEST) -m "not matrix"
 	@$(BIN)/pytest tests/afterwards
 
-test-all: parts gateway registry lint kind-config-check ## The suite with every long matrix whole; writes docs/bad-specs.md, docs/reliability.md, docs/answers.md and docs/sizes.md
+test-all: parts gateway programs lint kind-config-check ## The suite with every long matrix whole; writes docs/bad-specs.md, docs/reliability.md, docs/answers.md and docs/sizes.md
 	@$(PYTEST) --table=docs/bad-specs.md --faults-table=docs/reliability.md --answers-table=docs/answers.md --sizes-table=docs/sizes.md
 	@$(BIN)/pytest tests/afterwards
 

@@ -188,7 +188,7 @@ def crd() -> dict[str, Any]:
                                 "kind": {"type": "string"},
                                 "metadata": {"type": "object"},
                                 "spec": spec,
-                                "status": structural(api.Status),
+                                "status": structural(api.Status) | {"default": {"conditions": [api.PENDING.model_dump(by_alias=True, exclude_defaults=True)]}},
                             },
                         }
                     },

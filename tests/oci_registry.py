@@ -1,4 +1,4 @@
-"""A real OCI registry for tests: CNCF distribution behind TLS, and `oras` to push with. `make registry` builds both."""
+"""A real OCI registry for tests: CNCF distribution behind TLS, and `oras` to push with. `make programs` builds both."""
 
 import base64
 import contextlib

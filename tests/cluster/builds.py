@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from settings import BUILDS, HELM, HERE, KUBECTL, KUBECTL_PACKAGE, KUBERNETES_VERSION, ORAS, REGISTRY, TOOLS, WEED, WEED_PACKAGE
+from settings import BUILDS, HELM, HERE, KUBECTL, KUBECTL_PACKAGE, KUBERNETES_VERSION, TOOLS, WEED, WEED_PACKAGE
 from steps import ClusterError, run, say
 
 _VERSION = "k8s.io/component-base/version"
@@ -42,9 +42,10 @@ GO_BUILDS = (
     ),
     GoBuild("coredns", ".", ("coredns",)),
 )
-REGISTRY_BUILDS = (
+TEST_BUILDS = (
     GoBuild("registry", ".", ("registry",)),
     GoBuild("registry", "oras.land/oras/cmd/oras", ("oras",)),
+    GoBuild("kstatus", ".", ("kstatus",)),
 )
 """What tests run beside the cluster, and `make demo` does not need."""
 
@@ -63,7 +64,7 @@ def fingerprint(*parts: str, files: Iterable[Path] = ()) -> str:
 
 def program(name: str) -> Path:
     """Where the built program `name` is (whether or not it exists yet)."""
-    for build in GO_BUILDS + REGISTRY_BUILDS:
+    for build in GO_BUILDS + TEST_BUILDS:
         if name in build.programs:
             return _folder(build) / name
     raise ClusterError(f"no Go module of this cluster builds {name}")
@@ -94,13 +95,13 @@ def build_programs(wanted: Iterable[GoBuild] = GO_BUILDS) -> None:
         say(f"{build.name}: built in {time.monotonic() - started:.0f} s")
 
 
-def build_registry() -> None:
-    """The OCI registry and oras, among the tools."""
-    build_programs(REGISTRY_BUILDS)
+def build_test_programs() -> None:
+    """What tests run beside the cluster, among the tools."""
+    build_programs(TEST_BUILDS)
     TOOLS.mkdir(parents=True, exist_ok=True)
-    for tool in (REGISTRY, ORAS):
-        tool.unlink(missing_ok=True)
-        tool.symlink_to(program(tool.name))
+    for name in (name for build in TEST_BUILDS for name in build.programs):
+        (TOOLS / name).unlink(missing_ok=True)
+        (TOOLS / name).symlink_to(program(name))
 
 
 def _folder(build: GoBuild) -> Path:

@@ -1,7 +1,7 @@
 # The cluster without Docker (or kind, where a Docker engine answers): tests/cluster/cluster.py says how.
 CLUSTER := python3 tests/cluster/cluster.py
 
-.PHONY: cluster-up cluster-down cluster-status images weights gateway registry prerequisites kind-config-check lock-exporter
+.PHONY: cluster-up cluster-down cluster-status images weights gateway programs prerequisites kind-config-check lock-exporter
 
 cluster-up: ## A complete single-node cluster, idempotent; prints export KUBECONFIG=…
 	@$(CLUSTER) up
@@ -21,8 +21,8 @@ weights: ## Third-party test weights and pictures into the cache
 gateway: ## Traefik and the Gateway API's CRDs into the cache
 	@python3 tests/cluster/gateway.py
 
-registry: ## An OCI registry and oras into the cache
-	@python3 tests/cluster/registry.py
+programs: ## An OCI registry, oras and kstatus into the cache
+	@python3 tests/cluster/programs.py
 
 prerequisites: ## What the cluster needs of this machine and does not find
 	@python3 tests/cluster/prerequisites.py

@@ -34,7 +34,7 @@ def cache_folder() -> Path:
 
 CACHE = cache_folder()
 BUILDS = CACHE / "builds"  # Go programs, a folder per hash of their inputs
-TOOLS = CACHE / "tools"  # kubectl, helm, weed, traefik, registry, oras
+TOOLS = CACHE / "tools"  # kubectl, helm, weed, traefik, registry, oras, kstatus
 GATEWAY_API = CACHE / "gateway-api"  # its CRDs
 IMAGES = CACHE / "images"  # buildah's storage and what is known of each image
 WEIGHTS = CACHE / "weights"  # third-party test weights
@@ -46,4 +46,3 @@ KUBECONFIG = STATE / "kubeconfig"
 AUDIT_LOG = STATE / "audit.log"
 CONTAINERD_SOCKET = STATE / "containerd.sock"
 KUBECTL, HELM, WEED, TRAEFIK = TOOLS / "kubectl", TOOLS / "helm", TOOLS / "weed", TOOLS / "traefik"
-REGISTRY, ORAS = TOOLS / "registry", TOOLS / "oras"

@@ -23,7 +23,7 @@ def received(kind: Kind, event: str | None, body: Mapping[str, Any], cache: Cach
 
 
 def enqueue(kind: Kind, body: Mapping[str, Any], queue: Queue[Key]) -> None:
-    """Ask for a pass over the resource that an object is, or belongs to. One without a status comes before all others: somebody waits for a first word."""
+    """Ask for a pass over the resource that an object is, or belongs to. One that nobody has looked at comes before all others: somebody waits for a first word."""
     key = Key.of(body) if kind is kinds.YOLO else Key.owner_of(body)
     if key.name:
-        queue.add(key, -AHEAD_SECONDS if kind is kinds.YOLO and not body.get("status") else 0.0)
+        queue.add(key, -AHEAD_SECONDS if kind is kinds.YOLO and not body.get("status", {}).get("observedGeneration") else 0.0)

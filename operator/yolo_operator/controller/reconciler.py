@@ -250,7 +250,7 @@ class Reconciler:
         if ready is None:
             return
         # Where nothing is amiss two tell all: that it has begun, and that it serves.
-        if old is None or ((old.status, old.reason) != (ready.status, ready.reason) and ready.reason not in ORDINARY):
+        if old is None or old.status == "Unknown" or ((old.status, old.reason) != (ready.status, ready.reason) and ready.reason not in ORDINARY):
             stalled = conditions.is_true(computed.conditions, conditions.STALLED)
             await self._kube.event(body, reason=ready.reason, message=f"{ready.type}: {ready.message or ready.status}", warning=stalled)
 

@@ -12,6 +12,7 @@ from yolo_operator.core.api.network import Destination, NetworkPolicy, Peer
 from yolo_operator.core.api.rollout import Analysis, Rollout, Step, Verify
 from yolo_operator.core.api.spec import Build, Calibration, Export, Gpu, Proxy, Source, Spec, Storage, Version
 from yolo_operator.core.api.status import (
+    PENDING,
     Condition,
     Display,
     FailedRollout,
@@ -48,6 +49,7 @@ __all__ = [
     "GROUP",
     "KIND",
     "MAX_VERSION",
+    "PENDING",
     "PLURAL",
     "VERSION",
     "Analysis",

@@ -181,6 +181,16 @@ class Condition(Model):
     """When the status changed last."""
 
 
+PENDING = Condition(
+    type="Ready",
+    status="Unknown",
+    reason="Pending",
+    message="No operator has looked at it yet: does one run that serves this namespace?",
+    last_transition_time="1970-01-01T00:00:00Z",
+)
+"""What a resource says before an operator does, by a default of the CRD, as those of the Gateway API: without a status it counts as done for kstatus."""
+
+
 class Display(Model):
     """What the columns of `kubectl get` show."""
 
