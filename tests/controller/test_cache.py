@@ -70,7 +70,7 @@ def test_a_child_whose_label_was_changed_by_hand_is_not_seen_twice():
 
 def test_pods_are_kept_without_their_spec_and_objects_with_our_fields_only():
     cache = Cache()
-    cache.put(kinds.POD, gen.pod() | {"spec": {"containers": []}})
+    cache.put(kinds.POD, gen.pod() | {"spec": {"containers": [], "initContainers": [{"name": "check", "image": "a"}]}})
     (pod,) = cache.observe(KEY, gen.UID).pods
     assert "spec" not in pod
     managers = [{"manager": names.FIELD_MANAGER}, {"manager": "kubectl"}]
@@ -84,6 +84,15 @@ def test_pods_are_kept_without_their_spec_and_objects_with_our_fields_only():
 def test_keys_of_children_are_their_owners():
     assert Key.owner_of(service(1)) == KEY
     assert Key.owner_of({"metadata": {"namespace": "factory"}}).name == ""
+
+
+def test_of_a_pods_spec_is_kept_what_the_status_is_told_by():
+    cache = Cache()
+    claims = [{"name": "gpu", "resourceClaimTemplateName": "one-gpu"}]
+    init = [{"name": "check", "image": "a"}, {"name": "istio-proxy", "image": "b", "restartPolicy": "Always"}]
+    cache.put(kinds.POD, gen.pod() | {"spec": {"containers": [], "nodeName": "node-7", "resourceClaims": claims, "initContainers": init}})
+    (pod,) = cache.observe(KEY, gen.UID).pods
+    assert pod["spec"] == {"nodeName": "node-7", "resourceClaims": claims, "initContainers": [{"name": "istio-proxy", "restartPolicy": "Always"}]}
 
 
 def test_what_all_objects_of_a_kind_own_is_kept_once_and_unchanged():

@@ -56,6 +56,8 @@ ROUTES = (HTTP_ROUTE, GRPC_ROUTE)
 """Children too, but not Kubernetes' own: their CRDs may be missing, come and go."""
 BY_NAME: Mapping[str, Kind] = {kind.name: kind for kind in (*WATCHED, *ROUTES)}
 
+POD_FIELDS = frozenset({"nodeName", "resourceClaims", "initContainers"})
+"""Of a Pod's spec: where it is, what it waits for, and which of its containers are sidecars."""
 LONGEST_SHARED = 256
 """Characters of a text that may well be in other objects too."""
 
@@ -64,9 +66,18 @@ def trim(kind: Kind, body: Mapping[str, Any]) -> Manifest:
     """What is kept of an object: of managed fields only ours, and where they are compared; of Pods and Jobs only what tells how they are."""
     kept = {key: compact(value) for key, value in body.items() if key != "metadata" and not (key == "spec" and kind in (POD, JOB))}
     metadata = {key: compact(value) for key, value in body["metadata"].items() if key != "managedFields" and not (key == "annotations" and kind is POD)}
+    if kind is POD and (spec := pod_spec(body.get("spec", {}))):
+        kept["spec"] = spec
     if kind not in (YOLO, POD, JOB):
         metadata["managedFields"] = [owned(entry) for entry in body["metadata"].get("managedFields", ()) if entry.get("manager") == names.FIELD_MANAGER]
     return kept | {"metadata": metadata, "apiVersion": kind.api_version, "kind": kind.name}
+
+
+def pod_spec(spec: Mapping[str, Any]) -> Manifest:
+    """What is kept of a Pod's spec; of its init containers those that are sidecars, by name."""
+    kept = {key: compact(value) for key, value in spec.items() if key in POD_FIELDS}
+    sidecars = [{"name": each["name"], "restartPolicy": each["restartPolicy"]} for each in kept.pop("initContainers", ()) if each.get("restartPolicy")]
+    return kept | ({"initContainers": sidecars} if sidecars else {})
 
 
 def compact(value: Any) -> Any:
