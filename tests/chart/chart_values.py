@@ -35,6 +35,7 @@ EVERYTHING: dict[str, Any] = {
         "caBundleRef": {"name": "proxy-ca", "key": "ca.pem"},
     },
     "assignedUser": True,
+    "ipv6": True,
     "workers": 8,
     "resyncSeconds": 60,
     "logs": {"level": "DEBUG", "format": "text"},

@@ -170,6 +170,7 @@ def test_every_value_reaches_the_operator(render: Render) -> None:
     assert settings.defaults.assets_url == given["assetsUrl"]
     assert settings.defaults.hub_url == given["hubUrl"]
     assert settings.defaults.assigned_user is True
+    assert settings.defaults.ipv6 is True
     assert (settings.defaults.retry_min_seconds, settings.defaults.retry_max_seconds) == (5, 50)
     assert (settings.workers, settings.resync_seconds, settings.log_level, settings.log_format) == (8, 60, "DEBUG", "text")
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import subprocess
 import sys
 
@@ -30,6 +31,33 @@ def test_resources_are_counted_anew_whenever_they_are_asked_for():
     queue.clear()
     assert count("Stalled", "True") is None
     assert registry.get_sample_value("yolo_operator_queue_depth") == 0
+
+
+async def asked(host: str) -> bytes:
+    """What /healthz answers where no address is set."""
+    endpoint = telemetry.Endpoint(lambda: "")
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    await endpoint.start("", port)
+    try:
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(b"GET /healthz HTTP/1.0\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+    finally:
+        await endpoint.stop()
+    return answer
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_health_is_told_over_both_families(host):
+    assert asyncio.run(asked(host)).endswith(b"ok\n")
+
+
+def test_one_family_is_enough(monkeypatch):
+    monkeypatch.setattr(telemetry, "EVERYWHERE", ("127.0.0.1", "192.0.2.1"))  # the second is nobody's: EADDRNOTAVAIL, as where IPv6 is off
+    asyncio.run(asked("127.0.0.1"))
 
 
 @pytest.mark.parametrize(("path", "code"), [("there", "200"), ("missing", "404"), ("unreachable", "none")])

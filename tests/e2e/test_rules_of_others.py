@@ -281,6 +281,42 @@ def test_where_the_namespace_assigns_users_everything_runs_as_they_are(
         operator.start()
 
 
+ASK_IPV6 = """
+import socket, urllib.request
+for port, path in ((8000, "/v2/health/ready"), (8002, "/metrics")):
+    urllib.request.urlopen(f"http://[::1]:{port}{path}", timeout=5)
+socket.create_connection(("::1", 8001), 5)
+print("answered")
+"""
+
+
+@pytest.mark.matrix
+def test_triton_answers_over_ipv6_where_the_administrator_says_so(
+    cluster: Cluster, namespace: str, yolo: Callable[..., Manifest], small: str, operator: OperatorProcess, tmp_path: Path
+) -> None:
+    operator.stop()
+    ipv6 = OperatorProcess(tmp_path / "operator.log", IPV6="true", NAMESPACES=namespace)
+    ipv6.start()
+    try:
+        cluster.apply(yolo(namespace, source=small))
+
+        def answer() -> str:
+            """What the pod says to itself: this cluster is one of IPv4, and nobody else reaches it so."""
+            (pod,) = cluster.list("pods", namespace, "app.kubernetes.io/component=triton")
+            return cluster.exec(namespace, pod["metadata"]["name"], "python3", "-c", ASK_IPV6).strip()
+
+        def answers() -> bool:
+            try:
+                return answer() == "answered"
+            except (ValueError, Refused):
+                return False
+
+        cluster.wait("Triton", answers, 180)
+    finally:
+        ipv6.stop()
+        operator.start()
+
+
 def test_of_two_operators_over_one_namespace_one_stands_back_and_says_so(
     cluster: Cluster, namespace: str, yolo: Callable[..., Manifest], small: str, operator: OperatorProcess, tmp_path: Path
 ) -> None:

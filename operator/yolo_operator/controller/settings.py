@@ -87,8 +87,8 @@ class Settings:
     """Pause between two lists of everything, which find what a watch has missed."""
     port: int = 8080
     """Of /metrics and /healthz; 0: none."""
-    address: str = "0.0.0.0"  # noqa: S104  the kubelet and Prometheus come from outside the Pod
-    """Where that port listens."""
+    address: str = ""
+    """Where that port listens; empty: everywhere, over IPv4 and IPv6, as the kubelet and Prometheus come from outside the Pod."""
     lease_namespace: str = ""
     """Namespace of the Lease; empty: no leader election, for one operator alone."""
     lease_name: str = "yolo-operator"
@@ -116,6 +116,7 @@ class Settings:
                 assets_url=read.text("ASSETS_URL", ULTRALYTICS_ASSETS),
                 hub_url=read.text("HUB_URL", HUB_URL),
                 assigned_user=read.one_of("ASSIGNED_USER", "false", "true") == "true",
+                ipv6=read.one_of("IPV6", "false", "true") == "true",
                 retry_min_seconds=read.seconds("RETRY_MIN_SECONDS", 60),
                 retry_max_seconds=read.seconds("RETRY_MAX_SECONDS", 600),
             ),
@@ -123,7 +124,7 @@ class Settings:
             workers=read.whole("WORKERS", 4, 1, 64),
             resync_seconds=read.seconds("RESYNC_SECONDS", 120),
             port=read.whole("PORT", 8080, 0, 65535),
-            address=read.text("ADDRESS", "0.0.0.0"),  # noqa: S104  as above
+            address=read.text("ADDRESS", ""),
             lease_namespace=read.text("LEASE_NAMESPACE", ""),
             lease_name=read.text("LEASE_NAME", "yolo-operator"),
             identity=read.text("IDENTITY", os.uname().nodename),

@@ -1,5 +1,6 @@
 """Metrics, health and logs."""
 
+import errno
 import logging
 import sys
 from collections import Counter
@@ -12,6 +13,8 @@ from prometheus_client.core import REGISTRY, GaugeMetricFamily
 from prometheus_client.registry import Collector
 from pythonjsonlogger.json import JsonFormatter
 
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  the kubelet and Prometheus come from outside the Pod
+"""Addresses of all interfaces, of both families."""
 reconciles = CounterMetric("yolo_operator_reconciles", "Passes over a resource, by how they ended.", ["result"])
 errors = CounterMetric("yolo_operator_errors", "Passes that ended with an error, by its reason.", ["reason"])
 duration = Histogram("yolo_operator_reconcile_seconds", "Seconds one pass takes.", buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 5, 30))
@@ -49,14 +52,20 @@ class Endpoint:
         self._runner: web.AppRunner | None = None
 
     async def start(self, address: str, port: int) -> None:
-        """Listen; port 0 means no endpoint."""
+        """Listen; port 0 means no endpoint, an empty address everywhere."""
         if not port:
             return
         app = web.Application()
         app.add_routes([web.get("/metrics", self._metrics), web.get("/healthz", self._health)])
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        await web.TCPSite(self._runner, address, port).start()
+        for each in [address] if address else EVERYWHERE:
+            try:
+                await web.TCPSite(self._runner, each, port).start()
+            except OSError as error:
+                # A machine may have one of the families only.
+                if address or error.errno not in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:
+                    raise
 
     async def stop(self) -> None:
         """Stop listening."""

@@ -32,6 +32,8 @@ class Defaults:
     """The way out to weights, where a resource names none of its own."""
     assigned_user: bool = False
     """Whether Pods leave user and groups to their namespace."""
+    ipv6: bool = False
+    """Whether Pods' first address is an IPv6 one: Triton's HTTP library listens on one family alone."""
     retry_min_seconds: float = 60
     """Pause before a failed Job is made anew; doubles with every failure."""
     retry_max_seconds: float = 600

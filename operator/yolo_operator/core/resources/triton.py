@@ -169,6 +169,7 @@ def template_inputs(yolo: api.YoloDeployment, artifact: contract.Artifact, defau
             **({"assignedUser": True} if defaults.assigned_user else {}),
         },
         10,
+            **({"ipv6": True} if defaults.ipv6 else {}),
     )
 
 
@@ -292,6 +293,9 @@ def arguments(yolo: api.YoloDeployment, version: api.Version, artifact: contract
 def thread_arguments(yolo: api.YoloDeployment) -> list[str]:
     """On the CPU as many threads as the Pod may use CPUs: ONNX Runtime by itself takes one per core of the node, in each instance."""
     if yolo.spec.gpu.count or THREAD_PARAMETERS & yolo.spec.triton.parameters.keys():
+    if defaults.ipv6:
+        # In the words of its HTTP library, which then takes no IPv4. Metrics follow it; gRPC listens on both families by itself.
+        result.append("--http-address=ipv6:[::]")
         return []
     settings = ("enable-global-threadpool=1", f"intra_op_thread_count=$({CPU_LIMIT})", "inter_op_thread_count=1")
     return [f"--backend-config=onnxruntime,{setting}" for setting in settings]
