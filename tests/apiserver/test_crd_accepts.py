@@ -182,6 +182,7 @@ def test_every_example_is_accepted(kubectl, path):
             },
             id="policies behind a Gateway",
         ),
+        pytest.param({"gpu": {"resourceClaimTemplateName": "one-gpu"}}, id="a claim for GPUs"),
         pytest.param({"build": {"proxy": {}}}, id="no proxy, whatever the operator's"),
         pytest.param(
             {"build": {"proxy": {"httpProxy": "http://10.0.0.7:3128/", "httpsProxy": "http://proxy:3128", "noProxy": ["*", ".svc", "10.0.0.0/8", "fd00::/8"]}}},

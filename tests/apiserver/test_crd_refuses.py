@@ -110,6 +110,7 @@ SPECS = [
     pytest.param(source("http://example.com/a.pt", secretRef={"name": "a"}), ["source", "in the clear"], id="keys for an http source"),
     pytest.param(source("pvc://claim/a.pt", secretRef={"name": "a"}), ["source", "s3://, https://, hf:// and oci:// sources only"], id="keys for a claim"),
     pytest.param(source("https://me:word@example.com/a.pt"), ["source.uri", "Secret of source.secretRef"], id="credentials in a URI"),
+    pytest.param({"gpu": {"resourceClaimTemplateName": "a", "count": 2}}, ["spec.gpu", "remove gpu.resourceName and gpu.count"], id="a claim and a number"),
     pytest.param({"build": {"proxy": {"httpsProxy": "https://proxy:3128"}}}, ["spec.build.proxy.httpsProxy", "http://HOST:PORT"], id="TLS to the proxy itself"),
     pytest.param({"build": {"proxy": {"httpProxy": "http://user:pw@proxy:3128"}}}, ["spec.build.proxy", "build.proxy.secretRef"], id="a password in the URL"),
     pytest.param({"build": {"proxy": {"secretRef": {"name": "a"}}}}, ["spec.build.proxy", "go with httpProxy or httpsProxy"], id="credentials for no proxy"),

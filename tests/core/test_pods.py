@@ -102,6 +102,14 @@ JOBS = [
         "InsufficientGPU", "nvidia.com/mig-1g.5gb", False, id="no slice of a GPU",
     ),
     pytest.param(
+        gen.pod() | {"status": {"conditions": [gen.unschedulable("0/1 nodes are available: 1 cannot allocate all claims. no new claims to deallocate")]}},
+        "InsufficientGPU", "spec.gpu.resourceClaimTemplateName", False, id="no GPU for a claim",
+    ),
+    pytest.param(
+        gen.pod() | {"status": {"conditions": [gen.unschedulable("request gpu: device class gpu.example.com does not exist")]}},
+        "InsufficientGPU", "device class gpu.example.com", False, id="no such device class",
+    ),
+    pytest.param(
         gen.pod() | {"status": {"conditions": [gen.unschedulable("0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector.")]}},
         "Unschedulable", "node affinity", False, id="no such node",
     ),

@@ -63,7 +63,7 @@ FULL: Manifest = gen.body(
         "tracing": {"endpoint": "http://collector:4318/v1/traces", "resourceAttributes": {"a": "b"}},
         "podTemplate": {"metadata": {"labels": {"a": "b"}, "annotations": {"a": "b"}}},
     },
-    gpu={"resourceName": "nvidia.com/gpu"},
+    gpu={"resourceName": "nvidia.com/gpu", "resourceClaimTemplateName": "gpus"},
     nodeSelector={"a": "b"},
     runtimeClassName="nvidia",
     priorityClassName="high",

@@ -108,9 +108,32 @@ def claim(environment: Environment) -> None:
     )
 
 
-def scheduled(environment: Environment) -> bool:
+def scheduled(name: str) -> Callable[[Environment], bool]:
     """Whether the row's Triton pod has found its node."""
-    return any(pod["spec"].get("nodeName") for pod in environment.pods("gpu", "triton"))
+    return lambda environment: any(pod["spec"].get("nodeName") for pod in environment.pods(name, "triton"))
+
+
+def device(environment: Environment) -> None:
+    """A template of claims, the class that it asks for, and a device of it on the node, which nobody drives."""
+    (node,) = environment.cluster.list("nodes", "default")
+    name, place = environment.namespace, node["metadata"]["name"]
+    requests = [{"name": "gpu", "exactly": {"deviceClassName": name}}]
+    pool = {"name": place, "generation": 1, "resourceSliceCount": 1}
+    environment.cluster.apply(
+        environment.object("resource.k8s.io/v1", "ResourceClaimTemplate", "one-gpu", spec={"spec": {"devices": {"requests": requests}}}),
+        {
+            "apiVersion": "resource.k8s.io/v1",
+            "kind": "DeviceClass",
+            "metadata": {"name": name},
+            "spec": {"selectors": [{"cel": {"expression": "device.driver == 'gpu.example.com'"}}]},
+        },
+        {
+            "apiVersion": "resource.k8s.io/v1",
+            "kind": "ResourceSlice",
+            "metadata": {"name": name},
+            "spec": {"driver": "gpu.example.com", "nodeName": place, "pool": pool, "devices": [{"name": "gpu-0"}]},
+        },
+    )
 
 
 STALLED = [
@@ -398,9 +421,20 @@ HEALING = [
             reason="InsufficientGPU",
             words=[f"enough {GPU} free", "add a node", "spec.gpu.resourceName and count"],
             cure=lambda environment: gpus(environment, "1"),
-            healed=scheduled,
+            healed=scheduled("gpu"),
         ),
         id="no node has the GPU",
+    ),
+    pytest.param(
+        Row(
+            name="claims",
+            spec=lambda environment: source("s3://weights/small.onnx") | {"gpu": {"resourceClaimTemplateName": "one-gpu"}},
+            reason="ResourceClaimMissing",
+            words=["is there a ResourceClaimTemplate 'one-gpu' in this namespace", "spec.gpu.resourceClaimTemplateName"],
+            cure=device,
+            healed=scheduled("claims"),
+        ),
+        id="the ResourceClaimTemplate is missing",
     ),
     pytest.param(
         Row(

@@ -33,7 +33,8 @@ def environment(cluster: Cluster, storage: s3.Storage, operator: OperatorProcess
     found.close()
     gpus(found, None)
     remove_namespace(cluster, found.namespace)
-    cluster.kubectl("delete", "persistentvolume", found.namespace, "--ignore-not-found", "--wait=false")
+    for kind in ("persistentvolume", "deviceclass", "resourceslice"):
+        cluster.kubectl("delete", kind, found.namespace, "--ignore-not-found", "--wait=false")
 
 
 @pytest.fixture

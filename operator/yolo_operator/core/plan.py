@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from yolo_operator.core import api, clock, image_pull, image_updates, names, pods, refused_pods, revision, routes, status, verification
+from yolo_operator.core import api, clock, image_pull, image_updates, names, pods, refused_pods, resource_claims, revision, routes, status, verification
 from yolo_operator.core.context import Context, Plan, requeue
 from yolo_operator.core.contract import Artifact, Verification
 from yolo_operator.core.defaults import Defaults
@@ -55,6 +55,7 @@ def plan(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, now: 
     served = [serve_step(context, each, allocated) for each in rolled_out]
     requeue(context, surge.next_check(yolo, observed, now))
     requeue(context, image_pull.next_check(observed.pods, now))
+    requeue(context, resource_claims.next_check(observed.pods, now))
     requeue(context, refused_pods.next_check(observed.jobs.values(), now))
     requeue(context, refused_pods.next_request(observed.deployments.values(), now))
     drained = drain_step(context, state, served, allocated, facts)
@@ -190,8 +191,9 @@ def serve_step(context: Context, progress: Progress, allocated: allocation.Alloc
     deployment["spec"]["strategy"] = triton.strategy(context.yolo, replicas, in_place=in_place)
     deployment["metadata"]["annotations"] |= refused_pods.asked_again(live, context.now)
     context.result.apply += [deployment, service.build(context.yolo, version.version), budget.build(context.yolo, version.version)]
-    pulling = image_pull.problem(triton_pods(context.observed, version.version), context.now)
-    return replace(progress, problem=progress.problem or trouble(context.yolo, progress, context.observed) or pulling)
+    mine = triton_pods(context.observed, version.version)
+    slow = image_pull.problem(mine, context.now) or resource_claims.problem(mine, context.now)
+    return replace(progress, problem=progress.problem or trouble(context.yolo, progress, context.observed) or slow)
 
 
 def drain_step(

@@ -17,6 +17,8 @@ SYSTEM_TAINTS = ("node-role.kubernetes.io/", "node.kubernetes.io/", "node.cloudp
 """Taints that are about the node itself: a control plane, one that is not ready, full or new. Nobody tolerates them to run YOLO."""
 UNTOLERATED = re.compile(r"untolerated taint(?:\(s\))?(?: \{([^:}]+)(?:: ([^}]*))?\})?")
 """Which taint Kubernetes tells before 1.34 alone."""
+UNCLAIMABLE = re.compile(r"cannot allocate all claims|device class \S+ does not exist")
+"""What the scheduler says of ResourceClaims that no node can meet."""
 MESSAGE_LIMIT = 1000
 REASON = re.compile("[A-Z][0-9A-Za-z]{0,62}")
 """What a worker's reason looks like; the exporter runs foreign code, which may have written anything."""
@@ -247,6 +249,12 @@ def unschedulable(message: str, *, job: bool) -> Problem:
             "InsufficientGPU",
             f"No node has enough {lacking[1]} free: add a node, free one, or correct spec.gpu.resourceName and count; an update can also have its old "
             f"pod make room (spec.rollout.gpu: InPlace; with a single pod requests fail meanwhile).{tainted} {message}"[:MESSAGE_LIMIT],
+        )
+    if UNCLAIMABLE.search(message):
+        return Problem(
+            "InsufficientGPU",
+            f"No node has free what the ResourceClaim asks for: add a node, free one, or correct the template of spec.gpu.resourceClaimTemplateName; an update "
+            f"can also have its old pod make room (spec.rollout.gpu: InPlace; with a single pod requests fail meanwhile). {message}"[:MESSAGE_LIMIT],
         )
     if taints:
         return Problem("UntoleratedTaint", f"Nodes have {taints}: tolerate it ({field}), or add other nodes. {message}"[:MESSAGE_LIMIT])

@@ -322,10 +322,22 @@ class PodDisruptionBudget(Model):
 class Gpu(Model):
     """GPUs of each Triton pod."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "!has(self.resourceClaimTemplateName) || (self.count == 1 && self.resourceName == 'nvidia.com/gpu')",
+                "gpu.resourceClaimTemplateName says by itself which GPUs and how many: remove gpu.resourceName and gpu.count",
+            ),
+        )
+    )
+
     resource_name: str = Field(default="nvidia.com/gpu", min_length=1, max_length=253)
     """Extended resource that is requested: nvidia.com/gpu, a MIG profile such as nvidia.com/mig-1g.5gb, or a shared one."""
     count: int = Field(default=1, ge=0, le=64)
     """GPUs per pod. 0: the model is served on the CPU."""
+    resource_claim_template_name: ObjectName | None = None
+    """ResourceClaimTemplate in this namespace by which each pod claims its GPUs (dynamic resource allocation, Kubernetes 1.34), instead of resourceName
+    and count."""
 
 
 class Spec(Model):

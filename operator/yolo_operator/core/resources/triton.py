@@ -31,6 +31,8 @@ THREAD_PARAMETERS = frozenset({"intra_op_thread_count", "inter_op_thread_count",
 POD_FIELDS = {"release", "resources", "image_pull_secrets", "pod_template", "forward_compatibility", "metrics", "tracing"}
 """Of spec.triton: what shapes the pods and not the published repository."""
 NVIDIA = "nvidia.com/gpu"
+CLAIM = "gpu"
+"""What the pod calls its ResourceClaim."""
 BYTES_OF = {"FP32": 4, "FP16": 2, "UINT8": 1}
 
 
@@ -167,9 +169,9 @@ def template_inputs(yolo: api.YoloDeployment, artifact: contract.Artifact, defau
             "verify": spec.rollout.verify.enabled,
             "restartedAt": spec.restarted_at,
             **({"assignedUser": True} if defaults.assigned_user else {}),
+            **({"ipv6": True} if defaults.ipv6 else {}),
         },
         10,
-            **({"ipv6": True} if defaults.ipv6 else {}),
     )
 
 
@@ -221,6 +223,7 @@ def pod_template(yolo: api.YoloDeployment, version: api.Version, artifact: contr
         "topologySpreadConstraints": list(spec.topology_spread_constraints),
         "runtimeClassName": spec.runtime_class_name,
         "priorityClassName": spec.priority_class_name,
+        "resourceClaims": claims(spec.gpu),
     }
     metadata: Manifest = {"labels": labels}
     if spec.restarted_at:
@@ -229,12 +232,18 @@ def pod_template(yolo: api.YoloDeployment, version: api.Version, artifact: contr
     return overlay.laid_over(ours, spec.triton.pod_template)
 
 
+def claims(gpu: api.Gpu) -> list[Manifest]:
+    """How the pod claims its GPUs, where it does."""
+    return [] if gpu.resource_claim_template_name is None else [{"name": CLAIM, "resourceClaimTemplateName": gpu.resource_claim_template_name}]
+
+
 def server(yolo: api.YoloDeployment, version: api.Version, artifact: contract.Artifact, mounts: list[Manifest], defaults: Defaults) -> Manifest:
     """The Triton container."""
     spec, storage = yolo.spec, storage_of(yolo, defaults)
     limits = pod.resources(spec.triton.resources)
     requests = {"ephemeral-storage": f"{(2 * artifact.size_bytes >> 20) + 256}Mi"} | limits.get("requests", {})
-    gpus = {spec.gpu.resource_name: str(spec.gpu.count)} if spec.gpu.count else {}
+    claimed = spec.gpu.resource_claim_template_name is not None
+    gpus = {spec.gpu.resource_name: str(spec.gpu.count)} if spec.gpu.count and not claimed else {}
     model_ready = f"/v2/models/{yolo.model_name}/versions/{version.version}/ready"
     return {
         "name": names.SERVER,
@@ -256,7 +265,7 @@ def server(yolo: api.YoloDeployment, version: api.Version, artifact: contract.Ar
         "ports": [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in service.PORTS.items()],
         "volumeMounts": mounts,
         "securityContext": dict(pod.CONTAINER_SECURITY),
-        "resources": {"requests": requests | gpus, "limits": limits.get("limits", {}) | gpus},
+        "resources": {"requests": requests | gpus, "limits": limits.get("limits", {}) | gpus, **({"claims": [{"name": CLAIM}]} if claimed else {})},
         "startupProbe": {
             **http_get(model_ready),
             "periodSeconds": 2,
@@ -284,6 +293,9 @@ def arguments(yolo: api.YoloDeployment, version: api.Version, artifact: contract
         "--http-restricted-api=model-repository,shared-memory,trace:yolo-operator=$(POD_UID)",
         "--grpc-restricted-protocol=model-repository,shared-memory,trace:yolo-operator=$(POD_UID)",
     ]
+    if defaults.ipv6:
+        # In the words of its HTTP library, which then takes no IPv4. Metrics follow it; gRPC listens on both families by itself.
+        result.append("--http-address=ipv6:[::]")
     needed, release = max_input_bytes(yolo, artifact), release_of(yolo, defaults)
     if needed > DEFAULT_MAX_INPUT_BYTES and release is not None and release.http_max_input_size:
         result.append(f"--http-max-input-size={needed}")
@@ -293,9 +305,6 @@ def arguments(yolo: api.YoloDeployment, version: api.Version, artifact: contract
 def thread_arguments(yolo: api.YoloDeployment) -> list[str]:
     """On the CPU as many threads as the Pod may use CPUs: ONNX Runtime by itself takes one per core of the node, in each instance."""
     if yolo.spec.gpu.count or THREAD_PARAMETERS & yolo.spec.triton.parameters.keys():
-    if defaults.ipv6:
-        # In the words of its HTTP library, which then takes no IPv4. Metrics follow it; gRPC listens on both families by itself.
-        result.append("--http-address=ipv6:[::]")
         return []
     settings = ("enable-global-threadpool=1", f"intra_op_thread_count=$({CPU_LIMIT})", "inter_op_thread_count=1")
     return [f"--backend-config=onnxruntime,{setting}" for setting in settings]
@@ -349,7 +358,7 @@ def engine_directory(yolo: api.YoloDeployment, defaults: Defaults) -> str:
 
     What the engines follow from otherwise (the ONNX, precision, shapes) is in the path below, which config.pbtxt names.
     """
-    return names.digest({"image": image_of(yolo, defaults), "gpu": yolo.spec.gpu.resource_name}, 10)
+    return names.digest({"image": image_of(yolo, defaults), "gpu": yolo.spec.gpu.resource_claim_template_name or yolo.spec.gpu.resource_name}, 10)
 
 
 def ca_volumes(storage: api.Storage) -> list[Manifest]:
