@@ -1,6 +1,7 @@
 """Weights in an OCI registry: CNCF distribution, pushed with oras."""
 
 import base64
+import hashlib
 import json
 from http.server import ThreadingHTTPServer
 
@@ -12,6 +13,7 @@ from oci_registry import PASSWORD, USER
 from yolo_operator.core.contract import DOCKER_CONFIG, REGISTRY_SECRET, Verdict
 from yolo_operator.core.errors import InvalidSpec, OperatorError, Unavailable
 from yolo_operator.worker import credentials, fetch, storage, verdict
+from yolo_operator.worker.oci import TITLE
 from yolo_operator.worker.source import parse
 
 LOGIN = {"username": USER, "password": PASSWORD}
@@ -209,3 +211,29 @@ def test_addresses_that_name_no_file_for_good(uri):
 def test_an_address_with_everything():
     found = parse(f"oci://[fd00::7]:5000/team/my-models@sha256:{'a' * 64}/dir/best.onnx")
     assert (found.registry, found.repository, found.digest, found.file) == ("[fd00::7]:5000", "team/my-models", "a" * 64, "dir/best.onnx")
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        pytest.param({"layers": 7}, id="no list"),
+        pytest.param({"layers": ["a", None, {"annotations": "a"}, {"annotations": {TITLE: 7}}]}, id="no layers"),
+        pytest.param([], id="no object"),
+        pytest.param({"layers": [{"annotations": {TITLE: "other.pt"}}]}, id="another file"),
+    ],
+)
+def test_manifests_that_anybody_may_have_written(fetched, certificate, manifest):
+    server = Liar(("127.0.0.1", 0), Lying)
+    server.body = json.dumps(manifest).encode()
+    with running(server, certificate) as address:
+        digest = hashlib.sha256(server.body).hexdigest()
+        assert refused(fetched, f"oci://{address.removeprefix('https://')}/helmets@sha256:{digest}/best.pt", **LOGIN).reason == "SourceNotFound"
+
+
+@pytest.mark.parametrize(("layer", "reason"), [({}, "SourceUriInvalid"), ({"digest": "sha512:00"}, "SourceUriInvalid"), ({"digest": 7}, "SourceUriInvalid")])
+def test_layers_without_a_digest_of_sha256(fetched, certificate, layer, reason):
+    server = Liar(("127.0.0.1", 0), Lying)
+    server.body = json.dumps({"layers": [{"annotations": {TITLE: "best.pt"}} | layer]}).encode()
+    with running(server, certificate) as address:
+        digest = hashlib.sha256(server.body).hexdigest()
+        assert refused(fetched, f"oci://{address.removeprefix('https://')}/helmets@sha256:{digest}/best.pt", **LOGIN).reason == reason

@@ -72,7 +72,7 @@ def clean(directory: Path, source: WeightsSource) -> None:
 
 def bring(source: WeightsSource, target: Path, options: FetchOptions) -> tuple[str, int]:
     """The file at `target`; its digest and size."""
-    given, web = options.credentials, Web(source.shown, options.storage.ca_bundle, options.proxy)
+    given = options.credentials
     match source:
         case ClaimSource():
             return copy(source, target, options)
@@ -80,11 +80,16 @@ def bring(source: WeightsSource, target: Path, options: FetchOptions) -> tuple[s
             check_endpoint(options.storage.endpoint)
             remote: Remote = S3Remote(source, options.storage, options.proxy)
         case HttpSource():
-            remote = HttpRemote(web, url_for(source, given), given)
+            remote = HttpRemote(web(source, options), url_for(source, given), given)
         case OciSource():
-            remote = OciRemote(source, web, login(given, source.registry))
+            remote = OciRemote(source, web(source, options), login(given, source.registry))
     limits = Limits(max_bytes=options.max_bytes, deadline=time.monotonic() + options.timeout)
     return Download(remote, target, limits).run(options.sha256)
+
+def web(source: HttpSource | OciSource, options: FetchOptions) -> Web:
+    """How a source is reached over http(s)."""
+    return Web(source.shown, options.storage.ca_bundle, options.proxy)
+
 
 
 def check_endpoint(endpoint: str) -> None:

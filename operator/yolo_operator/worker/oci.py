@@ -91,8 +91,7 @@ class OciRemote:
         """The digest of the layer that is the file. Raises InvalidSpec SourceUriInvalid, Unavailable SourceNotFound."""
         if "manifests" in manifest:
             raise invalid("the digest is that of an index of several artifacts: name the manifest of one of them")
-        layers = [layer for layer in manifest.get("layers", ()) if isinstance(layer, dict)]
-        titles = {str((layer.get("annotations") or {}).get(TITLE, "")): layer for layer in layers}
+        titles = {str(annotations(layer).get(TITLE, "")): layer for layer in listed(manifest.get("layers"))}
         layer = titles.get(self._source.file)
         if layer is None:
             named = ", ".join(sorted(filter(None, titles))[:5]) or "no file with a name"
@@ -100,9 +99,20 @@ class OciRemote:
         algorithm, _, digest = str(layer.get("digest", "")).partition(":")
         if algorithm != "sha256" or len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
             raise InvalidSpec("SourceUriInvalid", f"{self.shown}: its digest is not of sha256")
-        if (layer.get("annotations") or {}).get(UNPACK) == "true":
+        if annotations(layer).get(UNPACK) == "true":
             raise invalid("it is a directory of the artifact: push the file itself")
         return digest
+
+
+def listed(found: Any) -> list[dict[str, Any]]:
+    """The objects of a list in a manifest, which anybody may have written."""
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def annotations(layer: dict[str, Any]) -> dict[str, Any]:
+    """What is noted of a layer."""
+    found = layer.get("annotations")
+    return found if isinstance(found, dict) else {}
 
 
 def read(shown: str, answer: urllib3.BaseHTTPResponse) -> bytes:

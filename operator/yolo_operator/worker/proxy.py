@@ -3,7 +3,7 @@
 import ipaddress
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote, urlsplit
 
 from yolo_operator.core.contract import PROXY_SECRET
@@ -46,7 +46,7 @@ def from_environment(proxy: Proxy, secret: str, env: Mapping[str, str] = os.envi
     found = {key: env.get(variable, "").strip() for key, variable in PROXY_SECRET.items()}
     if not all(found.values()):
         raise Unavailable("ProxySecretInvalid", f"Secret {secret!r} (spec.build.proxy.secretRef) is not in this namespace, or has not both: username; password")
-    return Proxy(http=proxy.http, https=proxy.https, no_proxy=proxy.no_proxy, ca_bundle=proxy.ca_bundle, **found)
+    return replace(proxy, **found)
 
 
 def bypassed(host: str, entries: Sequence[str]) -> bool:
