@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yolo_operator.commands.arguments import SHAPES, Arguments, Result, add_directory_arguments
-from yolo_operator.core.contract import HUB_URL, Task
+from yolo_operator.core.contract import ASSETS_URL, HUB_URL, Task
 
 if TYPE_CHECKING:
     from yolo_operator.core.triton.options import ServingOptions
@@ -95,7 +95,7 @@ def add_fetch_arguments(to: argparse.ArgumentParser) -> None:
     to.add_argument("--max-bytes", type=int, default=4 * 1024**3, metavar="N", help="largest file, in bytes")
     to.add_argument("--timeout", type=float, default=1500, metavar="SECONDS", help="for all of it, retries included")
     to.add_argument("--claim-directory", type=Path, default=Path("/claim"), metavar="DIR", help="where the claim of pvc:// is mounted")
-    to.add_argument("--assets-url", default="", metavar="URL", help="where ultralytics:// weights are; empty: Ultralytics' own release")
+    to.add_argument("--assets-url", default="", metavar="URL", help=f"where ultralytics:// weights are; empty: {ASSETS_URL}")
     to.add_argument("--hub-url", default="", metavar="URL", help=f"where hf:// weights are; empty: {HUB_URL}")
     to.add_argument(
         "--secret",
@@ -115,7 +115,7 @@ def add_fetch_arguments(to: argparse.ArgumentParser) -> None:
 
 def run_fetch(arguments: Arguments) -> Result:
     """What was fetched, {} where there was nothing to do."""
-    from yolo_operator.worker import credentials, fetch, proxy, source  # noqa: PLC0415
+    from yolo_operator.worker import credentials, fetch, proxy  # noqa: PLC0415
 
     through = proxy.Proxy(http=arguments.http_proxy, https=arguments.https_proxy, no_proxy=arguments.no_proxy, ca_bundle=arguments.proxy_ca_bundle)
     fetched = fetch.run(
@@ -126,7 +126,7 @@ def run_fetch(arguments: Arguments) -> Result:
             max_bytes=arguments.max_bytes,
             timeout=arguments.timeout,
             claim_directory=arguments.claim_directory,
-            assets_url=arguments.assets_url or source.DEFAULT_ASSETS_URL,
+            assets_url=arguments.assets_url or ASSETS_URL,
             hub_url=arguments.hub_url or HUB_URL,
             credentials=credentials.from_environment(arguments.secret),
             proxy=proxy.from_environment(through, arguments.proxy_secret),

@@ -9,8 +9,8 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from yolo_operator.core import api
-from yolo_operator.core.contract import HUB_URL
-from yolo_operator.core.defaults import ULTRALYTICS_ASSETS, Defaults
+from yolo_operator.core.contract import ASSETS_URL, HUB_URL
+from yolo_operator.core.defaults import Defaults
 
 PREFIX = "YOLO_OPERATOR_"
 Part = TypeVar("Part", bound=api.Model)
@@ -113,7 +113,7 @@ class Settings:
                 cluster_name=read.text("CLUSTER_NAME", "default"),
                 storage=read.part("STORAGE", api.Storage, "uri, endpoint, region and secretRef"),
                 proxy=read.part("PROXY", api.Proxy, "httpProxy, httpsProxy, noProxy and secretRef"),
-                assets_url=read.text("ASSETS_URL", ULTRALYTICS_ASSETS),
+                assets_url=read.text("ASSETS_URL", ASSETS_URL),
                 hub_url=read.text("HUB_URL", HUB_URL),
                 assigned_user=read.one_of("ASSIGNED_USER", "false", "true") == "true",
                 ipv6=read.one_of("IPV6", "false", "true") == "true",

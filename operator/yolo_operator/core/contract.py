@@ -24,7 +24,9 @@ MAX_COUNT = 2**53
 """Largest number that an untrusted worker may report: every JSON reader holds it exactly."""
 
 MANIFEST = "manifest.json"
+CONFIG = "config.pbtxt"
 GOLDEN = "golden.npz"
+MAX_GOLDEN_BYTES = 512 * 1024 * 1024
 GOLDEN_INPUT = "input"
 """Array of golden.npz that holds the model's input, float32 (1, 3, height, width), RGB, 0..1; the other arrays are outputs."""
 
@@ -36,6 +38,8 @@ PICTURES_DIRECTORY = f"{WORKSPACE}/pictures"
 VERDICT_FILE = "verdict.json"
 """Written by check: what fetch, export and publish still have to do (see `Verdict`)."""
 SOURCE_FILE = "source.json"
+ASSETS_URL = "https://github.com/ultralytics/assets/releases/latest/download"
+"""Where ultralytics:// is downloaded from, if the administrator names no mirror."""
 HUB_URL = "https://huggingface.co"
 """Where hf:// is downloaded from, if the administrator names no mirror."""
 SOURCE_SECRET = {"token": "SOURCE_TOKEN", "username": "SOURCE_USERNAME", "password": "SOURCE_PASSWORD", "url": "SOURCE_URL"}
@@ -178,6 +182,17 @@ class Comparison(Recorded):
     stable_confidence: float | None = None
     agreement: float | None = None
     """Share of the stable version's detections that the new one has too."""
+
+
+class Source(Recorded):
+    """source.json: what fetch brought."""
+
+    uri: str = Field(max_length=4096)
+    """Without credentials and query."""
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    size_bytes: int = Field(ge=0)
+    kind: str = Field(pattern="^(pt|onnx|yaml)$")
+    file_name: str = Field(max_length=255)
 
 
 class Verdict(Value):

@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 
 from yolo_operator.core import api
-from yolo_operator.core.contract import HUB_URL
+from yolo_operator.core.contract import ASSETS_URL, HUB_URL
 from yolo_operator.core.errors import InvalidSpec
 from yolo_operator.core.triton import releases
-
-ULTRALYTICS_ASSETS = "https://github.com/ultralytics/assets/releases/latest/download"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +22,7 @@ class Defaults:
     cluster_name: str = "default"
     """Written into every manifest: prune removes only what carries its own."""
     storage: api.Storage | None = None
-    assets_url: str = ULTRALYTICS_ASSETS
+    assets_url: str = ASSETS_URL
     """Where ultralytics://NAME is downloaded from; a mirror can stand in."""
     hub_url: str = HUB_URL
     """Where hf:// is downloaded from; a mirror can stand in."""

@@ -9,16 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from yolo_operator.core.contract import HUB_URL, SOURCE_FILE
+from yolo_operator.core.contract import ASSETS_URL, HUB_URL, SOURCE_FILE, Source
 from yolo_operator.core.errors import InvalidSpec, Unavailable
 from yolo_operator.worker import verdict
 from yolo_operator.worker.credentials import Credentials, login, url_for
 from yolo_operator.worker.download import Download, Limits, disk_full
-from yolo_operator.worker.handover import Source
 from yolo_operator.worker.oci import OciRemote
 from yolo_operator.worker.proxy import Proxy
 from yolo_operator.worker.remote import HttpRemote, Remote, S3Remote, Web
-from yolo_operator.worker.source import DEFAULT_ASSETS_URL, ClaimSource, HttpSource, OciSource, S3Source, WeightsSource, parse
+from yolo_operator.worker.source import ClaimSource, HttpSource, OciSource, S3Source, WeightsSource, parse
 from yolo_operator.worker.storage import StorageOptions
 
 
@@ -36,7 +35,7 @@ class FetchOptions:
     timeout: float = 1500
     """Seconds in all, retries included."""
     claim_directory: Path = Path("/claim")
-    assets_url: str = DEFAULT_ASSETS_URL
+    assets_url: str = ASSETS_URL
     hub_url: str = HUB_URL
     credentials: Credentials = field(default_factory=Credentials)
     """Of an https://, hf:// or oci:// source."""
@@ -86,10 +85,10 @@ def bring(source: WeightsSource, target: Path, options: FetchOptions) -> tuple[s
     limits = Limits(max_bytes=options.max_bytes, deadline=time.monotonic() + options.timeout)
     return Download(remote, target, limits).run(options.sha256)
 
+
 def web(source: HttpSource | OciSource, options: FetchOptions) -> Web:
     """How a source is reached over http(s)."""
     return Web(source.shown, options.storage.ca_bundle, options.proxy)
-
 
 
 def check_endpoint(endpoint: str) -> None:

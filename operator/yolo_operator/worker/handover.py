@@ -13,9 +13,9 @@ from io import BufferedReader
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from yolo_operator.core.contract import EXPORT_FILE, GOLDEN, ONNX_FILE, SOURCE_FILE, Task, camel
+from yolo_operator.core.contract import EXPORT_FILE, GOLDEN, MAX_GOLDEN_BYTES, ONNX_FILE, SOURCE_FILE, Source, Task
 from yolo_operator.core.errors import InvalidSpec, Unavailable
 from yolo_operator.core.triton import signature
 from yolo_operator.core.triton.description import Description, ExportReport
@@ -24,21 +24,7 @@ from yolo_operator.model import golden, onnx_file
 Model = TypeVar("Model", bound=BaseModel)
 
 MAX_REPORT_BYTES = 16 * 1024 * 1024
-MAX_GOLDEN_BYTES = 512 * 1024 * 1024
 MAX_SOURCE_BYTES = 64 * 1024
-
-
-class Source(BaseModel):
-    """source.json: what fetch brought."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, alias_generator=camel)
-
-    uri: str = Field(max_length=4096)
-    """Without credentials and query."""
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    size_bytes: int = Field(ge=0)
-    kind: str = Field(pattern="^(pt|onnx|yaml)$")
-    file_name: str = Field(max_length=255)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from yolo_operator.core.contract import GOLDEN
+from yolo_operator.core.contract import GOLDEN, MAX_GOLDEN_BYTES
 from yolo_operator.core.errors import Unavailable
-from yolo_operator.worker import handover, revisions, storage
+from yolo_operator.worker import revisions, storage
 from yolo_operator.worker.storage import Faults, Repository, StorageOptions
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def golden(uri: str, options: StorageOptions, directory: Path) -> int:
     if found is None:
         raise Unavailable("RevisionMissing", f"{repository.uri(revision)} has no manifest: it is published anew")
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / GOLDEN).write_bytes(revisions.file(repository, found, GOLDEN, handover.MAX_GOLDEN_BYTES))
+    (directory / GOLDEN).write_bytes(revisions.file(repository, found, GOLDEN, MAX_GOLDEN_BYTES))
     return 1
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from yolo_operator import __version__
-from yolo_operator.core.contract import GOLDEN, MANIFEST, ONNX_FILE, Artifact, Task
+from yolo_operator.core.contract import CONFIG, GOLDEN, MANIFEST, MAX_GOLDEN_BYTES, ONNX_FILE, Artifact, Task
 from yolo_operator.core.errors import InvalidSpec, Unavailable
 from yolo_operator.core.triton import releases
 from yolo_operator.core.triton.config import WARMUP_FILE, ModelConfig, configure
@@ -25,8 +25,6 @@ from yolo_operator.core.triton.options import ServingOptions, served_inputs
 from yolo_operator.model import golden
 from yolo_operator.worker import handover, pbtxt, revisions, verdict
 from yolo_operator.worker.storage import Repository
-
-CONFIG = "config.pbtxt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +120,7 @@ def taken_over(repository: Repository, revision: str, options: PublishOptions) -
     if options.task is not None and found.model.report.task is not options.task:
         raise InvalidSpec("TaskMismatch", f"the weights are for {found.model.report.task}, spec.task says {options.task}")
     onnx, archive = f"{found.model_name}/{found.version}/{ONNX_FILE}", GOLDEN
-    content = repository.read(f"{revision}/{archive}", handover.MAX_GOLDEN_BYTES)
+    content = repository.read(f"{revision}/{archive}", MAX_GOLDEN_BYTES)
     if content is None or onnx not in found.files or digest(content) != found.files[archive].sha256:
         raise Unavailable("RevisionVanished", f"revision {revision} is not whole any more: it is built anew")
     return Material(

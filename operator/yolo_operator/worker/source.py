@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
-from yolo_operator.core.contract import HUB_URL
+from yolo_operator.core.contract import ASSETS_URL, HUB_URL
 from yolo_operator.core.errors import InvalidSpec
 
 FIELD = "spec.versions[].source.uri"
@@ -19,7 +19,6 @@ PART = "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 OCI = re.compile(
     rf"(?P<registry>(?:[0-9A-Za-z][0-9A-Za-z.-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{{1,5}})?)/(?P<repository>{PART}(?:/{PART})*)@sha256:(?P<digest>[0-9a-f]{{64}})/(?P<file>[^@]+)"
 )
-DEFAULT_ASSETS_URL = "https://github.com/ultralytics/assets/releases/download/v8.4.0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +69,7 @@ class OciSource(Named):
 WeightsSource = S3Source | HttpSource | ClaimSource | OciSource
 
 
-def parse(uri: str, assets_url: str = DEFAULT_ASSETS_URL, hub_url: str = HUB_URL) -> WeightsSource:
+def parse(uri: str, assets_url: str = ASSETS_URL, hub_url: str = HUB_URL) -> WeightsSource:
     """The source a URI names. Raises InvalidSpec SourceUriInvalid; the message never repeats a URI with credentials."""
     try:
         parts = urlsplit(uri)

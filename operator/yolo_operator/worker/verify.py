@@ -11,15 +11,14 @@ import numpy as np
 from google.protobuf import text_format
 from google.protobuf.message import Message
 
-from yolo_operator.core.contract import GOLDEN, Tensor, Verification
+from yolo_operator.core.contract import CONFIG, GOLDEN, MAX_GOLDEN_BYTES, Tensor, Verification
 from yolo_operator.core.errors import InvalidSpec, NotReady, Unavailable
 from yolo_operator.core.triton.description import lowest
 from yolo_operator.core.triton.manifest import Manifest
 from yolo_operator.core.triton.options import input_shape
 from yolo_operator.model import golden
 from yolo_operator.model.compare import LIMITS, Comparison, Layout, compare
-from yolo_operator.worker import handover, pbtxt, revisions
-from yolo_operator.worker.publish import CONFIG
+from yolo_operator.worker import pbtxt, revisions
 from yolo_operator.worker.storage import Repository
 from yolo_operator.worker.triton_client import Arrays, Client
 
@@ -93,7 +92,7 @@ def load(repository: Repository, options: VerifyOptions) -> Published:
     if manifest.model_name != options.model_name or manifest.version != options.version:
         raise InvalidSpec("MetadataMismatch", f"{repository.uri(revision)} holds {manifest.model_name} version {manifest.version}")
     config = revisions.file(repository, manifest, f"{manifest.model_name}/{CONFIG}", MAX_CONFIG_BYTES)
-    archive = revisions.file(repository, manifest, GOLDEN, handover.MAX_GOLDEN_BYTES)
+    archive = revisions.file(repository, manifest, GOLDEN, MAX_GOLDEN_BYTES)
     try:
         parsed = pbtxt.parse(config.decode())
     except (text_format.ParseError, UnicodeDecodeError) as error:
