@@ -223,8 +223,10 @@ def triton_crash_loops(served: Served, operator: OperatorProcess) -> None:
 
 def node_silent(served: Served, operator: OperatorProcess) -> None:
     """The kubelet of the only node stops reporting: no Service has an endpoint then."""
+    (node,) = served.cluster.list("nodes", "default")
     with stopped(component("kubelet")):
-        served.waits("NodeNotReady")
+        told = served.waits("NodeNotReady")
+        assert f"Node {node['metadata']['name']!r} has stopped reporting" in condition({"status": told}, "Ready")["message"]
         time.sleep(10)
 
 
