@@ -26,6 +26,23 @@ def test_never_started_because_scaled_to_zero_is_ready():
     assert cluster.condition("Ready") == ("True", "ScaledToZero")
 
 
+def test_a_pod_that_was_let_in_by_its_gate_is_available_at_once():
+    assert "minReadySeconds" not in serving().objects["Deployment"]["helmet-v1"]["spec"]
+    assert serving(rollout={"verify": {"enabled": False}}).objects["Deployment"]["helmet-v1"]["spec"]["minReadySeconds"] == 5
+
+
+def test_a_deployment_of_an_earlier_release_keeps_what_it_has_until_it_gets_other_pods():
+    cluster = serving()
+    live = cluster.objects["Deployment"]["helmet-v1"]
+    live["spec"]["minReadySeconds"] = 5
+    cluster.reconcile()
+    assert cluster.objects["Deployment"]["helmet-v1"]["spec"]["minReadySeconds"] == 5
+    cluster.edit(restartedAt="now")
+    cluster.reconcile()
+    (made,) = [each for each in cluster.plan.apply if each["kind"] == "Deployment"]
+    assert "minReadySeconds" not in made["spec"]
+
+
 @pytest.mark.parametrize(
     "change",
     [

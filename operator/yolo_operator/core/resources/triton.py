@@ -8,6 +8,8 @@ from yolo_operator.core.resources import overlay, pod, service
 PRE_STOP_SECONDS = 5
 """The pod leaves the endpoints before Triton stops listening: it closes its port as soon as it is told to end."""
 EXIT_TIMEOUT_SECONDS = 30
+MIN_READY_SECONDS = 5
+"""Of pods whose answers nobody checks."""
 GRACE_SECONDS = PRE_STOP_SECONDS + EXIT_TIMEOUT_SECONDS + 10
 STARTUP_SECONDS = 3600
 """Triton opens no port before every model is loaded and warmed up; a TensorRT engine takes minutes."""
@@ -78,13 +80,23 @@ def around(yolo: api.YoloDeployment, version: int, template: Manifest, replicas:
         "spec": {
             "replicas": replicas,
             "selector": {"matchLabels": names.selector(yolo, version)},
-            "minReadySeconds": 5,
+            **min_ready_seconds(yolo, template, live),
             "progressDeadlineSeconds": int(yolo.spec.rollout.progress_deadline.total_seconds()),
             "revisionHistoryLimit": 3,
             "strategy": strategy(yolo, replicas, in_place=live is not None and is_in_place(live)),
             "template": template,
         },
     }
+
+
+def min_ready_seconds(yolo: api.YoloDeployment, template: Manifest, live: Manifest | None) -> Manifest:
+    """How long a pod must have been ready to count as available: no longer where the gate has let it in, whose answers were checked then.
+
+    A Deployment keeps what it has until it gets other pods.
+    """
+    same = live is not None and names.label(live["spec"]["template"], names.TEMPLATE) == names.label(template, names.TEMPLATE)
+    had = same and live is not None and live["spec"].get("minReadySeconds") == MIN_READY_SECONDS
+    return {"minReadySeconds": MIN_READY_SECONDS} if had or not yolo.spec.rollout.verify.enabled else {}
 
 
 def strategy(yolo: api.YoloDeployment, replicas: int, *, in_place: bool) -> Manifest:
