@@ -13,7 +13,7 @@ export YOLO_AUTOINSTALL := false
 
 include tests/cluster/cluster.mk
 
-.PHONY: help demo test test-unit test-all parts bench bench-scale bench-wire lint format crds golden verify venv lock sbom licences
+.PHONY: help demo test test-unit test-all parts bench bench-scale bench-start bench-wire lint format crds golden verify venv lock sbom licences
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-20s %s\n", $$1, $$2}' | sed 's/: .*  /  /'
@@ -47,6 +47,9 @@ bench: parts ## The figures of docs/performance.md, in one run
 
 bench-wire: parts ## Bytes, times and pictures per second over slow links, for docs/performance.md
 	@$(BIN)/python bench/wire.py
+
+bench-start: parts ## From apply to the first right answer, beside the same work by hand, for docs/performance.md
+	@$(BIN)/python bench/start.py
 
 N ?= 1000
 bench-scale: prerequisites venv ## N resources (1000): time, CPU, memory and requests of the operator, for docs/performance.md

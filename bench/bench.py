@@ -92,6 +92,16 @@ def export_rows(cluster: Cluster, namespace: str) -> list[tuple[str, str]]:
 
 def bare_export(cluster: Cluster, namespace: str) -> float:
     """Seconds of Ultralytics' own command in a Pod of the exporter image."""
+    bare_pod(cluster, namespace)
+    began = time.monotonic()
+    cluster.exec(namespace, "bare", "sh", "-c", f"cd /tmp && yolo export model={WEIGHT} format=onnx dynamic=True simplify=True")
+    seconds = time.monotonic() - began
+    cluster.kubectl("delete", "pod", "-n", namespace, "bare", "--wait=false")
+    return seconds
+
+
+def bare_pod(cluster: Cluster, namespace: str) -> None:
+    """A Pod of the exporter image that does nothing, with the weights in it."""
     container = {
         "name": "export",
         "image": "docker.io/yolo-operator/exporter:dev",
@@ -107,11 +117,6 @@ def bare_export(cluster: Cluster, namespace: str) -> float:
     cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bare", "namespace": namespace}, "spec": spec})
     cluster.kubectl("wait", "-n", namespace, "--for=condition=Ready", "pod/bare", "--timeout=120s", timeout=130)
     cluster.kubectl("cp", "-n", namespace, str(WEIGHTS / WEIGHT), f"bare:/tmp/{WEIGHT}")
-    began = time.monotonic()
-    cluster.exec(namespace, "bare", "sh", "-c", f"cd /tmp && yolo export model={WEIGHT} format=onnx dynamic=True simplify=True")
-    seconds = time.monotonic() - began
-    cluster.kubectl("delete", "pod", "-n", namespace, "bare", "--wait=false")
-    return seconds
 
 
 def operator_rows(cluster: Cluster, namespace: str, operator: OperatorProcess) -> list[tuple[str, str]]:

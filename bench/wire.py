@@ -77,7 +77,7 @@ def say(text: str) -> None:
     sys.stderr.write(f"bench-wire: {text}\n")
 
 
-def start_client(cluster: Cluster, namespace: str) -> None:
+def start_client(cluster: Cluster, namespace: str, script: Path = SCRIPT) -> None:
     """A Pod with the unmodified Ultralytics client, its script and a picture."""
     container = {
         "name": "client",
@@ -94,7 +94,7 @@ def start_client(cluster: Cluster, namespace: str) -> None:
     }
     cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "client", "namespace": namespace}, "spec": spec})
     cluster.kubectl("wait", "-n", namespace, "--for=condition=Ready", "pod/client", "--timeout=120s", timeout=130)
-    for path in (SCRIPT, WEIGHTS / PICTURE):
+    for path in (script, WEIGHTS / PICTURE):
         cluster.kubectl("cp", "-n", namespace, str(path), f"client:/tmp/{path.name}")
 
 
