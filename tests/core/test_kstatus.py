@@ -9,12 +9,14 @@ from typing import Any, ClassVar
 import pytest
 import yaml
 
-from oci_registry import CACHE
+from e2e.cluster import CACHE
 from search import Search, searched
 from simulation import Simulation, serving
 from yolo_operator.core.names import Manifest
 
-CRD = Path(__file__).parents[2] / "crds" / "yolodeployments.yaml"
+CRD = yaml.safe_load((Path(__file__).parents[2] / "crds" / "yolodeployments.yaml").read_text(encoding="utf-8"))
+ABSENT: Manifest = CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["default"]
+"""What the API server shows where there is no status: not yet, or not any more."""
 STEPS = 2_000
 
 
@@ -43,7 +45,8 @@ class Recorded(Search):
     def one_pass(self, **how: Any) -> Any:
         seen = super().one_pass(**how)
         body = self.cluster.body
-        status = {key: body["status"][key] for key in ("observedGeneration", "conditions") if key in body.get("status", {})}
+        shown = body.get("status") or ABSENT
+        status = {key: shown[key] for key in ("observedGeneration", "conditions") if key in shown}
         kept = {"apiVersion": body["apiVersion"], "kind": body["kind"], "metadata": body["metadata"], "status": status}
         alike = {condition["type"]: (condition["status"], condition["reason"]) for condition in status.get("conditions", ())}
         self.bodies.setdefault(json.dumps([alike, status.get("observedGeneration") == body["metadata"]["generation"]]), json.loads(json.dumps(kept)))
@@ -62,9 +65,7 @@ def test_every_status_means_to_others_what_it_means_to_us() -> None:
 
 def test_what_is_not_seen_yet_or_is_on_its_way_out():
     fresh, cluster = Simulation(), serving(deletionPolicy="Delete")
-    fresh.body["status"] = yaml.safe_load(CRD.read_text(encoding="utf-8"))["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"][
-        "default"
-    ]
+    fresh.body["status"] = ABSENT
     edited = json.loads(json.dumps(cluster.body)) | {"metadata": cluster.body["metadata"] | {"generation": 99}}
     cluster.body["metadata"]["deletionTimestamp"] = "2026-11-23T00:00:00Z"
     cluster.reconcile()
