@@ -24,6 +24,8 @@ Manifest = dict[str, Any]
 WEIGHT = "goldmine-detect.pt"
 RESOURCES = 100
 PORT = 18099
+EXPORT = f"cd /tmp && yolo export model={WEIGHT} format=onnx dynamic=True simplify=True"
+"""In the Pod of `bare_pod`."""
 
 
 def main() -> None:
@@ -94,7 +96,7 @@ def bare_export(cluster: Cluster, namespace: str) -> float:
     """Seconds of Ultralytics' own command in a Pod of the exporter image."""
     bare_pod(cluster, namespace)
     began = time.monotonic()
-    cluster.exec(namespace, "bare", "sh", "-c", f"cd /tmp && yolo export model={WEIGHT} format=onnx dynamic=True simplify=True")
+    cluster.exec(namespace, "bare", "sh", "-c", EXPORT)
     seconds = time.monotonic() - began
     cluster.kubectl("delete", "pod", "-n", namespace, "bare", "--wait=false")
     return seconds

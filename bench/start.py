@@ -15,7 +15,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import onnx
-from bench import PORT, WEIGHT, bare_pod, resource, span
+from bench import EXPORT, PORT, WEIGHT, bare_pod, resource, span
 from wire import exec_command, start_client
 
 from e2e import storage as s3
@@ -28,7 +28,6 @@ SCRIPT = Path(__file__).with_name("start_client.py")
 ANSWER = "start: "
 """Before each of the script's answers."""
 PICTURE = "bus.jpg"
-EXPORT = f"cd /tmp && yolo export model={WEIGHT} format=onnx dynamic=True simplify=True"
 
 
 class Client:

@@ -1,6 +1,8 @@
 """A web server that behaves badly on demand: breaks connections, redirects, stalls, forgets about ranges."""
 
+import socket
 import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -110,3 +112,19 @@ def running(server: ThreadingHTTPServer, certificate: Path | None = None) -> Ite
 def serving(site: Site) -> Iterator[Site]:
     with running(Server(site)) as site.address:
         yield site
+
+
+def self_signed(folder: Path, address: str = "127.0.0.1") -> Path:
+    """Make a certificate of an IP address that nobody else vouches for: ca.pem, and its key.pem, in the folder."""
+    subject = ["-subj", f"/CN={address}", "-addext", f"subjectAltName=IP:{address}"]
+    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "ca.pem")]
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject, *files], check=True, capture_output=True)
+    return folder
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind((host, 0))
+        port: int = listener.getsockname()[1]
+    return port

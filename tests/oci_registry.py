@@ -3,7 +3,6 @@
 import base64
 import contextlib
 import json
-import os
 import socket
 import subprocess
 import time
@@ -14,9 +13,9 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from http_server import Quiet, running
+from e2e.cluster import CACHE
+from http_server import Quiet, free_port, running
 
-CACHE = Path(os.environ.get("YOLO_OPERATOR_CACHE") or f"{os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'}/yolo-operator")
 USER, PASSWORD = "robot", "do-not-print-registry"  # begins like every secret of the tests
 HTPASSWD = "robot:$2b$05$aNbeCMzl1agvTC0.KnZ/Ee/hD0ayKXNUhe6BxDmWSwQl9d20FzoXS"
 """Of PASSWORD."""
@@ -44,9 +43,7 @@ class Registry:
 @contextlib.contextmanager
 def serving(folder: Path, certificate: Path, auth: dict[str, object] | None = None, host: str = "127.0.0.1") -> Iterator[Registry]:
     """Run the registry; `auth`: as in its configuration."""
-    with socket.socket() as listener:
-        listener.bind((host, 0))
-        port = listener.getsockname()[1]
+    port = free_port(host)
     config = {
         "version": 0.1,
         "storage": {"filesystem": {"rootdirectory": str(folder / "data")}},

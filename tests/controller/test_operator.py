@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from fake_api_server import TOKEN, ApiServer
 from prometheus_client.parser import text_string_to_metric_families
 
 import gen
+from http_server import free_port
 from yolo_operator.controller import kinds
 from yolo_operator.controller.cache import Key
 from yolo_operator.core import names
@@ -77,12 +77,6 @@ class Process:
     def killed(self) -> None:
         self._process.kill()
         self._process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @pytest.fixture

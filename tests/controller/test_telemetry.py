@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 import subprocess
 import sys
 
@@ -11,6 +10,7 @@ from fake_api_server import TOKEN, ApiServer
 from kubernetes.aio.client import ApiClient, Configuration
 from prometheus_client import REGISTRY, CollectorRegistry
 
+from http_server import free_port
 from yolo_operator.controller import kinds, telemetry
 from yolo_operator.controller.kube import Kube
 from yolo_operator.core.errors import OperatorError
@@ -36,9 +36,7 @@ def test_resources_are_counted_anew_whenever_they_are_asked_for():
 async def asked(host: str) -> bytes:
     """What /healthz answers where no address is set."""
     endpoint = telemetry.Endpoint(lambda: "")
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    port = free_port()
     await endpoint.start("", port)
     try:
         reader, writer = await asyncio.open_connection(host, port)

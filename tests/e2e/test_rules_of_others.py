@@ -13,6 +13,7 @@ from e2e import admission, bad_weights
 from e2e.cluster import CACHE, Cluster, Manifest, Refused, condition
 from e2e.operator_process import OperatorProcess
 from e2e.storage import Storage
+from http_server import self_signed
 
 CPU_LIMIT = {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"cpu": "1", "memory": "1Gi"}}
 EXPORT = {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"cpu": "2", "memory": "3Gi"}}
@@ -111,13 +112,8 @@ def test_on_a_tainted_pool_everything_runs_that_is_told_to_and_is_deleted_too(
 def webhook(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The webhook, in the API server's network; it is asked of namespaces with the label `mutate`."""
     folder = tmp_path_factory.mktemp("webhook")
-    certificate, key = folder / "tls.crt", folder / "tls.key"
-    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", key, "-out", certificate, *subject],
-        check=True,
-        capture_output=True,
-    )
+    self_signed(folder)
+    certificate, key = folder / "ca.pem", folder / "key.pem"
     program = [sys.executable, admission.__file__, str(certificate), str(key)]
     with (folder / "webhook.log").open("wb") as log:
         process = subprocess.Popen(["nsenter", f"--net={CACHE / 'state' / 'network-namespace'}", "--", *program], stdout=log, stderr=log)

@@ -1,7 +1,6 @@
 """Weights from servers that are not ours: a registry, a web server, through a proxy. The servers run beside the cluster."""
 
 import base64
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,11 +17,7 @@ from e2e.cluster import HOST, Cluster, Manifest, condition
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a certificate of this machine that nobody else vouches for, ca.pem, and its key.pem."""
-    folder = tmp_path_factory.mktemp("certificate")
-    subject = ["-subj", f"/CN={HOST}", "-addext", f"subjectAltName=IP:{HOST}"]
-    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "ca.pem")]
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *subject, *files], check=True, capture_output=True)
-    return folder
+    return http_server.self_signed(tmp_path_factory.mktemp("certificate"), HOST)
 
 
 @pytest.fixture

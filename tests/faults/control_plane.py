@@ -5,7 +5,6 @@ those of the cluster without Docker (tests/cluster/builds.py); nothing else of t
 """
 
 import json
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from api_client import ApiError, Client
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 from urllib3.exceptions import HTTPError
 
+from http_server import free_port
 from yolo_operator.controller.kinds import YOLO, Kind
 
 sys.path.append(str(Path(__file__).parents[1] / "cluster"))
@@ -150,9 +150,3 @@ def write_kubeconfig(path: Path, url: str, ca: Path | None = None) -> None:
         "contexts": [{"name": "tests", "context": {"cluster": "tests", "user": "tests"}}],
     }
     path.write_text(json.dumps(config), encoding="utf-8")
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])

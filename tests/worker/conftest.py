@@ -1,10 +1,10 @@
 import itertools
 import shutil
-import subprocess
 
 import pytest
 import seaweed
 
+from http_server import self_signed
 from yolo_operator.worker import storage
 
 _numbers = itertools.count()
@@ -22,11 +22,7 @@ def certificate(tmp_path_factory):
     """A folder with a certificate of 127.0.0.1 that nobody else vouches for, ca.pem, and its key.pem."""
     if shutil.which("openssl") is None:
         pytest.skip("needs openssl to make a certificate")
-    folder = tmp_path_factory.mktemp("certificate")
-    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "ca.pem")]
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *subject, *files], check=True, capture_output=True)
-    return folder
+    return self_signed(tmp_path_factory.mktemp("certificate"))
 
 
 @pytest.fixture

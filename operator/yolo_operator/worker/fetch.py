@@ -15,7 +15,7 @@ from yolo_operator.worker import verdict
 from yolo_operator.worker.credentials import Credentials, login, url_for
 from yolo_operator.worker.download import Download, Limits, disk_full
 from yolo_operator.worker.oci import OciRemote
-from yolo_operator.worker.proxy import Proxy
+from yolo_operator.worker.proxy import DIRECT, Proxy
 from yolo_operator.worker.remote import HttpRemote, Remote, S3Remote, Web
 from yolo_operator.worker.source import ClaimSource, HttpSource, OciSource, S3Source, WeightsSource, parse
 from yolo_operator.worker.storage import StorageOptions
@@ -39,7 +39,7 @@ class FetchOptions:
     hub_url: str = HUB_URL
     credentials: Credentials = field(default_factory=Credentials)
     """Of an https://, hf:// or oci:// source."""
-    proxy: Proxy = field(default_factory=Proxy)
+    proxy: Proxy = DIRECT
 
 
 def run(options: FetchOptions) -> Source | None:

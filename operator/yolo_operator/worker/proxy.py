@@ -39,6 +39,10 @@ class Proxy:
         return f"{scheme}://{quote(self.username, safe='')}:{quote(self.password, safe='')}@{rest}"
 
 
+DIRECT = Proxy()
+"""No proxy."""
+
+
 def from_environment(proxy: Proxy, secret: str, env: Mapping[str, str] = os.environ) -> Proxy:
     """A proxy with the credentials that the container was given of a Secret. Raises Unavailable ProxySecretInvalid."""
     if not secret:

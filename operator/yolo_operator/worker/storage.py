@@ -31,7 +31,7 @@ from botocore.exceptions import (
 
 from yolo_operator.core.errors import InvalidSpec, OperatorError, Unavailable
 from yolo_operator.worker import addresses, trust
-from yolo_operator.worker.proxy import Proxy
+from yolo_operator.worker.proxy import DIRECT, Proxy
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -124,9 +124,9 @@ class Listed:
     size: int
 
 
-def client(options: StorageOptions, *, anonymous: bool = False, attempts: int = ATTEMPTS, proxy: Proxy | None = None) -> S3Client:
+def client(options: StorageOptions, *, anonymous: bool = False, attempts: int = ATTEMPTS, proxy: Proxy = DIRECT) -> S3Client:
     """An S3 client bounded in time. Makes no connection yet. Raises InvalidSpec SourceAddressForbidden where a proxy may not be asked for it."""
-    through = proxy.url_for(options.address) if proxy is not None else ""
+    through = proxy.url_for(options.address)
     if through:
         addresses.check_behind_proxy(urlsplit(through).hostname or "", addresses.PROXY)
         addresses.check_behind_proxy(urlsplit(options.address).hostname or "", "spec.versions[].source.endpoint")
@@ -139,13 +139,13 @@ def client(options: StorageOptions, *, anonymous: bool = False, attempts: int = 
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         signature_version=UNSIGNED if anonymous else None,
-        proxies={urlsplit(options.address).scheme: proxy.with_login(through)} if proxy is not None and through else None,
+        proxies={urlsplit(options.address).scheme: proxy.with_login(through)} if through else None,
     )
     made = boto3.session.Session().client(
         "s3",
         endpoint_url=options.endpoint or None,
         region_name=options.region or "us-east-1",
-        verify=trust.merged(options.ca_bundle, proxy.ca_bundle if proxy is not None and through else "") or None,
+        verify=trust.merged(options.ca_bundle, proxy.ca_bundle if through else "") or None,
         config=config,
     )
     addresses.check_connections(made)

@@ -94,9 +94,12 @@ def min_ready_seconds(yolo: api.YoloDeployment, template: Manifest, live: Manife
 
     A Deployment keeps what it has until it gets other pods.
     """
-    same = live is not None and names.label(live["spec"]["template"], names.TEMPLATE) == names.label(template, names.TEMPLATE)
-    had = same and live is not None and live["spec"].get("minReadySeconds") == MIN_READY_SECONDS
-    return {"minReadySeconds": MIN_READY_SECONDS} if had or not yolo.spec.rollout.verify.enabled else {}
+    kept = (
+        live is not None
+        and live["spec"].get("minReadySeconds") == MIN_READY_SECONDS
+        and names.label(live["spec"]["template"], names.TEMPLATE) == names.label(template, names.TEMPLATE)
+    )
+    return {"minReadySeconds": MIN_READY_SECONDS} if kept or not yolo.spec.rollout.verify.enabled else {}
 
 
 def strategy(yolo: api.YoloDeployment, replicas: int, *, in_place: bool) -> Manifest:
