@@ -1,8 +1,10 @@
 """Runs in the client Pod: what Ultralytics' own YOLO, unmodified, finds in pictures with local weights and behind a URL.
 
 answers_client.py weights ARCHITECTURE TASK FILE.pt              weights for a task that nobody's package brings
-answers_client.py ask WEIGHTS TASK FILE [PREDICT-ARGUMENTS]      keeps what local weights find in every case; arguments as JSON, and rounded
-answers_client.py compare URL TASK FILE                          asks URL the same; JSON: counts, and the worst of all pairs
+answers_client.py ask WEIGHTS TASK FILE PREDICT-ARGUMENTS URL…   keeps what local weights find in every case; arguments as JSON, and rounded
+answers_client.py compare TASK FILE URL…                         asks each URL the same; JSON, a line each: counts, and the worst of all pairs
+
+`ask` goes on with `compare`: a start of Python with PyTorch takes as long as all the pictures.
 """
 
 import json
@@ -76,9 +78,10 @@ def spread(network: Any, head: Any, given: torch.Tensor) -> None:
         branch[-1].bias -= best - np.log(SCORE / (1 - SCORE))
 
 
-def ask(weights: str, task: str, file: str, arguments: str = "{}") -> None:
-    """Save what is found, case by case."""
+def ask(weights: str, task: str, file: str, arguments: str, *urls: str) -> None:
+    """Save what is found, case by case, and compare."""
     torch.save(found(weights, task, **json.loads(arguments)), file)
+    compare(task, file, *urls)
 
 
 def found(model: str, task: str, *, rounded: bool = False, **arguments: Any) -> dict[str, list[dict[str, Any]]]:
@@ -105,17 +108,22 @@ def values(result: Any) -> dict[str, Any]:
     }
 
 
-def compare(url: str, task: str, file: str) -> None:
-    """Print the worst of all pairs of detections."""
-    ours, theirs = torch.load(file), found(url, task)
+def compare(task: str, file: str, *urls: str) -> None:
+    """Print the worst of all pairs of detections, for each URL."""
+    for url in urls:
+        print(json.dumps(worst_of(torch.load(file), found(url, task), task)))
+
+
+def worst_of(ours: dict[str, Any], theirs: dict[str, Any], task: str) -> dict[str, Any]:
+    """Counts, and the worst of all pairs."""
     worst: dict[str, Any] = {"detections": 0, "unlike": [], "worstIoU": 1.0, "worstScoreDifference": 0.0, "worstMaskIoU": 1.0, "worstKeypoint": 0.0}
-    for name in ours:
-        for at, (mine, their) in enumerate(zip(ours[name], theirs[name], strict=True)):
+    for name, pictures in ours.items():
+        for at, (mine, their) in enumerate(zip(pictures, theirs[name], strict=True)):
             if task == "classify":
                 one_class(worst, f"{name} {at}", mine["probs"], their["probs"])
             else:
                 one_picture(worst, f"{name} {at}", mine, their, oriented=task == "obb")
-    print(json.dumps(worst))
+    return worst
 
 
 def one_class(worst: dict[str, Any], name: str, mine: torch.Tensor, their: torch.Tensor) -> None:
