@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "faults"))
 import control_plane
 from api_client import NAMESPACE, ApiError, Client
 from kubelet import Kubelet
+from renewals import Renewals
 from urllib3.exceptions import HTTPError
 
 import gen
@@ -68,12 +69,19 @@ class Operator:
         settings = {"PORT": PORT, "ADDRESS": "127.0.0.1", "LOG_FORMAT": "json", "LEASE_NAMESPACE": "default"}
         self._env = os.environ | {"KUBECONFIG": str(kubeconfig)} | {f"YOLO_OPERATOR_{key}": str(value) for key, value in settings.items()}
         self._log = log.open("ab")
+        self._lives = 0
         self.start()
 
     def start(self) -> None:
         """A new process."""
+        self._lives += 1
         program = [str(Path(sys.executable).with_name("yolo-operator")), "run"]
-        self._process = subprocess.Popen(program, env=self._env, stdout=self._log, stderr=self._log)
+        self._process = subprocess.Popen(program, env=self._env | {"YOLO_OPERATOR_IDENTITY": self.identity}, stdout=self._log, stderr=self._log)
+
+    @property
+    def identity(self) -> str:
+        """Who holds the Lease in this life."""
+        return f"life-{self._lives}"
 
     def stop(self) -> None:
         """End it as the kubelet does."""
@@ -169,7 +177,7 @@ def measure(plane: control_plane.ControlPlane, folder: Path, count: int, steady:
     yield "floor: as many Deployments, no controller of ours", f"{floor(plane, count):.0f} s"
     operator = Operator(plane.kubeconfig, folder / "operator.log")
     try:
-        ready = Ready(client)
+        ready, renewals = Ready(client), Renewals(client, "yolo-operator")
         operator.rests()
         born: dict[str, float] = {}
 
@@ -192,11 +200,13 @@ def measure(plane: control_plane.ControlPlane, folder: Path, count: int, steady:
         before, cpu = operator.requests(), operator.cpu()
         time.sleep(steady)
         yield f"at rest for {steady:.0f} s", f"{operator.cpu() - cpu:.1f} CPU s, {shown(before, operator.requests(), 1) or 'no requests'}"
+        yield "longest between two renewals of the Lease, 2 s apart", f"{renewals.longest(operator.identity):.1f} s"
         operator.stop()
         operator.start()
         quiet = operator.rests()
         yield "restart until at rest", f"{quiet:.1f} s, {operator.cpu():.1f} CPU s, {operator.peak()} MiB"
         yield "requests in it", shown({}, operator.requests(), 1)
+        yield "longest between two renewals of the Lease", f"{renewals.longest(operator.identity):.1f} s"
     finally:
         operator.stop()
 
