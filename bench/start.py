@@ -151,7 +151,7 @@ def triton(namespace: str) -> list[Manifest]:
 
 
 def by_operator(cluster: Cluster, namespace: str, client: Client) -> list[tuple[str, str]]:
-    """The same by a YoloDeployment, then a change of its configuration alone."""
+    """The same by a YoloDeployment, then a change of its configuration alone, and another one with its weights."""
     say("by the operator")
     began = time.monotonic()
     cluster.apply(resource(namespace, "model"))
@@ -169,11 +169,17 @@ def by_operator(cluster: Cluster, namespace: str, client: Client) -> list[tuple[
     cluster.wait_ready(namespace, "model")
     changed = time.monotonic() - began
     (new,) = [pod for pod in pods(cluster, namespace, "triton") if pod["metadata"]["name"] not in before and "deletionTimestamp" not in pod["metadata"]]
+    say("a second one with the same weights")
+    began = time.monotonic()
+    cluster.apply(resource(namespace, "second"))
+    cluster.wait_ready(namespace, "second")
+    second = time.monotonic() - began
     return [
         ("YoloDeployment: first answer", f"{seconds:.1f} ({detections} detections)"),
         *first,
         ("a change of maxBatchSize alone, to Ready", f"{changed:.1f}"),
         ("  of it Triton, from its Pod to loaded and warm", f"{loaded(new):.0f}"),
+        ("a second YoloDeployment with the same weights, to Ready", f"{second:.1f}"),
     ]
 
 

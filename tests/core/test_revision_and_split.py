@@ -1,5 +1,6 @@
 """Properties of the pure arithmetic: sharing out pods, and what makes a revision."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 import gen
 from yolo_operator.core import revision
 from yolo_operator.core.contract import Artifact
+from yolo_operator.core.defaults import Defaults
 from yolo_operator.core.resources import job, triton
 from yolo_operator.core.rollout.split import split
 
@@ -183,3 +185,48 @@ def test_credentials_of_a_source_that_is_not_in_s3_go_to_fetch_alone(uri):
     assert "SOURCE_TOKEN" not in named["check"]
     fetch = next(part for part in made["spec"]["template"]["spec"]["initContainers"] if part["name"] == "fetch")
     assert "--secret=hub" in fetch["args"]
+
+
+def conversion(defaults: Defaults = gen.DEFAULTS, **spec: Any) -> str:
+    resource = gen.yolo(**spec)
+    return revision.conversion_key(resource, resource.spec.versions[0], defaults)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"versions": [gen.version(source={"uri": "s3://elsewhere/same.pt", "sha256": DIGEST})]},
+        {"versions": [gen.version(rebuild="2026-11-22")]},
+        {"triton": {"maxBatchSize": 4}},
+        {"modelName": "another"},
+    ],
+)
+def test_the_same_weights_become_the_same_onnx_wherever_they_come_from(spec):
+    assert conversion(**spec) == conversion() != ""
+
+
+def test_and_another_one_where_they_are_exported_otherwise_or_by_whom_the_storage_knows_otherwise():
+    ways = [
+        conversion(),
+        conversion(versions=[gen.version(export={"imageSize": [320]})]),
+        conversion(task="detect"),
+        conversion(storage={"secretRef": {"name": "another"}}),
+        conversion(serviceAccountName="another"),
+        conversion(replace(gen.DEFAULTS, exporter_image="example.com/exporter:next")),
+    ]
+    assert len(set(ways)) == len(ways)
+
+
+def test_calibrated_onnx_is_shared_with_nobody():
+    assert conversion(versions=[gen.version(export={"calibration": {"pictures": "s3://pictures/some"}})]) == ""
+
+
+def test_what_is_shared_is_no_part_of_a_job_s_name():
+    def job_of(defaults: Defaults) -> Any:
+        resource = gen.yolo(versions=[gen.version(source={"sha256": DIGEST})])
+        return job.build(resource, resource.spec.versions[0], defaults)
+
+    made, next_release = job_of(gen.DEFAULTS), job_of(replace(gen.DEFAULTS, exporter_image="example.com/exporter:next"))
+    assert made["metadata"]["name"] == next_release["metadata"]["name"]
+    assert job.CONVERSION_FLAG in str(made)
+    assert f"{job.DIGEST_FLAG}{DIGEST}" in str(made)

@@ -9,6 +9,7 @@ As AWS is, which SeaweedFS is not: a bucket with Object Lock wants a digest with
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
+from urllib.parse import unquote
 
 import urllib3
 
@@ -16,35 +17,42 @@ import http_server
 
 UNKNOWN = ("x-amz-checksum-", "x-amz-sdk-checksum-", "x-amz-trailer")
 Refusal = tuple[int, bytes]
-Rule = Callable[[str, Mapping[str, str]], Refusal | None]
-"""Method and headers, in lower case, to status and body of a refusal."""
+Rule = Callable[[str, str, Mapping[str, str]], Refusal | None]
+"""Method, path with query, and headers, in lower case, to status and body of a refusal."""
 
 
 def refusal(status: int, code: str, message: str) -> Refusal:
     return status, f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
 
 
-def no_new_checksums(method, headers):
+def no_new_checksums(method, path, headers):
     if any(name.startswith(UNKNOWN) for name in headers):
         return refusal(501, "NotImplemented", "A header you provided implies functionality that is not implemented")
     return None
 
 
-def object_lock(method, headers):
+def object_lock(method, path, headers):
     if method == "PUT" and "x-amz-copy-source" not in headers and not any(name.startswith(("content-md5", "x-amz-checksum-")) for name in headers):
         return refusal(400, "InvalidRequest", "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters")
     return None
 
 
 def encryption(algorithm, key=""):
-    def rule(method, headers):
+    def rule(method, path, headers):
         said = (headers.get("x-amz-server-side-encryption", ""), headers.get("x-amz-server-side-encryption-aws-kms-key-id", ""))
         return refusal(403, "AccessDenied", "Access Denied") if method == "PUT" and said != (algorithm, key) else None
 
     return rule
 
 
-def nothing_is_written(method, headers):
+def nothing_of_others(directory):
+    def rule(method, path, headers):
+        return refusal(403, "AccessDenied", "Access Denied") if directory in unquote(path) else None
+
+    return rule
+
+
+def nothing_is_written(method, path, headers):
     return refusal(400, "InvalidRequest", "The bucket is being moved") if method == "PUT" else None
 
 
@@ -53,7 +61,7 @@ class Handler(http_server.Quiet):
 
     def do_GET(self):  # noqa: N802  as http.server calls it
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        refused = self.server.rule(self.command, {name.lower(): value for name, value in self.headers.items()})
+        refused = self.server.rule(self.command, self.path, {name.lower(): value for name, value in self.headers.items()})
         if refused is not None:
             self.server.refused.append(self.path)
             self.answer(refused[0], {"Content-Length": str(len(refused[1]))}, refused[1])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from yolo_operator.core.contract import EXPORT_FILE, SOURCE_FILE, Task, Verdict
+from yolo_operator.core.contract import EXPORT_FILE, SOURCE_FILE, Source, Task, Verdict
 from yolo_operator.core.errors import InvalidSpec, OperatorError, Unavailable
 from yolo_operator.exporter import conversion_limits, export, settings
 from yolo_operator.worker import verdict
@@ -18,9 +18,14 @@ def options(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     verdict.write(tmp_path / "check", Verdict(state="missing"))
     (tmp_path / "source").mkdir()
-    (tmp_path / "source" / SOURCE_FILE).write_text("{}")
+    fetched(tmp_path)
     conversion = export.ConversionOptions(source_directory=tmp_path / "source", export_directory=tmp_path / "export")
     return export.ExportOptions(conversion=conversion, check_directory=tmp_path / "check", timeout=30)
+
+
+def fetched(root, reuse=""):
+    source = Source(uri="s3://weights/a.pt", sha256="a" * 64, size_bytes=1, kind="pt", file_name="a.pt", reuse=reuse)
+    (root / "source" / SOURCE_FILE).write_text(source.model_dump_json(by_alias=True))
 
 
 def test_three_files_are_an_export_and_nothing_is_left_beside_them(options, tmp_path, monkeypatch):
@@ -34,6 +39,12 @@ def test_three_files_are_an_export_and_nothing_is_left_beside_them(options, tmp_
 @pytest.mark.parametrize("state", ["published", "reusable"])
 def test_nothing_is_exported_where_nothing_is_missing(options, tmp_path, state):
     verdict.write(tmp_path / "check", Verdict(state=state, reuse="0123456789"))
+    export.run(options)
+    assert not (tmp_path / "export").exists()
+
+
+def test_nothing_is_exported_of_weights_that_others_have_published(options, tmp_path):
+    fetched(tmp_path, reuse="other/0123456789")
     export.run(options)
     assert not (tmp_path / "export").exists()
 

@@ -315,8 +315,8 @@ def test_what_is_damaged_on_its_way_is_not_stored(repository, monkeypatch):
 def test_a_bucket_whose_policy_demands_an_encryption(repository, weed, tmp_path, given, algorithm, key):
     seen = []
 
-    def rule(method, headers):
-        refused = old_s3.encryption(algorithm, key)(method, headers)
+    def rule(method, path, headers):
+        refused = old_s3.encryption(algorithm, key)(method, path, headers)
         if method == "PUT":
             seen.append("copy" if "x-amz-copy-source" in headers else "put")
             # The real one behind it has no keys of AWS.

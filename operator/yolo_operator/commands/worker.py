@@ -36,6 +36,13 @@ def add_ownership_arguments(to: argparse.ArgumentParser) -> None:
         help="hash of what determines the ONNX; revisions with the same one share it",
     )
     to.add_argument("--cluster-name", required=True, help="the chart's clusterName; another cluster's revisions are never touched")
+    to.add_argument(
+        "--conversion-key",
+        default="",
+        metavar="HEX",
+        help="hash of how weights become ONNX; resources of the namespace with the same one share what the same weights have become; empty: nothing is shared",
+    )
+    to.add_argument("--source-sha256", default="", metavar="HEX", help="digest of the weights, where it is known before they are fetched")
 
 
 def storage_options(arguments: Arguments) -> "StorageOptions":
@@ -76,6 +83,8 @@ def run_check(arguments: Arguments) -> Result:
             revision=arguments.revision,
             export_key=arguments.export_key,
             cluster_name=arguments.cluster_name,
+            conversion_key=arguments.conversion_key,
+            source_sha256=arguments.source_sha256,
             directory=arguments.check_directory,
         ),
     )
@@ -216,6 +225,8 @@ def run_publish(arguments: Arguments) -> Result:
             revision=arguments.revision,
             export_key=arguments.export_key,
             cluster_name=arguments.cluster_name,
+            conversion_key=arguments.conversion_key,
+            source_sha256=arguments.source_sha256,
             serving=serving_options(arguments),
             check_directory=arguments.check_directory,
             source_directory=arguments.source_directory,

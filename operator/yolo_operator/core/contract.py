@@ -37,6 +37,8 @@ EXPORT_DIRECTORY = f"{WORKSPACE}/export"
 PICTURES_DIRECTORY = f"{WORKSPACE}/pictures"
 VERDICT_FILE = "verdict.json"
 """Written by check: what fetch, export and publish still have to do (see `Verdict`)."""
+SHARED_FILE = "shared.json"
+"""Written by check for fetch: what the namespace has published, made in the same way; by the weights' sha256, as NAME/REVISION."""
 SOURCE_FILE = "source.json"
 ASSETS_URL = "https://github.com/ultralytics/assets/releases/latest/download"
 """Where ultralytics:// is downloaded from, if the administrator names no mirror."""
@@ -193,6 +195,8 @@ class Source(Recorded):
     size_bytes: int = Field(ge=0)
     kind: str = Field(pattern="^(pt|onnx|yaml)$")
     file_name: str = Field(max_length=255)
+    reuse: str = ""
+    """NAME/REVISION of what was published already of these weights: export has nothing to do then."""
 
 
 class Verdict(Value):
@@ -200,7 +204,7 @@ class Verdict(Value):
 
     state: Literal["published", "reusable", "missing"]
     reuse: str = ""
-    """The revision whose ONNX and golden picture serve this revision too, where state is reusable."""
+    """Whose ONNX and golden picture serve this revision too, where state is reusable: a REVISION of this resource, or NAME/REVISION of one of its namespace."""
 
 
 class Outcome(Value):

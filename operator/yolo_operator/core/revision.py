@@ -14,6 +14,26 @@ def export_key(yolo: api.YoloDeployment, version: api.Version, defaults: Default
     return names.digest(_export_inputs(yolo, version, defaults), 16)
 
 
+def conversion_key(yolo: api.YoloDeployment, version: api.Version, defaults: Defaults) -> str:
+    """16 hex of how weights become ONNX: resources of a namespace with the same one share what the same weights have become. Empty: never shared.
+
+    Who reaches the storage otherwise may see less of it. The pictures of a calibration are known by their address alone.
+    """
+    if version.export.calibration is not None:
+        return ""
+    storage = storage_of(yolo, defaults)
+    return names.digest(
+        {
+            "export": version.export.model_dump(exclude_defaults=True),
+            "task": yolo.spec.task,
+            "exporter": defaults.exporter_image,
+            "secret": storage.secret_ref.name if storage.secret_ref else "",
+            "serviceAccount": yolo.spec.service_account_name,
+        },
+        16,
+    )
+
+
 def revision(yolo: api.YoloDeployment, version: api.Version, defaults: Defaults) -> str:
     """10 hex of what determines the published repository: the ONNX, its names, and config.pbtxt."""
     spec, storage = yolo.spec, storage_of(yolo, defaults)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from yolo_operator.core.contract import EXPORT_FILE, GOLDEN, ONNX_FILE, SOURCE_FILE, VERDICT_FILE, Outcome, Task, Verdict, WireDatatype
+from yolo_operator.core.contract import EXPORT_FILE, GOLDEN, ONNX_FILE, SOURCE_FILE, VERDICT_FILE, Outcome, Source, Task, Verdict, WireDatatype
 from yolo_operator.core.errors import InvalidSpec, OperatorError, Unavailable
 from yolo_operator.core.triton.shapes import Shapes
 from yolo_operator.exporter import settings
@@ -71,16 +71,19 @@ class ExportOptions:
 
 
 def run(options: ExportOptions) -> None:
-    """Export, unless check found that there is nothing to do. Raises what the child reports, DeadlineExceeded, OutOfMemory."""
+    """Export, unless check or fetch found that there is nothing to do. Raises what the child reports, DeadlineExceeded, OutOfMemory."""
     verdict = Verdict.model_validate_json((options.check_directory / VERDICT_FILE).read_bytes())
     if verdict.state != "missing":
+        return
+    fetched = options.conversion.source_directory / SOURCE_FILE
+    if not fetched.is_file():
+        raise Unavailable("SourceMissing", "fetch left no weights: it must run before")
+    if Source.model_validate_json(fetched.read_bytes()).reuse:
         return
     directory = options.conversion.export_directory
     directory.mkdir(parents=True, exist_ok=True)
     for name in (ONNX_FILE, GOLDEN, EXPORT_FILE):
         (directory / name).unlink(missing_ok=True)
-    if not (options.conversion.source_directory / SOURCE_FILE).is_file():
-        raise Unavailable("SourceMissing", "fetch left no weights: it must run before")
     with tempfile.TemporaryDirectory(prefix="export-", dir=directory) as scratch:
         outcome = Path(scratch) / "outcome.json"
         code = converse(options, outcome)

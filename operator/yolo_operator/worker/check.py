@@ -1,4 +1,8 @@
-"""check: the build Pod's first container. Is the revision published, can another one's ONNX be taken over, does the storage work?"""
+"""check: the build Pod's first container. Is the revision published, can another one's ONNX be taken over, does the storage work?
+
+Taken over is the ONNX of a revision of this resource that was made for the same fields, or of any resource of the namespace that was
+made in the same way of the same weights: the weights are known by their digest, which spec.versions[].source.sha256 says or fetch finds.
+"""
 
 import hashlib
 from dataclasses import dataclass
@@ -6,7 +10,7 @@ from pathlib import Path
 
 from yolo_operator.core.contract import Artifact, Verdict
 from yolo_operator.core.errors import OperatorError
-from yolo_operator.worker import revisions, verdict
+from yolo_operator.worker import revisions, shared, verdict
 from yolo_operator.worker.storage import Repository
 
 PROBE = "writable"
@@ -21,6 +25,10 @@ class CheckOptions:
     export_key: str
     cluster_name: str
     directory: Path
+    conversion_key: str = ""
+    """Hash of how weights become ONNX; empty: what it makes is shared with nobody."""
+    source_sha256: str = ""
+    """Of the weights, where the spec says it."""
 
 
 def run(repository: Repository, options: CheckOptions) -> Artifact | None:
@@ -33,7 +41,7 @@ def run(repository: Repository, options: CheckOptions) -> Artifact | None:
             verdict.write(options.directory, Verdict(state="published"))
             return found.artifact
     prove_writable(repository, revision)
-    reuse = reusable(repository, options)
+    reuse = reusable(repository, options) or offered(repository, options)
     verdict.write(options.directory, Verdict(state="reusable", reuse=reuse) if reuse else Verdict(state="missing"))
     return None
 
@@ -59,4 +67,16 @@ def reusable(repository: Repository, options: CheckOptions) -> str:
             continue
         if revisions.whole(repository, found):
             return revision
+    return ""
+
+
+def offered(repository: Repository, options: CheckOptions) -> str:
+    """NAME/REVISION of a whole revision that was made of weights with the digest that is asked for; "" where there is none, or fetch has to find the digest."""
+    if not options.conversion_key:
+        return ""
+    found = shared.published(repository, options.conversion_key)
+    which = found.get(options.source_sha256, "")
+    if which and shared.manifest(repository, which, options.source_sha256, options.cluster_name) is not None:
+        return which
+    shared.offer(options.directory, found)
     return ""

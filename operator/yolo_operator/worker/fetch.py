@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from yolo_operator.core.contract import ASSETS_URL, HUB_URL, SOURCE_FILE, Source
 from yolo_operator.core.errors import InvalidSpec, Unavailable
-from yolo_operator.worker import verdict
+from yolo_operator.worker import shared, verdict
 from yolo_operator.worker.credentials import Credentials, login, url_for
 from yolo_operator.worker.download import Download, Limits, disk_full
 from yolo_operator.worker.oci import OciRemote
@@ -52,7 +52,8 @@ def run(options: FetchOptions) -> Source | None:
         directory.mkdir(parents=True, exist_ok=True)
         clean(directory, source)
         digest, size = bring(source, directory / f"weights.{source.kind}", options)
-        fetched = Source(uri=source.shown, sha256=digest, size_bytes=size, kind=source.kind, file_name=source.file_name[-255:])
+        reuse = shared.offered(options.check_directory, digest)
+        fetched = Source(uri=source.shown, sha256=digest, size_bytes=size, kind=source.kind, file_name=source.file_name[-255:], reuse=reuse)
         (directory / SOURCE_FILE).write_text(fetched.model_dump_json(by_alias=True), encoding="utf-8")
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -35,7 +35,7 @@ class Handover:
     onnx: BufferedReader
     """The very file that was checked: no other can take its name meanwhile."""
     golden: bytes
-    source: Source | None
+    source: Source
 
 
 @contextmanager
@@ -46,12 +46,17 @@ def take(export_directory: Path, source_directory: Path, task: Task | None) -> I
         raise InvalidSpec("TaskMismatch", f"the weights are for {report.task}, spec.task says {task}")
     with opened(export_directory, ONNX_FILE, onnx_file.MAX_BYTES) as onnx:
         facts, _ = onnx_file.inspect(onnx)
-        source = parse(Source, read(source_directory, SOURCE_FILE, MAX_SOURCE_BYTES), SOURCE_FILE)
+        source = fetched(source_directory)
         description = Description(report=report, onnx=facts, source_sha256=source.sha256)
         signature.check(description)
         archive = read(export_directory, GOLDEN, MAX_GOLDEN_BYTES)
         check_golden(golden.read(archive), description)
         yield Handover(description=description, onnx=onnx, golden=archive, source=source)
+
+
+def fetched(source_directory: Path) -> Source:
+    """What fetch says that it brought."""
+    return parse(Source, read(source_directory, SOURCE_FILE, MAX_SOURCE_BYTES), SOURCE_FILE)
 
 
 def read(directory: Path, name: str, limit: int) -> bytes:

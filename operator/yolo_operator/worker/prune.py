@@ -7,7 +7,7 @@ with its clusterName, or no manifest at all (half-published: whoever publishes h
 from collections.abc import Collection, Sequence
 
 from yolo_operator.core.contract import MANIFEST
-from yolo_operator.worker import revisions
+from yolo_operator.worker import revisions, shared
 from yolo_operator.worker.storage import Listed, Repository
 
 SHOWN = 50
@@ -18,18 +18,23 @@ def run(repository: Repository, cluster_name: str, *, keep: Collection[str] = ()
     """Remove all own revisions but those to keep, or only the named ones; what was removed, and how many of others were left alone."""
     removed: list[str] = []
     foreign = 0
+    kept: set[str] = set()
     for revision in repository.revisions():
+        kept.add(revision)
         unwanted = revision not in keep if remove_only is None else revision in remove_only
         if not unwanted or not revisions.REVISION.fullmatch(revision):
             continue
         objects = repository.list(revision)
         if not objects:  # SeaweedFS goes on listing a prefix for a while after its last object went
+            kept.discard(revision)
             continue
         if owned(repository, revision, cluster_name):
             remove(repository, revision, objects)
             removed.append(revision)
+            kept.discard(revision)
         else:
             foreign += 1
+    shared.forget(repository, lambda revision: revision not in kept)
     return {"removed": removed[:SHOWN], "removedCount": len(removed), "foreign": foreign}
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from yolo_operator import __version__
-from yolo_operator.core.contract import CONFIG, GOLDEN, MANIFEST, MAX_GOLDEN_BYTES, ONNX_FILE, Artifact, Task
+from yolo_operator.core.contract import CONFIG, GOLDEN, MANIFEST, MAX_GOLDEN_BYTES, ONNX_FILE, Artifact, Source, Task
 from yolo_operator.core.errors import InvalidSpec, Unavailable
 from yolo_operator.core.triton import releases
 from yolo_operator.core.triton.config import WARMUP_FILE, ModelConfig, configure
@@ -23,7 +23,7 @@ from yolo_operator.core.triton.description import Description, lowest
 from yolo_operator.core.triton.manifest import Manifest, PublishedFile
 from yolo_operator.core.triton.options import ServingOptions, served_inputs
 from yolo_operator.model import golden
-from yolo_operator.worker import handover, pbtxt, revisions, verdict
+from yolo_operator.worker import handover, pbtxt, revisions, shared, verdict
 from yolo_operator.worker.storage import Repository
 
 
@@ -34,6 +34,10 @@ class PublishOptions:
     revision: str
     export_key: str
     cluster_name: str
+    conversion_key: str = ""
+    """Hash of how weights become ONNX; empty: what it makes is shared with nobody."""
+    source_sha256: str = ""
+    """Of the weights, where the spec says it."""
     serving: ServingOptions
     check_directory: Path
     source_directory: Path
@@ -48,6 +52,7 @@ class PublishOptions:
 class Copied:
     """A file taken over from another revision, on the server."""
 
+    owner: Repository
     source: str
     file: PublishedFile
 
@@ -83,7 +88,8 @@ def run(repository: Repository, options: PublishOptions) -> Artifact:
     with ExitStack() as files_open:
         match decided.state:
             case "missing":
-                material = exported(options, files_open)
+                source = handover.fetched(options.source_directory)
+                material = taken_over(repository, source.reuse, options, source) if source.reuse else exported(options, files_open)
             case "reusable":
                 material = taken_over(repository, decided.reuse, options)
             case "published":
@@ -92,6 +98,8 @@ def run(repository: Repository, options: PublishOptions) -> Artifact:
         config = configure(material.description, options.serving)
         files = upload(repository, options, material, config)
     manifest = describe(repository, options, material, files)
+    if options.conversion_key:
+        shared.record(repository, options.conversion_key, material.description.source_sha256, revision)
     if not revisions.whole(repository, manifest):
         raise Unavailable("StorageInconsistent", f"{repository.uri(revision)} is not what was just written; is somebody else writing there?")
     content = manifest.model_dump_json(by_alias=True, indent=1).encode()
@@ -108,28 +116,44 @@ def exported(options: PublishOptions, files_open: ExitStack) -> Material:
         onnx=Local(content=taken.onnx, file=PublishedFile(sha256=facts.sha256, size_bytes=facts.size_bytes)),
         golden_archive=taken.golden,
         golden=golden.read(taken.golden),
-        provenance={"source": taken.source.model_dump(by_alias=True) if taken.source else {}},
+        provenance={"source": provenance(taken.source)},
     )
 
 
-def taken_over(repository: Repository, revision: str, options: PublishOptions) -> Material:
-    """Another revision's ONNX and golden picture; its description comes from its manifest."""
-    found = revisions.manifest(repository, revisions.check_name(revision))
-    if found is None or found.cluster_name != options.cluster_name or found.export_key != options.export_key:
-        raise Unavailable("RevisionVanished", f"revision {revision}, whose ONNX was to be taken over, is gone: it is built anew")
+def taken_over(repository: Repository, reuse: str, options: PublishOptions, source: Source | None = None) -> Material:
+    """Another revision's ONNX and golden picture; its description comes from its manifest. `source`: the weights that fetch brought, where it had to."""
+    name, _, revision = reuse.rpartition("/")
+    owner = repository.sibling(name) if name else repository
+    found = manifest_of(repository, reuse, options, source.sha256 if source else options.source_sha256)
+    if found is None:
+        raise Unavailable("RevisionVanished", f"revision {reuse}, whose ONNX was to be taken over, is gone: it is built anew")
     if options.task is not None and found.model.report.task is not options.task:
         raise InvalidSpec("TaskMismatch", f"the weights are for {found.model.report.task}, spec.task says {options.task}")
     onnx, archive = f"{found.model_name}/{found.version}/{ONNX_FILE}", GOLDEN
-    content = repository.read(f"{revision}/{archive}", MAX_GOLDEN_BYTES)
+    content = owner.read(f"{revision}/{archive}", MAX_GOLDEN_BYTES)
     if content is None or onnx not in found.files or digest(content) != found.files[archive].sha256:
-        raise Unavailable("RevisionVanished", f"revision {revision} is not whole any more: it is built anew")
+        raise Unavailable("RevisionVanished", f"revision {reuse} is not whole any more: it is built anew")
+    brought = {"source": provenance(source)} if source else {}
     return Material(
         description=found.model,
-        onnx=Copied(source=f"{revision}/{onnx}", file=found.files[onnx]),
-        golden_archive=Copied(source=f"{revision}/{archive}", file=found.files[archive]),
+        onnx=Copied(owner=owner, source=f"{revision}/{onnx}", file=found.files[onnx]),
+        golden_archive=Copied(owner=owner, source=f"{revision}/{archive}", file=found.files[archive]),
         golden=golden.read(content),
-        provenance={**found.provenance, "takenOverFrom": revision},
+        provenance={**found.provenance, **brought, "takenOverFrom": reuse},
     )
+
+
+def provenance(source: Source) -> dict[str, Any]:
+    """Where the weights come from, as the manifest says it."""
+    return source.model_dump(by_alias=True, exclude={"reuse"})
+
+
+def manifest_of(repository: Repository, reuse: str, options: PublishOptions, source_sha256: str) -> Manifest | None:
+    """The manifest of REVISION with the same export, or of NAME/REVISION made of the same weights; None where it is gone meanwhile."""
+    if "/" in reuse:
+        return shared.manifest(repository, reuse, source_sha256, options.cluster_name)
+    found = revisions.manifest(repository, revisions.check_name(reuse))
+    return found if found is not None and found.cluster_name == options.cluster_name and found.export_key == options.export_key else None
 
 
 def check_runtime(description: Description, options: PublishOptions) -> None:
@@ -166,7 +190,7 @@ def upload(repository: Repository, options: PublishOptions, material: Material, 
         key = f"{options.revision}/{path}"
         match content:
             case Copied():
-                repository.copy(content.source, key)
+                repository.copy(content.source, key, of=content.owner)
                 written[path] = content.file
             case Local():
                 repository.write(key, content.content, content.file.sha256)

@@ -272,7 +272,21 @@ class Repository:
         """s3:// address of a key."""
         return f"{self.root}/{key}"
 
-    def _key(self, key: str) -> str:
+    @property
+    def name(self) -> str:
+        """The resource's."""
+        return self.root.rpartition("/")[2]
+
+    def namespace(self) -> "Repository":
+        """What all resources of the namespace have published, below their names."""
+        return Repository(self.root.rpartition("/")[0], self._options, s3=self._s3)
+
+    def sibling(self, name: str) -> "Repository":
+        """Another resource's of the namespace."""
+        return Repository(f"{self.namespace().root}/{name}", self._options, s3=self._s3)
+
+    def key(self, key: str) -> str:
+        """The key in the bucket. Raises InvalidSpec StorageUriInvalid."""
         if not KEY.fullmatch(key) or {".", ".."} & set(key.split("/")):
             raise InvalidSpec("StorageUriInvalid", f"key {key[:120]!r} cannot be read by Triton")
         return f"{self._prefix}/{key}"
@@ -284,7 +298,7 @@ class Repository:
         """An object's content; None where there is none. Raises InvalidSpec StorageObjectTooLarge above `limit` bytes."""
         try:
             with self._named(f"reading {self.uri(key)}"):
-                answer = self._s3.get_object(Bucket=self._bucket, Key=self._key(key))
+                answer = self._s3.get_object(Bucket=self._bucket, Key=self.key(key))
                 with answer["Body"] as body:
                     content: bytes = body.read(limit + 1)
         except Unavailable as error:
@@ -299,7 +313,7 @@ class Repository:
         """Size and recorded sha256 of an object ("" where none is recorded); None where there is no object."""
         try:
             with self._named(f"looking at {self.uri(key)}"):
-                answer = self._s3.head_object(Bucket=self._bucket, Key=self._key(key))
+                answer = self._s3.head_object(Bucket=self._bucket, Key=self.key(key))
         except Unavailable as error:
             if error.reason == "StorageNotFound":
                 return None
@@ -312,7 +326,7 @@ class Repository:
         with self._named(f"writing {self.uri(key)}"):
             self._s3.put_object(
                 Bucket=self._bucket,
-                Key=self._key(key),
+                Key=self.key(key),
                 Body=content,
                 Metadata={DIGEST: sha256},
                 ContentType="application/octet-stream",
@@ -320,20 +334,21 @@ class Repository:
                 **self._options.written_with,
             )
 
-    def copy(self, source: str, target: str) -> None:
-        """Copy within the bucket, on the server; metadata goes along."""
-        with self._named(f"copying {self.uri(source)}"):
+    def copy(self, source: str, target: str, *, of: "Repository | None" = None) -> None:
+        """Copy within the bucket, on the server; metadata goes along. `of`: whose the source is, where it is not this one's."""
+        whose = of or self
+        with self._named(f"copying {whose.uri(source)}"):
             self._s3.copy_object(
                 Bucket=self._bucket,
-                Key=self._key(target),
-                CopySource={"Bucket": self._bucket, "Key": self._key(source)},
+                Key=self.key(target),
+                CopySource={"Bucket": self._bucket, "Key": whose.key(source)},
                 **self._options.written_with,
             )
 
     def delete(self, key: str) -> None:
         """Remove one object; one that is gone already is no fault. One request each: bulk deletes need checksums some stores refuse."""
         with self._named(f"removing {self.uri(key)}"):
-            self._s3.delete_object(Bucket=self._bucket, Key=self._key(key))
+            self._s3.delete_object(Bucket=self._bucket, Key=self.key(key))
 
     def revisions(self) -> list[str]:
         """First segments of all keys below the root, in order."""
@@ -344,11 +359,11 @@ class Repository:
                 found += [entry["Prefix"].removeprefix(f"{self._prefix}/").rstrip("/") for entry in page.get("CommonPrefixes", [])]
         return sorted(found)
 
-    def list(self, revision: str) -> list[Listed]:
-        """All objects of one revision, keys relative to the root."""
+    def list(self, directory: str) -> list[Listed]:
+        """All objects of one directory, a revision mostly; keys relative to the root."""
         found: list[Listed] = []
-        with self._named(f"listing {self.uri(revision)}/"):
-            pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=f"{self._key(revision)}/")
+        with self._named(f"listing {self.uri(directory)}/"):
+            pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=f"{self.key(directory)}/")
             for page in pages:
                 found += [Listed(entry["Key"].removeprefix(f"{self._prefix}/"), entry["Size"]) for entry in page.get("Contents", [])]
         return found

@@ -16,7 +16,9 @@ UNDISTURBED = {"karpenter.sh/do-not-disrupt": "true", "cluster-autoscaler.kubern
 TTL_SECONDS = 3600
 """How long a finished Job stays for `kubectl logs`; its answer is in the status by then."""
 VERIFY_TIMEOUT_SECONDS = 120
-RELEASE_FLAG = "--triton-release="
+RELEASE_FLAG, CONVERSION_FLAG, DIGEST_FLAG = "--triton-release=", "--conversion-key=", "--source-sha256="
+UNNAMED_FLAGS = (RELEASE_FLAG, CONVERSION_FLAG, DIGEST_FLAG)
+"""What a Job's name says nothing of: another release of the operator says it otherwise, or says it first, and the Job does the same."""
 
 
 def build(yolo: api.YoloDeployment, version: api.Version, defaults: Defaults) -> Manifest:
@@ -33,6 +35,7 @@ def build(yolo: api.YoloDeployment, version: api.Version, defaults: Defaults) ->
         f"--revision={revision_name}",
         f"--export-key={revision.export_key(yolo, version, defaults)}",
         f"--cluster-name={defaults.cluster_name}",
+        *sharing_arguments(yolo, version, defaults),
         *pod.storage_arguments(storage),
     ]
     worker, exporter, resources = defaults.operator_image, defaults.exporter_image, pod.resources(spec.jobs.resources)
@@ -244,6 +247,12 @@ def source_env(version: api.Version, storage: api.Storage) -> list[Manifest]:
     return pod.secret_env(storage.secret_ref if revision.source_endpoint(version, storage) == storage.endpoint else None)
 
 
+def sharing_arguments(yolo: api.YoloDeployment, version: api.Version, defaults: Defaults) -> list[str]:
+    """Flags of check and publish about ONNX that the namespace shares."""
+    key, sha256 = revision.conversion_key(yolo, version, defaults), version.source.sha256
+    return [*([f"{CONVERSION_FLAG}{key}"] if key else []), *([f"{DIGEST_FLAG}{sha256}"] if key and sha256 else [])]
+
+
 def fetch_arguments(yolo: api.YoloDeployment, version: api.Version, storage: api.Storage, defaults: Defaults) -> list[str]:
     """Flags of `yolo-operator fetch`."""
     source = version.source
@@ -430,12 +439,12 @@ def runtime_arguments(version: api.Version, release: Release | None) -> list[str
 
 
 def without_images(template: Manifest) -> Manifest:
-    """A pod template with the images left out, which release one of them is, and what every Pod of ours has by itself."""
+    """A pod template with the images left out, what follows from them, and what every Pod of ours has by itself."""
     metadata, spec = dict(template["metadata"]), dict(template["spec"])
     annotations = {key: value for key, value in metadata.pop("annotations").items() if UNDISTURBED.get(key) != value}
     if annotations:
         metadata["annotations"] = annotations
     for key in ("initContainers", "containers"):
         parts = [{k: v for k, v in part.items() if k not in {"image", "imagePullPolicy"}} for part in spec.get(key, [])]
-        spec[key] = [part | {"args": [said for said in part["args"] if not said.startswith(RELEASE_FLAG)]} for part in parts]
+        spec[key] = [part | {"args": [said for said in part["args"] if not said.startswith(UNNAMED_FLAGS)]} for part in parts]
     return template | {"metadata": metadata, "spec": spec}
