@@ -64,6 +64,14 @@ def deployment_cpu() -> Manifest:
     return triton.build(resource, resource.spec.versions[0], artifact, 1, None, gen.DEFAULTS)
 
 
+def deployment_loaded() -> Manifest:
+    """On the CPU, the repository brought by an init container, from an S3 with a CA of its own."""
+    storage = {"endpoint": "https://s3.storage.svc:8333", "caBundleRef": {"name": "s3-ca", "key": "ca.crt"}, "loader": "InitContainer"}
+    resource = gen.yolo(**gen.merged(CPU, {"storage": storage}))
+    artifact = contract.Artifact.model_validate(gen.artifact_of(resource))
+    return triton.build(resource, resource.spec.versions[0], artifact, 1, None, gen.DEFAULTS)
+
+
 def build_job(**spec: Any) -> Manifest:
     """From S3 to S3."""
     resource = gen.yolo(**spec)
@@ -185,6 +193,7 @@ GOLDENS = {
     "prune_all_job.yaml": prune_job,
     "triton_deployment_gpu.yaml": deployment,
     "triton_deployment_cpu.yaml": deployment_cpu,
+    "triton_deployment_loaded.yaml": deployment_loaded,
     "triton_deployment_overlay.yaml": lambda: deployment(triton={"podTemplate": OVERLAY}),
     "service.yaml": service_manifest,
     "budget.yaml": budget_manifest,

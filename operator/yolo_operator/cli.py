@@ -57,6 +57,7 @@ COMMANDS = {
     "export": Command(help="turn weights into ONNX (exporter image only)", add_arguments=exporter.add_export_arguments, run=exporter.run_export),
     "publish": Command(help="write a Triton model repository to S3", add_arguments=worker.add_publish_arguments, run=worker.run_publish),
     "verify": Command(help="ask one Triton pod whether it answers as published", add_arguments=worker.add_verify_arguments, run=worker.run_verify),
+    "load": Command(help="bring a Triton model repository into a serving pod", add_arguments=worker.add_load_arguments, run=worker.run_load),
     "pictures": Command(help="bring the pictures that an analysis shows", add_arguments=worker.add_pictures_arguments, run=worker.run_pictures),
     "analyze": Command(
         help="compare a new version with the stable one, by Triton's metrics and by what both find in the same pictures (exporter image only)",

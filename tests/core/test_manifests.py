@@ -226,6 +226,15 @@ def test_the_size_of_requests_is_raised_where_the_release_knows_how(image, knows
     assert any(argument.startswith("--http-max-input-size=") for argument in containers(stated)[-1]["args"]), "what the spec says counts"
 
 
+def test_where_an_init_container_brings_the_repository_triton_knows_nothing_of_the_storage():
+    template = manifests.deployment_loaded()["spec"]["template"]["spec"]
+    (loader,), (server,) = template["initContainers"], template["containers"]
+    assert {each["name"] for each in loader["env"]} >= {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    assert "AWS" not in str(server)
+    assert "s3" not in str(server)
+    assert "merged-ca" not in str(template)
+
+
 def test_a_version_that_shares_no_gpu_tolerates_no_gpu_taint():
     assert "tolerations" not in manifests.deployment_cpu()["spec"]["template"]["spec"]
     assert "nvidia.com/gpu" not in containers(manifests.deployment_cpu())[0]["resources"]["limits"]

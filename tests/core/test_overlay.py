@@ -209,6 +209,12 @@ def server(field: str, value: Any) -> dict[str, Any]:
             "spec.storage.caBundleRef",
             id="our init container",
         ),
+        pytest.param(
+            {"spec": {"initContainers": [{"name": "load-repository", "image": "a"}]}},
+            "spec.initContainers[load-repository]",
+            "spec.storage.loader",
+            id="our other init container",
+        ),
         pytest.param({"spec": {"containers": [{"image": "a"}]}}, "spec.containers[0].name", "is missing", id="a container without a name"),
         pytest.param({"spec": {"containers": ["a"]}}, "spec.containers[0].name", "is missing", id="a container that is none"),
         pytest.param({"spec": {"containers": {"name": "a"}}}, "spec.containers", "a list is wanted", id="containers that are no list"),

@@ -9,7 +9,6 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -18,6 +17,7 @@ from e2e.cluster import CACHE, Cluster, Manifest, condition
 from e2e.conftest import make_namespace, remove_namespace, yolo_deployment
 from e2e.load import Load
 from e2e.operator_process import OperatorProcess
+from e2e.processes import kill, processes_of
 from e2e.storage import Storage
 from e2e.test_traffic import Served
 
@@ -50,17 +50,6 @@ def stopped(pids: list[int]) -> Iterator[None]:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
-
-
-def processes_of(pod: Manifest) -> list[int]:
-    """Process ids of a Pod's containers, on the node, which is this machine."""
-    name = f"HOSTNAME={pod['metadata']['name']}\0".encode()
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if name in (folder / "environ").read_bytes():
-                found.append(int(folder.name))
-    return found
 
 
 def component(name: str) -> list[int]:
@@ -202,13 +191,6 @@ def triton_killed(served: Served, operator: OperatorProcess) -> None:
     victim = pods(served)[0]
     kill(victim)
     served.cluster.wait("the kubelet's restart of the container", lambda: has_restarted(served, victim), 60)
-
-
-def kill(pod: Manifest) -> None:
-    """End what runs in a Pod."""
-    for pid in processes_of(pod):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
 
 
 def triton_crash_loops(served: Served, operator: OperatorProcess) -> None:

@@ -13,8 +13,9 @@ import pytest
 from botocore.config import Config
 
 from e2e import storage as s3
-from e2e.cluster import Cluster, Manifest, condition
+from e2e.cluster import Cluster, Manifest, condition, pod_ready
 from e2e.conftest import make_namespace, remove_namespace
+from e2e.processes import kill
 
 OPENSSL = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
 
@@ -26,6 +27,7 @@ class TlsStorage:
     endpoint: str
     ca: str
     """PEM text of who signed its certificate."""
+    namespace: str
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,7 @@ def tls_storage(cluster: Cluster, storage: s3.Storage, tmp_path_factory: pytest.
         config=Config(s3={"addressing_style": "path"}),
     )
     client.create_bucket(Bucket="models")
-    yield TlsStorage(f"https://s3.{namespace}.svc:8333", (folder / "ca.crt").read_text())
+    yield TlsStorage(f"https://s3.{namespace}.svc:8333", (folder / "ca.crt").read_text(), namespace)
     remove_namespace(cluster, namespace)
 
 
@@ -121,3 +123,24 @@ def test_a_pod_that_starts_without_the_ca_is_named_and_the_ca_heals(cluster: Clu
     cluster.apply(bundle(own, tls_storage.ca))
 
     cluster.wait_ready(own, "model")
+
+
+def test_an_init_container_brings_the_repository_and_triton_needs_the_storage_no_more(cluster: Cluster, own: str, tls_storage: TlsStorage) -> None:
+    cluster.apply(s3.secret(own, keys=("nobody", "nothing"), name="no-keys"))
+    cluster.patch("yolodeployment", own, "model", {"spec": {"storage": {"loader": "InitContainer", "readSecretRef": {"name": "no-keys"}}}})
+    refused = condition(cluster.wait_condition(own, "model", "Ready", "False", "StorageAccessDenied"), "Ready")
+    assert "spec.storage.readSecretRef" in refused["message"]
+    cluster.patch("yolodeployment", own, "model", {"spec": {"storage": {"readSecretRef": None}}})
+    cluster.wait_ready(own, "model")
+
+    def triton() -> Manifest:
+        (pod,) = [each for each in cluster.list("pods", own, "app.kubernetes.io/component=triton") if "deletionTimestamp" not in each["metadata"]]
+        return pod
+
+    cluster.wait("the pod of before to go", lambda: len(cluster.list("pods", own, "app.kubernetes.io/component=triton")) == 1)
+    assert "AWS" not in json.dumps(triton()["spec"]["containers"])
+    # What it holds goes with its pod: this test is the last here.
+    cluster.kubectl("scale", "deployment", "-n", tls_storage.namespace, "s3", "--replicas=0")
+    kill(triton())
+    cluster.wait("Triton to be started again", lambda: triton()["status"]["containerStatuses"][0]["restartCount"] > 0)
+    cluster.wait("it to be ready", lambda: pod_ready(triton()))

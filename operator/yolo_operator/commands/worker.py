@@ -1,4 +1,4 @@
-"""Subcommands that run in Jobs, in the operator's image: check, fetch, publish, verify, pictures, prune."""
+"""Subcommands that run in Jobs, in the operator's image: check, fetch, publish, verify, pictures, prune; and load, which runs in serving pods."""
 
 import argparse
 from pathlib import Path
@@ -58,11 +58,11 @@ def storage_options(arguments: Arguments) -> "StorageOptions":
     )
 
 
-def repository(arguments: Arguments) -> "Repository":
-    """The resource's root in S3."""
-    from yolo_operator.worker.storage import Repository  # noqa: PLC0415
+def repository(arguments: Arguments, *, reads: bool = False) -> "Repository":
+    """The resource's root in S3. `reads`: nothing is written, so other keys may be given for it."""
+    from yolo_operator.worker.storage import READING, STORAGE, Repository  # noqa: PLC0415
 
-    return Repository(arguments.root, storage_options(arguments))
+    return Repository(arguments.root, storage_options(arguments), faults=READING if reads else STORAGE)
 
 
 def add_check_arguments(to: argparse.ArgumentParser) -> None:
@@ -266,7 +266,7 @@ def run_verify(arguments: Arguments) -> Result:
     from yolo_operator.worker.triton_client import GrpcClient, HttpClient  # noqa: PLC0415
 
     verification = verify.run(
-        repository(arguments),
+        repository(arguments, reads=True),
         [
             HttpClient(arguments.address, arguments.http_port, arguments.model_name, arguments.version),
             GrpcClient(arguments.address, arguments.grpc_port, arguments.model_name, arguments.version),
@@ -282,6 +282,20 @@ def run_verify(arguments: Arguments) -> Result:
         ),
     )
     return verification.model_dump(mode="json", by_alias=True)
+
+
+def add_load_arguments(to: argparse.ArgumentParser) -> None:
+    """See `load --help`."""
+    add_revision_arguments(to)
+    to.add_argument("--directory", type=Path, required=True, metavar="DIR", help="where Triton's model repository is wanted")
+    add_storage_arguments(to)
+
+
+def run_load(arguments: Arguments) -> Result:
+    """What was brought."""
+    from yolo_operator.worker import load  # noqa: PLC0415
+
+    return load.run(repository(arguments, reads=True), arguments.revision, arguments.directory)
 
 
 def add_pictures_arguments(to: argparse.ArgumentParser) -> None:

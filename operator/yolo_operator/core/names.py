@@ -45,6 +45,8 @@ SERVER = "triton"
 """Container of Triton pods that serves."""
 MERGE_CA = "merge-ca"
 """Init container of Triton pods that adds the user's CA to the image's store."""
+LOAD = "load-repository"
+"""Init container of Triton pods that brings the repository, where spec.storage.loader says so."""
 MANAGED_SELECTOR = f"{MANAGED_BY}={FIELD_MANAGER}"
 
 

@@ -5,16 +5,20 @@ checksums but Content-MD5, one PUT per file (an ETag of several parts is no dige
 """
 
 import base64
+import dataclasses
 import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import boto3
+from boto3.exceptions import RetriesExceededError
+from boto3.s3.transfer import TransferConfig
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import (
@@ -42,6 +46,8 @@ CONNECT_TIMEOUT = 5
 READ_TIMEOUT = 30
 """Seconds; with ATTEMPTS a storage that accepts and never answers is given up after about a minute and a half."""
 ATTEMPTS = 3
+PARTS = TransferConfig(multipart_threshold=16 << 20, multipart_chunksize=16 << 20, max_concurrency=8)
+"""Of a download: more than one connection gives."""
 DIGEST = "sha256"
 """Key of an object's metadata that holds the digest of its content."""
 DENIED = {
@@ -82,6 +88,8 @@ class Faults:
 
 
 STORAGE = Faults(prefix="Storage", uri="spec.storage.uri", endpoint="spec.storage.endpoint", secret="spec.storage.secretRef")  # noqa: S106
+READING = dataclasses.replace(STORAGE, secret="spec.storage.readSecretRef (without it spec.storage.secretRef)")  # noqa: S106
+"""The published storage, for who only reads there."""
 SOURCE = Faults(
     prefix="Source",
     uri="spec.versions[].source.uri",
@@ -260,12 +268,12 @@ def content_md5(content: bytes | BufferedReader) -> str:
 class Repository:
     """Objects below one root prefix of one bucket. All keys are relative to the root; nothing outside can be named."""
 
-    def __init__(self, root: str, options: StorageOptions, *, s3: S3Client | None = None) -> None:
+    def __init__(self, root: str, options: StorageOptions, *, s3: S3Client | None = None, faults: Faults = STORAGE) -> None:
         self.root = root.rstrip("/")
         self._bucket, self._prefix = split_uri(self.root, "spec.storage.uri")
         if not self._prefix:
             raise InvalidSpec("StorageUriInvalid", "spec.storage.uri: a root needs a prefix, or pruning would see the whole bucket")
-        self._options = options
+        self._options, self._faults = options, faults
         self._s3 = s3 or client(options)
 
     def uri(self, key: str) -> str:
@@ -292,7 +300,7 @@ class Repository:
         return f"{self._prefix}/{key}"
 
     def _named(self, subject: str) -> Any:
-        return named_faults(STORAGE, self._options, subject)
+        return named_faults(self._faults, self._options, subject)
 
     def read(self, key: str, limit: int) -> bytes | None:
         """An object's content; None where there is none. Raises InvalidSpec StorageObjectTooLarge above `limit` bytes."""
@@ -308,6 +316,14 @@ class Repository:
         if len(content) > limit:
             raise InvalidSpec("StorageObjectTooLarge", f"{self.uri(key)} is larger than the {limit} bytes it may have")
         return content
+
+    def download(self, key: str, target: Path) -> None:
+        """An object into a file, several parts of it at once. Raises Unavailable StorageNotFound."""
+        with self._named(f"reading {self.uri(key)}"):
+            try:
+                self._s3.download_file(self._bucket, self.key(key), str(target), Config=PARTS)
+            except RetriesExceededError as error:
+                raise Unavailable("StorageUnreachable", f"reading {self.uri(key)}: the connection broke again and again: it is tried again") from error
 
     def head(self, key: str) -> tuple[int, str] | None:
         """Size and recorded sha256 of an object ("" where none is recorded); None where there is no object."""

@@ -83,6 +83,8 @@ class Storage(Model):
     """ConfigMap with CA certificates, PEM, that an https endpoint is trusted by besides the public ones. Triton reads it at a pod's start."""
     server_side_encryption: ServerSideEncryption | None = None
     """For buckets whose policy refuses uploads that do not name an encryption. A change concerns what is published from then on."""
+    loader: Literal["Triton", "InitContainer"] = "Triton"
+    """What brings the repository to a serving pod: Triton's own S3 client, or an init container, which checks the digests and keeps the keys from Triton."""
 
 
 class Source(Model):

@@ -37,6 +37,8 @@ OF_SERVER: Mapping[str, str] = {
     "terminationMessagePath": "the operator reads Triton's last words there",
     "terminationMessagePolicy": "the operator reads Triton's last words there",
 }
+OF_STORAGE: Mapping[str, str] = {names.MERGE_CA: "use spec.storage.caBundleRef", names.LOAD: "use spec.storage.loader"}
+"""Init containers."""
 ENV = frozenset(
     {
         "AWS_ACCESS_KEY_ID",
@@ -98,8 +100,8 @@ def reserved(metadata: api.PodMetadata, spec: Manifest) -> Iterator[tuple[str, s
         if container["name"] == names.SERVER:
             yield from of_server(container, f"spec.containers[{names.SERVER}]")
     for container in spec.get("initContainers", ()):
-        if container["name"] == names.MERGE_CA:
-            yield f"spec.initContainers[{names.MERGE_CA}]", "use spec.storage.caBundleRef"
+        if container["name"] in OF_STORAGE:
+            yield f"spec.initContainers[{container['name']}]", OF_STORAGE[container["name"]]
     for volume in spec.get("volumes", ()):
         for source in pod_security.items(pod_security.get(volume, "projected.sources")):
             for kind in sorted(set(source if isinstance(source, Mapping) else ()) - PROJECTED):

@@ -198,7 +198,7 @@ def pod_template(yolo: api.YoloDeployment, version: api.Version, artifact: contr
     volumes: list[Manifest] = [
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}},
         {"name": "tmp", "emptyDir": {}},
-        *ca_volumes(storage),
+        *(ca_volumes(storage) if not loaded(storage) else [*pod.ca_volume(storage), {"name": "repository", "emptyDir": {}}]),
     ]
     mounts: list[Manifest] = [{"name": "shm", "mountPath": "/dev/shm"}, {"name": "tmp", "mountPath": TMP}]  # noqa: S108  shared memory of its own
     if spec.triton.tensorrt.enabled:
@@ -210,7 +210,9 @@ def pod_template(yolo: api.YoloDeployment, version: api.Version, artifact: contr
         )
         own = {} if cache is None else {"subPath": engine_directory(yolo, defaults)}
         mounts.append({"name": "tensorrt", "mountPath": pod.TENSORRT_CACHE, **own})
-    if storage.ca_bundle_ref is not None:
+    if loaded(storage):
+        mounts.append({"name": "repository", "mountPath": contract.REPOSITORY_DIRECTORY, "readOnly": True})
+    elif storage.ca_bundle_ref is not None:
         mounts.append({"name": "merged-ca", "mountPath": SYSTEM_CA, "subPath": MERGED_CA, "readOnly": True})
     pod_spec: Manifest = {
         "serviceAccountName": spec.service_account_name,
@@ -221,7 +223,9 @@ def pod_template(yolo: api.YoloDeployment, version: api.Version, artifact: contr
         "containers": [server(yolo, version, artifact, mounts, defaults)],
         "volumes": volumes,
     }
-    if storage.ca_bundle_ref is not None:
+    if loaded(storage):
+        pod_spec["initContainers"] = [loader(yolo, artifact, defaults)]
+    elif storage.ca_bundle_ref is not None:
         pod_spec["initContainers"] = [ca_merger(yolo, defaults)]
     if spec.rollout.verify.enabled:
         pod_spec["readinessGates"] = [{"conditionType": names.VERIFIED_GATE}]
@@ -267,10 +271,7 @@ def server(yolo: api.YoloDeployment, version: api.Version, artifact: contract.Ar
         "command": [*([ENTRYPOINT] if spec.triton.forward_compatibility else []), "tritonserver"],
         "args": arguments(yolo, version, artifact, defaults),
         "env": [
-            *pod.secret_env(storage.read_secret_ref or storage.secret_ref),
-            {"name": "AWS_DEFAULT_REGION", "value": storage.region},
-            # The model is downloaded there at each start; the root file system is read-only.
-            {"name": "TRITON_AWS_MOUNT_DIRECTORY", "value": TMP},
+            *([] if loaded(storage) else storage_env(storage)),
             {"name": "HOME", "value": TMP},
             {"name": "ORT_DISABLE_TELEMETRY", "value": "1"},
             *([] if spec.gpu.count else [{"name": CPU_LIMIT, "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "1"}}}]),
@@ -297,8 +298,9 @@ def server(yolo: api.YoloDeployment, version: api.Version, artifact: contract.Ar
 
 def arguments(yolo: api.YoloDeployment, version: api.Version, artifact: contract.Artifact, defaults: Defaults) -> list[str]:
     """Triton's command line."""
+    storage = storage_of(yolo, defaults)
     result = [
-        f"--model-repository={repository_url(artifact.uri, storage_of(yolo, defaults))}",
+        f"--model-repository={contract.REPOSITORY_DIRECTORY if loaded(storage) else repository_url(artifact.uri, storage)}",
         "--model-control-mode=none",
         "--disable-auto-complete-config",
         "--strict-readiness=true",
@@ -342,6 +344,39 @@ def tracing_arguments(yolo: api.YoloDeployment, version: api.Version) -> list[st
     settings = ["mode=opentelemetry", "level=TIMESTAMPS", f"rate={tracing.rate}", f"opentelemetry,url={tracing.endpoint}"]
     settings += [f"opentelemetry,resource={name}={value}" for name, value in sorted(attributes.items())]
     return [f"--trace-config={setting}" for setting in settings]
+
+
+def loaded(storage: api.Storage) -> bool:
+    """Whether an init container brings the repository, and not Triton itself."""
+    return storage.loader == "InitContainer"
+
+
+def storage_env(storage: api.Storage) -> list[Manifest]:
+    """What Triton's S3 client reads."""
+    return [
+        *pod.secret_env(storage.read_secret_ref or storage.secret_ref),
+        {"name": "AWS_DEFAULT_REGION", "value": storage.region},
+        # The model is downloaded there at each start; the root file system is read-only.
+        {"name": "TRITON_AWS_MOUNT_DIRECTORY", "value": TMP},
+    ]
+
+
+def loader(yolo: api.YoloDeployment, artifact: contract.Artifact, defaults: Defaults) -> Manifest:
+    """Brings the repository into the pod: only this container gets the keys of the storage."""
+    storage = storage_of(yolo, defaults)
+    root, _, revision = artifact.uri.rstrip("/").rpartition("/")
+    arguments = ["load", f"--root={root}", f"--revision={revision}", f"--directory={contract.REPOSITORY_DIRECTORY}", *pod.storage_arguments(storage)]
+    return {
+        "name": names.LOAD,
+        "image": defaults.operator_image,
+        "imagePullPolicy": pod.IMAGE_PULL_POLICY,
+        "args": [argument.replace("$", "$$") for argument in arguments],
+        "env": [*pod.secret_env(storage.read_secret_ref or storage.secret_ref), {"name": "HOME", "value": TMP}],
+        "volumeMounts": [{"name": "repository", "mountPath": contract.REPOSITORY_DIRECTORY}, {"name": "tmp", "mountPath": TMP}, *pod.ca_mount(storage)],
+        "securityContext": dict(pod.CONTAINER_SECURITY),
+        "resources": pod.resources(yolo.spec.jobs.resources),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
 
 
 def repository_url(uri: str, storage: api.Storage) -> str:
