@@ -242,7 +242,7 @@ class Version(Model):
     export: Export = Field(default_factory=Export)
     """How the weights become ONNX."""
     rebuild: Annotated[str | None, Field(max_length=63)] = None
-    """Any change makes a new revision from the same source, for example a date."""
+    """Any change, for example of a date, makes a new revision from the same source; weights that are the same as before are not exported again."""
 
 
 class Proxy(Model):
