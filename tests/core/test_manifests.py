@@ -11,7 +11,7 @@ from yolo_operator import cli
 from yolo_operator.commands import worker
 from yolo_operator.core import api, contract, names
 from yolo_operator.core.defaults import storage_of
-from yolo_operator.core.resources import analysis, job, triton
+from yolo_operator.core.resources import analysis, job, repository, triton
 from yolo_operator.core.triton import releases
 from yolo_operator.core.triton.options import QueuePolicy
 
@@ -205,7 +205,7 @@ def test_the_command_line_understands_what_the_analysis_job_says(make):
 def test_the_url_of_the_repository(endpoint, url):
     storage = gen.yolo(storage={"endpoint": endpoint}).spec.storage
     assert storage is not None
-    assert triton.repository_url("s3://models/yolo", storage) == url
+    assert repository.url("s3://models/yolo", storage) == url
 
 
 @pytest.mark.parametrize(

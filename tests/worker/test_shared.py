@@ -69,6 +69,11 @@ def test_what_was_made_otherwise_is_not(roots, tmp_path):
     assert checked(roots("second"), tmp_path, conversion="")[1] == ""
 
 
+def test_nor_what_another_cluster_made(roots, tmp_path):
+    published(roots("first"), tmp_path)
+    assert checked(roots("second"), tmp_path, cluster="c2")[1] == ""
+
+
 def test_nor_what_another_release_made(roots, tmp_path, monkeypatch):
     published(roots("first"), tmp_path)
     monkeypatch.setattr(shared, "__version__", "next")
@@ -107,8 +112,8 @@ def test_publish_copies_it(roots, tmp_path, monkeypatch, known_before):
     here = publish.run(second, options)
     assert here.onnx_sha256 == there.onnx_sha256
     assert here.source_sha256 == WEIGHTS
-    made = f"{shared.made('way')}/{WEIGHTS}/second/{OTHER}"
-    assert written == [f"{OTHER}/helmet/config.pbtxt", f"{OTHER}/helmet/warmup/golden", made, f"{OTHER}/{MANIFEST}"]
+    made = f"{shared.made('way', 'c1')}/{WEIGHTS}/second/{OTHER}"
+    assert written == [f"{OTHER}/helmet/config.pbtxt", f"{OTHER}/helmet/warmup/golden", f"{OTHER}/{MANIFEST}", made]
     manifest = revisions.manifest(second, OTHER)
     assert revisions.whole(second, manifest)
     assert manifest.provenance["takenOverFrom"] == f"first/{REVISION}"
@@ -138,7 +143,7 @@ def test_what_is_not_whole_is_not_taken_for_weights_named_by_their_digest(roots,
 
 def test_a_manifest_of_other_weights_is_not_believed(roots, tmp_path):
     published(roots("first"), tmp_path)
-    entry = f"{shared.made('way')}/{'b' * 64}/first/{REVISION}"
+    entry = f"{shared.made('way', 'c1')}/{'b' * 64}/first/{REVISION}"
     roots("first").namespace().write(entry, b"", "")
     assert checked(roots("second"), tmp_path, sha256="b" * 64)[0] == Verdict(state="missing")
 

@@ -74,8 +74,8 @@ def offered(repository: Repository, options: CheckOptions) -> str:
     """NAME/REVISION of a whole revision that was made of weights with the digest that is asked for; "" where there is none, or fetch has to find the digest."""
     if not options.conversion_key:
         return ""
-    found = shared.published(repository, options.conversion_key)
-    which = found.get(options.source_sha256, "")
+    found = shared.published(repository, shared.made(options.conversion_key, options.cluster_name))
+    which = found.pop(options.source_sha256, "")
     if which and shared.manifest(repository, which, options.source_sha256, options.cluster_name) is not None:
         return which
     shared.offer(options.directory, found)

@@ -98,12 +98,12 @@ def run(repository: Repository, options: PublishOptions) -> Artifact:
         config = configure(material.description, options.serving)
         files = upload(repository, options, material, config)
     manifest = describe(repository, options, material, files)
-    if options.conversion_key:
-        shared.record(repository, options.conversion_key, material.description.source_sha256, revision)
     if not revisions.whole(repository, manifest):
         raise Unavailable("StorageInconsistent", f"{repository.uri(revision)} is not what was just written; is somebody else writing there?")
     content = manifest.model_dump_json(by_alias=True, indent=1).encode()
     repository.write(f"{revision}/{MANIFEST}", content, digest(content))
+    if options.conversion_key:
+        shared.record(repository, shared.made(options.conversion_key, options.cluster_name), material.description.source_sha256, revision)
     return manifest.artifact
 
 

@@ -19,6 +19,7 @@ CONTAINER_SECURITY = {
 }
 IMAGE_PULL_POLICY = "IfNotPresent"
 """Images are named by tags that do not move, or by digests."""
+TMP = "/tmp"  # noqa: S108  an emptyDir of the Pod
 CA_DIRECTORY = "/etc/yolo-operator/ca"
 """Where the bundle of storage.caBundleRef is mounted."""
 PROXY_CA_DIRECTORY = "/etc/yolo-operator/proxy-ca"

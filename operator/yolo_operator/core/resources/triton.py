@@ -3,7 +3,7 @@
 from yolo_operator.core import api, contract, names
 from yolo_operator.core.defaults import Defaults, image_of, release_of, storage_of
 from yolo_operator.core.names import Manifest
-from yolo_operator.core.resources import overlay, pod, service
+from yolo_operator.core.resources import overlay, pod, repository, service
 
 PRE_STOP_SECONDS = 5
 """The pod leaves the endpoints before Triton stops listening: it closes its port as soon as it is told to end."""
@@ -15,14 +15,8 @@ STARTUP_SECONDS = 3600
 """Triton opens no port before every model is loaded and warmed up; a TensorRT engine takes minutes."""
 DEFAULT_MAX_INPUT_BYTES = 64 << 20
 """Triton's own limit of an HTTP request."""
-TMP = "/tmp"  # noqa: S108  an emptyDir of the Pod
 TRITON_UID = 1000
 """The user `triton-server` of NVIDIA's image."""
-SYSTEM_CA = "/etc/ssl/certs/ca-certificates.crt"
-"""Whom Triton's libcurl trusts (Ubuntu's, as in NVIDIA's image). It reads no variable and no flag: another store must lie at this very path."""
-MERGED_CA = "ca-certificates.crt"
-MERGE_CA = f"{{ if [ -f {SYSTEM_CA} ]; then cat {SYSTEM_CA}; echo; fi; cat {pod.CA_DIRECTORY}/{pod.CA_FILE}; }} > /merged/{MERGED_CA}"
-"""The image's own store, if it has one, and the user's CA. Fails where the ConfigMap or its key is not there (yet)."""
 ENTRYPOINT = "/opt/nvidia/nvidia_entrypoint.sh"
 """Of NVIDIA's images. Its shell reads /etc/shinit_v2, which puts the image's driver library into LD_LIBRARY_PATH where the node's driver is older; of the
 file system it needs no more than /tmp."""
@@ -198,9 +192,9 @@ def pod_template(yolo: api.YoloDeployment, version: api.Version, artifact: contr
     volumes: list[Manifest] = [
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}},
         {"name": "tmp", "emptyDir": {}},
-        *(ca_volumes(storage) if not loaded(storage) else [*pod.ca_volume(storage), {"name": "repository", "emptyDir": {}}]),
+        *repository.volumes(storage),
     ]
-    mounts: list[Manifest] = [{"name": "shm", "mountPath": "/dev/shm"}, {"name": "tmp", "mountPath": TMP}]  # noqa: S108  shared memory of its own
+    mounts: list[Manifest] = [{"name": "shm", "mountPath": "/dev/shm"}, {"name": "tmp", "mountPath": pod.TMP}]  # noqa: S108  shared memory of its own
     if spec.triton.tensorrt.enabled:
         cache = spec.triton.tensorrt.engine_cache
         volumes.append(
@@ -210,10 +204,7 @@ def pod_template(yolo: api.YoloDeployment, version: api.Version, artifact: contr
         )
         own = {} if cache is None else {"subPath": engine_directory(yolo, defaults)}
         mounts.append({"name": "tensorrt", "mountPath": pod.TENSORRT_CACHE, **own})
-    if loaded(storage):
-        mounts.append({"name": "repository", "mountPath": contract.REPOSITORY_DIRECTORY, "readOnly": True})
-    elif storage.ca_bundle_ref is not None:
-        mounts.append({"name": "merged-ca", "mountPath": SYSTEM_CA, "subPath": MERGED_CA, "readOnly": True})
+    mounts += repository.mounts(storage)
     pod_spec: Manifest = {
         "serviceAccountName": spec.service_account_name,
         "automountServiceAccountToken": False,
@@ -223,10 +214,8 @@ def pod_template(yolo: api.YoloDeployment, version: api.Version, artifact: contr
         "containers": [server(yolo, version, artifact, mounts, defaults)],
         "volumes": volumes,
     }
-    if loaded(storage):
-        pod_spec["initContainers"] = [loader(yolo, artifact, defaults)]
-    elif storage.ca_bundle_ref is not None:
-        pod_spec["initContainers"] = [ca_merger(yolo, defaults)]
+    if init := repository.init_containers(yolo, artifact, defaults):
+        pod_spec["initContainers"] = init
     if spec.rollout.verify.enabled:
         pod_spec["readinessGates"] = [{"conditionType": names.VERIFIED_GATE}]
     tolerations = list(spec.tolerations)
@@ -271,8 +260,8 @@ def server(yolo: api.YoloDeployment, version: api.Version, artifact: contract.Ar
         "command": [*([ENTRYPOINT] if spec.triton.forward_compatibility else []), "tritonserver"],
         "args": arguments(yolo, version, artifact, defaults),
         "env": [
-            *([] if loaded(storage) else storage_env(storage)),
-            {"name": "HOME", "value": TMP},
+            *repository.env(storage),
+            {"name": "HOME", "value": pod.TMP},
             {"name": "ORT_DISABLE_TELEMETRY", "value": "1"},
             *([] if spec.gpu.count else [{"name": CPU_LIMIT, "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "1"}}}]),
             # The secret word of the restricted endpoints: nobody needs them.
@@ -298,9 +287,8 @@ def server(yolo: api.YoloDeployment, version: api.Version, artifact: contract.Ar
 
 def arguments(yolo: api.YoloDeployment, version: api.Version, artifact: contract.Artifact, defaults: Defaults) -> list[str]:
     """Triton's command line."""
-    storage = storage_of(yolo, defaults)
     result = [
-        f"--model-repository={contract.REPOSITORY_DIRECTORY if loaded(storage) else repository_url(artifact.uri, storage)}",
+        f"--model-repository={repository.url(artifact.uri, storage_of(yolo, defaults))}",
         "--model-control-mode=none",
         "--disable-auto-complete-config",
         "--strict-readiness=true",
@@ -346,56 +334,11 @@ def tracing_arguments(yolo: api.YoloDeployment, version: api.Version) -> list[st
     return [f"--trace-config={setting}" for setting in settings]
 
 
-def loaded(storage: api.Storage) -> bool:
-    """Whether an init container brings the repository, and not Triton itself."""
-    return storage.loader == "InitContainer"
-
-
-def storage_env(storage: api.Storage) -> list[Manifest]:
-    """What Triton's S3 client reads."""
-    return [
-        *pod.secret_env(storage.read_secret_ref or storage.secret_ref),
-        {"name": "AWS_DEFAULT_REGION", "value": storage.region},
-        # The model is downloaded there at each start; the root file system is read-only.
-        {"name": "TRITON_AWS_MOUNT_DIRECTORY", "value": TMP},
-    ]
-
-
-def loader(yolo: api.YoloDeployment, artifact: contract.Artifact, defaults: Defaults) -> Manifest:
-    """Brings the repository into the pod: only this container gets the keys of the storage."""
-    storage = storage_of(yolo, defaults)
-    root, _, revision = artifact.uri.rstrip("/").rpartition("/")
-    arguments = ["load", f"--root={root}", f"--revision={revision}", f"--directory={contract.REPOSITORY_DIRECTORY}", *pod.storage_arguments(storage)]
-    return {
-        "name": names.LOAD,
-        "image": defaults.operator_image,
-        "imagePullPolicy": pod.IMAGE_PULL_POLICY,
-        "args": [argument.replace("$", "$$") for argument in arguments],
-        "env": [*pod.secret_env(storage.read_secret_ref or storage.secret_ref), {"name": "HOME", "value": TMP}],
-        "volumeMounts": [{"name": "repository", "mountPath": contract.REPOSITORY_DIRECTORY}, {"name": "tmp", "mountPath": TMP}, *pod.ca_mount(storage)],
-        "securityContext": dict(pod.CONTAINER_SECURITY),
-        "resources": pod.resources(yolo.spec.jobs.resources),
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-    }
-
-
-def repository_url(uri: str, storage: api.Storage) -> str:
-    """The S3 URL as Triton parses it: s3://http://host:port/bucket/prefix, or s3://bucket/prefix for AWS."""
-    if not storage.endpoint:
-        return uri
-    return f"s3://{storage.endpoint.rstrip('/')}/{uri.removeprefix('s3://')}"
-
-
 def max_input_bytes(yolo: api.YoloDeployment, artifact: contract.Artifact) -> int:
     """Bytes of the largest request: the full batch at the exported image size, and a MiB for the protocol."""
     height, width = artifact.image_size[0], artifact.image_size[-1]
     element = max((BYTES_OF.get(tensor.datatype, 4) for tensor in artifact.inputs), default=4)
     return max(yolo.spec.triton.max_batch_size, 1) * 3 * height * width * element + (1 << 20)
-
-
-def cpu_limit(yolo: api.YoloDeployment) -> Manifest:
-    """The server's own, where it has one."""
-    return {key: value for key, value in yolo.spec.triton.resources.limits.items() if key == "cpu"}
 
 
 def http_get(path: str) -> Manifest:
@@ -409,26 +352,3 @@ def engine_directory(yolo: api.YoloDeployment, defaults: Defaults) -> str:
     What the engines follow from otherwise (the ONNX, precision, shapes) is in the path below, which config.pbtxt names.
     """
     return names.digest({"image": image_of(yolo, defaults), "gpu": yolo.spec.gpu.resource_claim_template_name or yolo.spec.gpu.resource_name}, 10)
-
-
-def ca_volumes(storage: api.Storage) -> list[Manifest]:
-    """The user's CA, and the system's store with it added: Triton reads no other."""
-    return [*pod.ca_volume(storage), {"name": "merged-ca", "emptyDir": {}}] if storage.ca_bundle_ref is not None else []
-
-
-def ca_merger(yolo: api.YoloDeployment, defaults: Defaults) -> Manifest:
-    """Writes the image's own CA store and the user's CA into one file."""
-    return {
-        "name": names.MERGE_CA,
-        "image": image_of(yolo, defaults),
-        "imagePullPolicy": pod.IMAGE_PULL_POLICY,
-        "command": ["sh", "-ec", MERGE_CA],
-        "volumeMounts": [
-            {"name": "ca", "mountPath": pod.CA_DIRECTORY, "readOnly": True},
-            {"name": "merged-ca", "mountPath": "/merged"},
-        ],
-        "securityContext": dict(pod.CONTAINER_SECURITY),
-        # A quota of limits.cpu wants one of every container: that of the server, which runs afterwards and so counts alone.
-        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {**cpu_limit(yolo), "memory": "256Mi"}},
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-    }
