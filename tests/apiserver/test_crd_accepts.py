@@ -1,6 +1,7 @@
 """The CRD itself: what it says, what it defaults, what it shows, and that the builders' manifests are accepted."""
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import yaml
 
 import gen
 import manifests
+from e2e.cluster import CACHE
 from yolo_operator.controller.gateway_features import session_fields
 from yolo_operator.core import api, drift
 
@@ -82,6 +84,27 @@ def test_what_has_not_changed_is_in_sync(kubectl, path):
         again = kubectl.apply(renamed)
         assert again.out == f"yolodeployment.yolo-operator.io/{name} unchanged\n"
         kubectl("delete", "yolodeployment", name, "--wait=false")
+
+
+def argo_cd(*pairs: tuple[dict[str, Any], dict[str, Any]]) -> list[str]:
+    """What Argo CD's own library says of what is in Git and what the API server has."""
+    given = "\n".join(json.dumps({"config": config, "live": live}) for config, live in pairs)
+    return subprocess.run([CACHE / "tools" / "gitops"], input=given, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+@pytest.mark.parametrize("flags", [pytest.param((), id="applied by the client"), pytest.param(("--server-side",), id="applied by the server")])
+def test_argo_cd_finds_in_sync_what_has_not_changed_and_nothing_else(kubectl, flags):
+    pairs = []
+    for number, manifest in enumerate(each for path in EXAMPLES for each in resources(path)):
+        name = f"argo-{len(flags)}-{number}"
+        config = gen.merged(manifest, {"metadata": {"name": name, "namespace": kubectl.namespace}})
+        assert kubectl.apply(config, *flags).ok
+        pairs.append((config, kubectl.get(name)))
+    assert argo_cd(*pairs) == ["InSync"] * len(pairs)
+    (said,) = argo_cd((gen.merged(pairs[0][0], {"spec": {"replicas": 7}}), pairs[0][1]))
+    assert said.startswith("OutOfSync")
+    for config, _ in pairs:
+        kubectl("delete", "yolodeployment", config["metadata"]["name"], "--wait=false")
 
 
 def test_nothing_is_filled_in_inside_a_list(kubectl):

@@ -14,11 +14,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from settings import BUILDS, HELM, HERE, KUBECTL, KUBECTL_PACKAGE, KUBERNETES_VERSION, TOOLS, WEED, WEED_PACKAGE
+from settings import BUILDS, HELM, HERE, KUBECTL, KUBECTL_PACKAGE, KUBERNETES_VERSION, OTHER_KUBERNETES, TOOLS, WEED, WEED_PACKAGE
 from steps import ClusterError, run, say
 
-_VERSION = "k8s.io/component-base/version"
-_KUBERNETES_FLAGS = f"-s -w -X {_VERSION}.gitVersion={KUBERNETES_VERSION} -X {_VERSION}.gitMajor=1 -X {_VERSION}.gitMinor=34 -X {_VERSION}.gitTreeState=clean"
+
+def kubernetes_flags(version: str) -> str:
+    """What tells a build of Kubernetes which release it is."""
+    to, minor = "k8s.io/component-base/version", version.split(".")[1]
+    return f"-s -w -X {to}.gitVersion={version} -X {to}.gitMajor=1 -X {to}.gitMinor={minor} -X {to}.gitTreeState=clean"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ GO_BUILDS = (
         "kubernetes",
         "tool",
         ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"),
-        _KUBERNETES_FLAGS,
+        kubernetes_flags(KUBERNETES_VERSION),
     ),
     GoBuild("coredns", ".", ("coredns",)),
 )
@@ -46,6 +49,7 @@ TEST_BUILDS = (
     GoBuild("registry", ".", ("registry",)),
     GoBuild("registry", "oras.land/oras/cmd/oras", ("oras",)),
     GoBuild("kstatus", ".", ("kstatus",)),
+    GoBuild("gitops", ".", ("gitops",)),
 )
 """What tests run beside the cluster, and `make demo` does not need."""
 
@@ -62,9 +66,16 @@ def fingerprint(*parts: str, files: Iterable[Path] = ()) -> str:
     return digest.hexdigest()[:16]
 
 
-def program(name: str) -> Path:
-    """Where the built program `name` is (whether or not it exists yet)."""
-    for build in GO_BUILDS + TEST_BUILDS:
+def release_build(release: str) -> GoBuild:
+    """The API server and the controllers of another release of Kubernetes, 1.30 for example."""
+    if release not in OTHER_KUBERNETES:
+        raise ClusterError(f"no release {release!r} of Kubernetes: {', '.join(OTHER_KUBERNETES)} can be built")
+    return GoBuild(f"kubernetes-{release}", "tool", ("kube-apiserver", "kube-controller-manager"), kubernetes_flags(OTHER_KUBERNETES[release]))
+
+
+def program(name: str, release: str = "") -> Path:
+    """Where the built program `name` is (whether or not it exists yet), of another release of Kubernetes where one is given and has it."""
+    for build in (*([release_build(release)] if release else []), *GO_BUILDS, *TEST_BUILDS):
         if name in build.programs:
             return _folder(build) / name
     raise ClusterError(f"no Go module of this cluster builds {name}")

@@ -21,7 +21,7 @@ weights: ## Third-party test weights and pictures into the cache
 gateway: ## Traefik and the Gateway API's CRDs into the cache
 	@python3 tests/cluster/gateway.py
 
-programs: ## An OCI registry, oras and kstatus into the cache
+programs: ## An OCI registry, oras, and what Flux and Argo CD decide by, into the cache
 	@python3 tests/cluster/programs.py
 
 prerequisites: ## What the cluster needs of this machine and does not find

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""What `make programs` does: an OCI registry, oras and kstatus into the cache. The tests run them; the cluster knows none of them.
+"""What `make programs` does: an OCI registry, oras, and what Flux and Argo CD decide by, into the cache. The tests run them; the cluster knows none of them.
 
-CACHE/tools/registry CACHE/tools/oras CACHE/tools/kstatus
+CACHE/tools/registry CACHE/tools/oras CACHE/tools/kstatus CACHE/tools/gitops
 """
 
 import sys
