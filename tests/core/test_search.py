@@ -224,8 +224,16 @@ FOUND: dict[str, tuple[str, ...]] = {
         "state.strategy_and_mode_are_edited(canary=False, gateway=True, quiet=True, steps=2)",
         "state.a_pod_meets_its_fate(fate='fall_silent', index=7, quiet=False)",
     ),
+    "a GPU comes late, and the pod that is ready is an old one": (
+        "state.a_resource_is_made(several=True, gateway=True, replicas=2, canary=True, rest=True, steps=1)",
+        "state.gpus_or_quota_are_others(gpus=1, quiet=True, quota=None)",
+        "state.a_version_is_to_be_built_anew(change='rebuild', number=2, quiet=False, value='other')",
+        "state.a_canary_goes_on(number=2, rounds=4, seconds=130)",
+        "state.time_passes(seconds=1900, work=True)",
+        "state.gpus_or_quota_are_others(gpus=None, quiet=False, quota=None)",
+    ),
 }
-"""Steps after which the search has found something broken; mended since."""
+"""Steps after which the search has found something broken, of the product or of what it asks; mended since."""
 
 
 @pytest.mark.parametrize("steps", FOUND.values(), ids=FOUND)

@@ -13,7 +13,7 @@ from yolo_operator.core.rollout import allocation, canary, compatibility, failur
 from yolo_operator.core.rollout.facts import is_ready
 
 plan: ModuleType = importlib.import_module("yolo_operator.core.plan")
-STEPS = 60_000
+STEPS, SEEDS = 60_000, (1, 2, 3)
 
 Fault = tuple[ModuleType, str, Callable[..., Any]]
 
@@ -87,8 +87,17 @@ def test_a_fault_made_on_purpose_is_found(monkeypatch: pytest.MonkeyPatch, name:
     for module, function, fault in faults:
         assert hasattr(module, function)
         monkeypatch.setattr(module, function, fault)
-    with pytest.raises(AssertionError, match=f"{invariant}: "):
-        searched(Search, STEPS, number=1, only=invariant)
+    assert f"{invariant}: " in told(invariant)
+
+
+def told(invariant: str) -> str:
+    """What a search says that finds it broken; one of them alone may miss what is rare."""
+    for number in SEEDS:
+        try:
+            searched(Search, STEPS, number=number, only=invariant)
+        except AssertionError as error:
+            return str(error)
+    return ""
 
 
 def test_there_is_a_fault_for_each_invariant() -> None:

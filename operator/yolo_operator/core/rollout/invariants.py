@@ -446,7 +446,8 @@ def the_deadline_is_for_what_is_missing(view: View) -> Iterator[str]:
         or names.label(live["spec"]["template"], names.REVISION) != wanted
     ):
         return
-    if asked and asked == found.get("updatedReplicas") == found.get("availableReplicas") == view.ready.get(now.canary):
+    # Where there are more, an old one may be ready and a new one not.
+    if asked and asked == found.get("replicas") == found.get("updatedReplicas") == found.get("availableReplicas") == view.ready.get(now.canary):
         yield f"version {now.canary} is too late, and all {asked} pods that it was to have are ready"
 
 
