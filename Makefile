@@ -13,7 +13,7 @@ export YOLO_AUTOINSTALL := false
 
 include tests/cluster/cluster.mk
 
-.PHONY: help demo test test-unit test-all parts bench bench-scale bench-start bench-wire lint format crds golden verify venv lock sbom licences
+.PHONY: help demo test test-unit test-all test-releases parts bench bench-load bench-scale bench-start bench-wire lint format crds golden verify venv lock sbom licences
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-20s %s\n", $$1, $$2}' | sed 's/: .*  /  /'
@@ -31,6 +31,11 @@ test: parts gateway programs lint kind-config-check ## The suite: a row of every
 test-all: parts gateway programs lint kind-config-check ## The suite with every long matrix whole; writes docs/bad-specs.md, docs/reliability.md, docs/answers.md and docs/sizes.md
 	@$(PYTEST) --table=docs/bad-specs.md --faults-table=docs/reliability.md --answers-table=docs/answers.md --sizes-table=docs/sizes.md
 	@$(BIN)/pytest tests/afterwards
+	@$(MAKE) --no-print-directory test-releases
+
+RELEASES ?= 1.30 1.32 1.37
+test-releases: parts gateway programs ## What depends on Kubernetes' release, against API servers of others (RELEASES="1.30 1.37"): CRD, CEL, admission, faults
+	@for release in $(RELEASES); do echo "Kubernetes $$release"; YOLO_OPERATOR_TEST_KUBERNETES=$$release $(BIN)/pytest -q -m "not matrix" tests/apiserver tests/faults; done
 
 test-unit: venv ## The quick tests that need no cluster
 	@$(BIN)/pytest -m "not cluster and not matrix" tests/core tests/controller
@@ -47,6 +52,9 @@ bench: parts ## The figures of docs/performance.md, in one run
 
 bench-wire: parts ## Bytes, times and pictures per second over slow links, for docs/performance.md
 	@$(BIN)/python bench/wire.py
+
+bench-load: parts ## From the storage to a serving pod, by Triton and by an init container, for docs/performance.md
+	@$(BIN)/python bench/load.py
 
 bench-start: parts ## From apply to the first right answer, beside the same work by hand, for docs/performance.md
 	@$(BIN)/python bench/start.py

@@ -232,6 +232,17 @@ FOUND: dict[str, tuple[str, ...]] = {
         "state.time_passes(seconds=1900, work=True)",
         "state.gpus_or_quota_are_others(gpus=None, quiet=False, quota=None)",
     ),
+    "a failed canary is no longer declared, and its pods are still there": (
+        "state.a_resource_is_made(rest=True, replicas=10, canary=False, steps=2, gateway=True, several=False)",
+        "state.a_version_is_added(alone=True, model='helmet', number=3, quiet=True)",
+        "state.the_status_is_gone(quiet=False)",
+        "state.a_canary_goes_on(number=2, rounds=2, seconds=601)",
+        "state.a_pod_meets_its_fate(fate='evict', index=2, quiet=False)",
+        "state.time_passes_and_nothing_goes_wrong(rounds=3, seconds=6)",
+        "state.time_passes_and_nothing_goes_wrong(rounds=1, seconds=601)",
+        "state.time_passes(seconds=1900, work=True)",
+        "state.a_version_is_removed(number=3, quiet=False)",
+    ),
 }
 """Steps after which the search has found something broken, of the product or of what it asks; mended since."""
 

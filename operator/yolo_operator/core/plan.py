@@ -48,7 +48,7 @@ def plan(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, now: 
     admitted = failures.exclude_failed(failed_rollouts, compatible, observed)
     problem = routes.problem(yolo, observed) if yolo.spec.traffic.mode == "Gateway" else None
     unrouted = problem if problem is not None and problem.reason in ROUTE_WAITS else None
-    facts = gather(yolo, observed, admitted, unrouted)
+    facts = gather(yolo, observed, admitted, failures.left_behind(failed_rollouts, observed), unrouted)
     rolled_out, state = canary_step(context, admitted, facts, failed_rollouts, unrouted)
     targets = allocation.targets(yolo, state, facts)
     allocated = allocation.allocate(yolo, state, facts, targets, surge.freeing(yolo, targets, facts, observed, now))

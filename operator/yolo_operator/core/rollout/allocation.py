@@ -138,7 +138,7 @@ def stands_in(total: int, facts: Facts, mine: VersionFacts, target: Mapping[int,
 
     What it gave up for a GPU it does not ask for again.
     """
-    if mine.declared or not mine.ready:
+    if mine.declared or mine.excluded or not mine.ready:
         return 0
     others = [each for number, each in facts.items() if number != mine.number]
     covered = sum(min(each.ready, target[each.number]) if each.declared else each.requested for each in others)

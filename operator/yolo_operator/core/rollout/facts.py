@@ -1,6 +1,6 @@
 """What the allocation of pods and requests follows from: one immutable value per version, made once in a pass."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -47,8 +47,11 @@ class VersionFacts:
 Facts = Mapping[int, VersionFacts]
 
 
-def gather(yolo: api.YoloDeployment, observed: Observed, progress: Sequence[Progress], unrouted: Problem | None) -> Facts:
-    """The facts of all versions, by number. `unrouted`: why the Gateways may still send requests as the routes said before."""
+def gather(yolo: api.YoloDeployment, observed: Observed, progress: Sequence[Progress], failed: Set[int], unrouted: Problem | None) -> Facts:
+    """The facts of all versions, by number.
+
+    `failed`: versions whose pods are of a revision that failed; `unrouted`: why the Gateways may still send requests as the routes said before.
+    """
     ready, sent, alone = ready_versions(observed), sent_by_routes(yolo, observed, unrouted), selected_alone(yolo, observed)
     declared = {each.version.version: each for each in progress}
     deployed = deployments_by_version(observed)
@@ -57,6 +60,7 @@ def gather(yolo: api.YoloDeployment, observed: Observed, progress: Sequence[Prog
             number,
             declared.get(number),
             deployed.get(number),
+            failed=number in failed,
             ready=ready.get(number, 0),
             sent=sent.get(number, Fraction(0)),
             selected=number == alone,
@@ -66,14 +70,17 @@ def gather(yolo: api.YoloDeployment, observed: Observed, progress: Sequence[Prog
     }
 
 
-def one(number: int, progress: Progress | None, live: Manifest | None, *, ready: int, sent: Fraction, selected: bool, wrong: bool) -> VersionFacts:
+def one(
+    number: int, progress: Progress | None, live: Manifest | None, *, failed: bool, ready: int, sent: Fraction, selected: bool, wrong: bool
+) -> VersionFacts:
     """The facts of one version."""
     return VersionFacts(
         number=number,
         declared=progress is not None,
         weight=0 if progress is None else relative_weight(progress.version),
         own_pods=None if progress is None else progress.version.replicas,
-        excluded=progress is not None and progress.excluded,
+        # One that is declared may be of another revision by now than its pods.
+        excluded=failed if progress is None else progress.excluded,
         wrong=wrong,
         deployed=live is not None,
         requested=0 if live is None else live["spec"].get("replicas", 1),

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from yolo_operator.core import api, clock, pods
+from yolo_operator.core import api, clock, names, pods
 from yolo_operator.core.observed import Observed, deployments_by_version
 from yolo_operator.core.progress import Progress, exclude
 from yolo_operator.core.rollout import canary
@@ -36,6 +36,12 @@ def exclude_failed(failed: Sequence[api.FailedRollout], progress: Sequence[Progr
         else:
             judged.append(exclude(each, deployed.get(each.version.version), pods.Problem(failure.reason, failure.message, permanent=True)))
     return judged
+
+
+def left_behind(failed: Sequence[api.FailedRollout], observed: Observed) -> frozenset[int]:
+    """Versions whose Deployment is of a revision that failed: one that is no longer declared still has its pods, and may have no requests."""
+    deployed = deployments_by_version(observed)
+    return frozenset(number for number, live in deployed.items() if of(failed, number, names.label(live["spec"]["template"], names.REVISION)) is not None)
 
 
 def of(failed: Sequence[api.FailedRollout], version: int, revision: str) -> api.FailedRollout | None:
