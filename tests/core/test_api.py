@@ -21,6 +21,7 @@ def test_the_smallest_useful_resource():
         pytest.param({"versions": [gen.version()], "replicas": -1}, "spec.replicas", id="negative replicas"),
         pytest.param({"versions": [gen.version()], "gpu": {"count": "many"}}, "spec.gpu.count", id="another type"),
         pytest.param({"versions": [gen.version()], "task": "sing"}, "spec.task", id="an unknown task"),
+        pytest.param({"versions": [gen.version()], "build": {"storageSize": -1}}, "spec.build.storageSize", id="a negative quantity"),
     ],
 )
 def test_a_fault_names_its_field(spec, field):
