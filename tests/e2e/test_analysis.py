@@ -25,7 +25,10 @@ def stable(cluster: Cluster, storage: Storage, operator: OperatorProcess) -> Ite
     """Version 1 serves under load, of which a twentieth is what `altered.failing` cannot answer; the namespace and version 1's ONNX."""
     operator.start()
     namespace = make_namespace(cluster, "analysis")
-    cluster.apply(yolo_deployment(namespace, versions=[STABLE], rollout={"strategy": "Canary", "steps": STEPS, "analysis": {"minRequests": 20}}))
+    # Batches of four, which altered.small_batches cannot answer when Triton warms it up; a check of the ONNX by itself asks two at a time.
+    triton = {"maxBatchSize": 4, "resources": {"requests": {"cpu": "50m", "memory": "256Mi"}}}
+    rollout = {"strategy": "Canary", "steps": STEPS, "analysis": {"minRequests": 20}}
+    cluster.apply(yolo_deployment(namespace, versions=[STABLE], rollout=rollout, triton=triton))
     status = cluster.wait_ready(namespace, "model")["status"]
     published = status["versions"][0]["artifact"]["uri"].removeprefix("s3://models/")
     with Load(cluster.service_ip(namespace, "model"), "model", http=6, grpc=0, poison=0.1) as load:
