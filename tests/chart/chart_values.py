@@ -23,6 +23,7 @@ EVERYTHING: dict[str, Any] = {
         "readSecretRef": {"name": "reader"},
         "caBundleRef": {"name": "s3-ca", "key": "ca.pem"},
         "serverSideEncryption": {"algorithm": "aws:kms", "kmsKeyId": "alias/models"},
+        "loader": "InitContainer",
     },
     "jobs": {"retryMinSeconds": 5, "retryMaxSeconds": 50},
     "assetsUrl": "https://mirror.example/assets",

@@ -49,6 +49,7 @@ def test_a_file_and_its_description(tmp_path, site):
         "sizeBytes": len(site.content),
         "kind": "pt",
         "fileName": "helmet.pt",
+        "reuse": "",
     }
     assert site.requests[0]["path"].endswith("?token=secret")
     assert not list((tmp_path / "source").glob("*.part*"))

@@ -63,7 +63,7 @@ seccompProfile:
 {{- $given := .Values.storage -}}
 {{- if $given.uri -}}
 {{- $storage := dict "uri" $given.uri -}}
-{{- range $key := list "endpoint" "region" -}}
+{{- range $key := list "endpoint" "region" "loader" -}}
 {{- with get $given $key }}{{ $_ := set $storage $key . }}{{ end -}}
 {{- end -}}
 {{- range $key := list "secretRef" "readSecretRef" "caBundleRef" -}}
