@@ -136,7 +136,8 @@ class Ready:
             try:
                 for body in self._client.watch(YOLO):
                     name, status = body["metadata"]["name"], body.get("status", {})
-                    if status:
+                    # What the API server fills in is nobody's word.
+                    if "observedGeneration" in status:
                         self.first.setdefault(name, time.monotonic())
                     good = any(each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions", ()))
                     (self._ready.add if good else self._ready.discard)(name)
