@@ -56,7 +56,7 @@ class NoGates:
 
 FAULTS: dict[str, tuple[str, tuple[Fault, ...]]] = {
     "the route follows the shares, whatever is ready": ("what_is_ready_answers", ((allocation, "routed_now", shares_whatever_is_ready),)),
-    "what failed serves until others are complete": ("what_failed_stays_out", ((allocation, "may_serve", lambda *_: True),)),
+    "what failed serves until others are complete": ("what_failed_stays_out", ((allocation, "is_barred", lambda *_: False),)),
     "a version with one ready pod has its whole share": ("no_more_than_it_can_take", ((allocation, "routed_now", all_or_nothing),)),
     "stable is what has most pods": ("stable_is_stable", ((canary, "roles", most_pods),)),
     "pods go before others are there": ("nothing_that_serves_goes_first", ((allocation, "takes_over", lambda *_: True),)),
