@@ -70,7 +70,7 @@ def many(request: pytest.FixtureRequest, plane: ControlPlane, kubelet: Kubelet, 
 
 
 def ready(plane: ControlPlane, place: Place) -> int:
-    """How many are."""
+    """How many are. Asked once a second: a list of a thousand is as large as what the operator itself reads."""
     time.sleep(1)
     conditions = [body.get("status", {}).get("conditions", ()) for body in plane.client().list(YOLO, place.namespace)]
     return sum(any(each["type"] == "Ready" and each["status"] == "True" for each in found) for found in conditions)

@@ -6,6 +6,11 @@ OperatorError
 └── Unavailable   transient: retry with backoff
 """
 
+import errno
+
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Numbers of an OSError where no room is left."""
+
 
 class OperatorError(Exception):
     """Root of the tree: a reason in CamelCase and a message that names the field and the remedy."""

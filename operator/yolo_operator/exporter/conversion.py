@@ -4,14 +4,13 @@ Started by exporter/export.py as `python -m`, with options as JSON and a file fo
 reason there; the traceback goes to the container's log.
 """
 
-import errno
 import shutil
 import sys
 import traceback
 from pathlib import Path
 
 from yolo_operator.core.contract import EXPORT_FILE, GOLDEN, ONNX_FILE, SOURCE_FILE
-from yolo_operator.core.errors import InvalidSpec, OperatorError, Unavailable
+from yolo_operator.core.errors import DISK_FULL, InvalidSpec, OperatorError, Unavailable
 from yolo_operator.core.triton.description import ExportReport
 from yolo_operator.exporter import client_check, onnx_source, pytorch_source, quantization, wire
 from yolo_operator.exporter.export import OUT_OF_MEMORY, ConversionOptions, leave_outcome
@@ -68,7 +67,7 @@ def named(error: Exception) -> OperatorError:
         return error
     if isinstance(error, MemoryError) or any(sign in str(error) for sign in MEMORY_SIGNS):
         return InvalidSpec("OutOfMemory", OUT_OF_MEMORY)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
         return Unavailable("DiskFull", "no room is left for the export: raise spec.build.storageSize")
     first = (str(error).strip() or type(error).__name__).splitlines()[0]
     return InvalidSpec(

@@ -4,7 +4,6 @@ Taken over is the ONNX of a revision of this resource that was made for the same
 made in the same way of the same weights: the weights are known by their digest, which spec.versions[].source.sha256 says or fetch finds.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +48,7 @@ def run(repository: Repository, options: CheckOptions) -> Artifact | None:
 def prove_writable(repository: Repository, revision: str) -> None:
     """Write a small object where the revision will be. What cannot be removed again does no harm: Triton reads directories only."""
     key = f"{revision}/{PROBE}"
-    repository.write(key, b"", hashlib.sha256(b"").hexdigest())
+    repository.mark(key)
     try:
         repository.delete(key)
     except OperatorError as error:

@@ -4,7 +4,6 @@ The part that is there lies in <name>.part, and beside it in <name>.part.json th
 nobody could tell whether the rest fits, so it begins anew.
 """
 
-import errno
 import hashlib
 import json
 import time
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
-from yolo_operator.core.errors import InvalidSpec, OperatorError, Unavailable
+from yolo_operator.core.errors import DISK_FULL, InvalidSpec, OperatorError, Unavailable
 from yolo_operator.worker.remote import Changed, Opened, Remote, TryAgain
 
 PATIENCE = 6
@@ -72,7 +71,7 @@ class Download:
         try:
             retrying(self._attempt)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno in DISK_FULL:
                 self._forget()
                 raise disk_full() from error
             raise

@@ -1,6 +1,5 @@
 """fetch: the build Pod's second container. Brings the weights, checked, to the directory that the exporter reads."""
 
-import errno
 import hashlib
 import shutil
 import stat
@@ -10,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from yolo_operator.core.contract import ASSETS_URL, HUB_URL, SOURCE_FILE, Source
-from yolo_operator.core.errors import InvalidSpec, Unavailable
+from yolo_operator.core.errors import DISK_FULL, InvalidSpec, Unavailable
 from yolo_operator.worker import shared, verdict
 from yolo_operator.worker.credentials import Credentials, login, url_for
 from yolo_operator.worker.download import Download, Limits, disk_full
@@ -56,7 +55,7 @@ def run(options: FetchOptions) -> Source | None:
         fetched = Source(uri=source.shown, sha256=digest, size_bytes=size, kind=source.kind, file_name=source.file_name[-255:], reuse=reuse)
         (directory / SOURCE_FILE).write_text(fetched.model_dump_json(by_alias=True), encoding="utf-8")
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in DISK_FULL:
             raise disk_full() from error
         raise
     return fetched

@@ -1,10 +1,9 @@
 """load: a serving pod's init container. Brings one revision's repository, each file as its manifest has it."""
 
-import errno
 import hashlib
 from pathlib import Path
 
-from yolo_operator.core.errors import Unavailable
+from yolo_operator.core.errors import DISK_FULL, Unavailable
 from yolo_operator.core.triton.manifest import PublishedFile
 from yolo_operator.worker import revisions
 from yolo_operator.worker.storage import Repository
@@ -19,14 +18,15 @@ def run(repository: Repository, revision: str, directory: Path) -> dict[str, obj
     if found is None:
         raise Unavailable("RevisionVanished", f"{repository.uri(revision)} is not published any more: rebuild the version")
     files = {path: file for path, file in found.files.items() if "/" in path}
+    size = sum(file.size_bytes for file in files.values())
     try:
         for path, file in sorted(files.items()):
             bring(repository, f"{revision}/{path}", directory / path, file)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise Unavailable("DiskFull", f"the node has no room for the {sum(file.size_bytes for file in files.values())} bytes of the repository") from error
+        if error.errno in DISK_FULL:
+            raise Unavailable("DiskFull", f"the node has no room for the {size} bytes of the repository") from error
         raise
-    return {"files": len(files), "bytes": sum(file.size_bytes for file in files.values())}
+    return {"files": len(files), "bytes": size}
 
 
 def bring(repository: Repository, key: str, target: Path, file: PublishedFile) -> None:

@@ -42,7 +42,7 @@ def record(repository: Repository, directory: str, sha256: str, revision: str) -
     """Say that a revision of this resource was made so of these weights. What is not said is not shared, and is published all the same."""
     key = f"{directory}/{sha256}/{repository.name}/{revision}"
     try:
-        repository.namespace().write(key, b"", hashlib.sha256(b"").hexdigest())
+        repository.namespace().mark(key)
     except OperatorError as error:
         log.warning("not shared with the namespace: %s", error.message)
 

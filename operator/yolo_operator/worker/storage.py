@@ -350,6 +350,10 @@ class Repository:
                 **self._options.written_with,
             )
 
+    def mark(self, key: str) -> None:
+        """Put an empty object."""
+        self.write(key, b"", hashlib.sha256(b"").hexdigest())
+
     def copy(self, source: str, target: str, *, of: "Repository | None" = None) -> None:
         """Copy within the bucket, on the server; metadata goes along. `of`: whose the source is, where it is not this one's."""
         whose = of or self

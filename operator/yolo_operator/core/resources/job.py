@@ -217,19 +217,8 @@ def build_nodes(yolo: api.YoloDeployment) -> Manifest:
 
 
 def container(name: str, image: str, arguments: list[str], env: list[Manifest], mounts: list[Manifest], resources: Manifest) -> Manifest:
-    """A worker's container."""
-    return {
-        "name": name,
-        "image": image,
-        "imagePullPolicy": pod.IMAGE_PULL_POLICY,
-        # Kubernetes puts variables in for $(NAME): a URI would bring a key into an answer, a log, the status.
-        "args": [argument.replace("$", "$$") for argument in arguments],
-        "env": env,
-        "volumeMounts": [*mounts, {"name": f"tmp-{name}", "mountPath": "/tmp"}],  # noqa: S108  an emptyDir of its own
-        "securityContext": dict(pod.CONTAINER_SECURITY),
-        "resources": resources,
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-    }
+    """A worker's container in a Job, with a /tmp of its own."""
+    return pod.worker(name, image, arguments, env, [*mounts, {"name": f"tmp-{name}", "mountPath": pod.TMP}], resources)
 
 
 def mount(directory: str, *, read_only: bool = False) -> Manifest:

@@ -64,6 +64,22 @@ def proxy_env(proxy: api.Proxy | None) -> list[Manifest]:
     return [secret_key(proxy.secret_ref, key, variable, optional=True) for key, variable in contract.PROXY_SECRET.items()]
 
 
+def worker(name: str, image: str, arguments: list[str], env: list[Manifest], mounts: list[Manifest], resources: Manifest) -> Manifest:
+    """A container of our own images, for one subcommand; it has to be given a place to write to at TMP."""
+    return {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": IMAGE_PULL_POLICY,
+        # Kubernetes puts variables in for $(NAME): a URI would bring a key into an answer, a log, the status.
+        "args": [argument.replace("$", "$$") for argument in arguments],
+        "env": env,
+        "volumeMounts": mounts,
+        "securityContext": dict(CONTAINER_SECURITY),
+        "resources": resources,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+
+
 def ca_volume(storage: api.Storage) -> list[Manifest]:
     """The CA bundle as a volume. Optional, so that a missing one is reported by the worker and not a Pod that never starts."""
     return bundle_volume("ca", storage.ca_bundle_ref)

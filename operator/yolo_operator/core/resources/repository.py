@@ -65,17 +65,9 @@ def loader(yolo: api.YoloDeployment, artifact: contract.Artifact, defaults: Defa
     storage = storage_of(yolo, defaults)
     root, _, revision = artifact.uri.rstrip("/").rpartition("/")
     arguments = ["load", f"--root={root}", f"--revision={revision}", f"--directory={contract.REPOSITORY_DIRECTORY}", *pod.storage_arguments(storage)]
-    return {
-        "name": names.LOAD,
-        "image": defaults.operator_image,
-        "imagePullPolicy": pod.IMAGE_PULL_POLICY,
-        "args": [argument.replace("$", "$$") for argument in arguments],
-        "env": [*pod.secret_env(storage.read_secret_ref or storage.secret_ref), {"name": "HOME", "value": pod.TMP}],
-        "volumeMounts": [{"name": "repository", "mountPath": contract.REPOSITORY_DIRECTORY}, {"name": "tmp", "mountPath": pod.TMP}, *pod.ca_mount(storage)],
-        "securityContext": dict(pod.CONTAINER_SECURITY),
-        "resources": pod.resources(yolo.spec.jobs.resources),
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-    }
+    env = [*pod.secret_env(storage.read_secret_ref or storage.secret_ref), {"name": "HOME", "value": pod.TMP}]
+    mounts = [{"name": "repository", "mountPath": contract.REPOSITORY_DIRECTORY}, {"name": "tmp", "mountPath": pod.TMP}, *pod.ca_mount(storage)]
+    return pod.worker(names.LOAD, defaults.operator_image, arguments, env, mounts, pod.resources(yolo.spec.jobs.resources))
 
 
 def ca_merger(yolo: api.YoloDeployment, defaults: Defaults) -> Manifest:
