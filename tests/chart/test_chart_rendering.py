@@ -203,6 +203,7 @@ def test_the_s3_server_becomes_the_default_storage(render: Render) -> None:
         pytest.param({"storage.uri": "https://models"}, "/storage/uri", id="a storage that is not S3"),
         pytest.param({"storage.endpoint": "http://s3"}, "/storage/endpoint", id="an endpoint without its port"),
         pytest.param({"storage.region": "eu-central-1"}, "storage.uri is empty", id="half a storage"),
+        pytest.param({"storage.loader": "InitContainer"}, "storage.uri is empty", id="a loader without a storage"),
         pytest.param({"s3.enabled": True, "s3.accessKeyId": "key"}, "belong together", id="half a pair of keys"),
     ],
 )

@@ -74,7 +74,7 @@ seccompProfile:
 {{- if .algorithm }}{{ $_ := set $storage "serverSideEncryption" (ternary . (pick . "algorithm") (not (empty .kmsKeyId))) }}{{ end -}}
 {{- end -}}
 {{- toJson $storage -}}
-{{- else if or $given.endpoint $given.region $given.secretRef.name $given.readSecretRef.name $given.caBundleRef.name -}}
+{{- else if or $given.endpoint $given.region $given.loader $given.secretRef.name $given.readSecretRef.name $given.caBundleRef.name -}}
 {{- fail "storage.uri is empty, but something else below storage is set: set storage.uri, for example s3://models/yolo" -}}
 {{- else if .Values.s3.enabled -}}
 {{- dict
