@@ -18,8 +18,12 @@ from proxy import Asked, Fault, Proxy
 from scenarios import SCENARIOS, Scenario, Undisturbed, begin, given
 
 QUICK = {"resync.GRACE_SECONDS": 0.5, "kube.REQUEST_TIMEOUT_SECONDS": 3}
-BURST, OFTEN = 12, 1.5
-"""So many times at once, and then so many times a second, may the same be asked."""
+BURST, OFTEN = 30, 1.5
+"""So many times at once, and then so many times a second, may the same be asked.
+
+A creation writes its status about ten times within six seconds; where half of all requests fail, each is tried
+twice on the average, and now and then all of them three times. What does not back off asks hundreds of times.
+"""
 CREATION, WEIGHTS = SCENARIOS[:2]
 
 
