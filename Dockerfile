@@ -21,12 +21,22 @@ RUN python3 -m venv /opt/yolo-operator
 COPY requirements/operator.txt /tmp/operator.txt
 RUN /opt/yolo-operator/bin/pip install -q --no-cache-dir --no-deps --require-hashes -r /tmp/operator.txt
 
+# What decodes pictures in serving pods: for the Python of whatever Triton they run.
+FROM ${BASE} AS picture-decoder
+ARG PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST
+RUN apt-get update -q \
+ && apt-get install -y -q --no-install-recommends python3-pip \
+ && rm -rf /var/lib/apt/lists/*
+COPY requirements/pictures.txt /tmp/pictures.txt
+RUN python3 -m pip install -q --no-cache-dir --no-deps --require-hashes --only-binary=:all: --target /opt/picture-decoder -r /tmp/pictures.txt
+
 FROM ${BASE} AS operator
 RUN apt-get update -q \
  && apt-get install -y -q --no-install-recommends ca-certificates python3 \
  && rm -rf /var/lib/apt/lists/* \
  && echo 'yolo-operator:x:65532:65532::/tmp:/usr/sbin/nologin' >> /etc/passwd
 COPY --from=operator-dependencies /opt/yolo-operator /opt/yolo-operator
+COPY --from=picture-decoder /opt/picture-decoder /opt/picture-decoder
 COPY --from=wheel /wheel /wheel
 RUN /opt/yolo-operator/bin/pip install -q --no-cache-dir --no-deps --no-index /wheel/*.whl
 ENV PATH=/opt/yolo-operator/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \

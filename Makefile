@@ -103,6 +103,7 @@ LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-ha
 lock: venv ## Lock the operator's and the developers' packages with hashes
 	@UV_PYTHON_DOWNLOADS=never $(LOCK) requirements/operator.in -o requirements/operator.txt
 	@UV_PYTHON_DOWNLOADS=never $(LOCK) requirements/dev.in -o requirements/dev.txt
+	@UV_PYTHON_DOWNLOADS=never $(LOCK) --no-deps requirements/pictures.in -o requirements/pictures.txt
 	@UV_PYTHON_DOWNLOADS=never $(LOCK) requirements/sbom.in -o requirements/sbom.txt
 
 SBOM := $(CACHE)/sbom

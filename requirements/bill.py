@@ -27,8 +27,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-IMAGES = ("operator", "exporter")
-"""Each has a lock of its name beside this file."""
+IMAGES = ("operator", "exporter", "pictures")
+"""Each has a lock of its name beside this file; that of pictures is for what the operator's image brings into serving pods."""
 PYTHON = "3.13"
 """Of Debian trixie, the images' base."""
 LINUX = {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix", "platform_machine": "x86_64", "implementation_name": "cpython"}

@@ -72,6 +72,16 @@ def deployment_loaded() -> Manifest:
     return triton.build(resource, resource.spec.versions[0], artifact, 1, None, gen.DEFAULTS)
 
 
+PICTURES: Manifest = {"pictures": {"enabled": True, "confidence": 0.4, "maxBytes": "8Mi"}, "triton": {"resources": {"limits": {"cpu": "3"}}}}
+
+
+def deployment_pictures() -> Manifest:
+    """On the CPU, with the model that takes pictures' files."""
+    resource = gen.yolo(**gen.merged(CPU, PICTURES))
+    artifact = contract.Artifact.model_validate(gen.artifact_of(resource))
+    return triton.build(resource, resource.spec.versions[0], artifact, 1, None, gen.DEFAULTS)
+
+
 def build_job(**spec: Any) -> Manifest:
     """From S3 to S3."""
     resource = gen.yolo(**spec)
@@ -194,6 +204,7 @@ GOLDENS = {
     "triton_deployment_gpu.yaml": deployment,
     "triton_deployment_cpu.yaml": deployment_cpu,
     "triton_deployment_loaded.yaml": deployment_loaded,
+    "triton_deployment_pictures.yaml": deployment_pictures,
     "triton_deployment_overlay.yaml": lambda: deployment(triton={"podTemplate": OVERLAY}),
     "service.yaml": service_manifest,
     "budget.yaml": budget_manifest,

@@ -46,6 +46,12 @@ COMMANDS = {
     "rollout": Command(
         help="see and steer the canary of a YoloDeployment in a cluster", add_arguments=operator.add_rollout_arguments, run=operator.run_rollout, answers=False
     ),
+    "predict": Command(
+        help="send pictures to a model that takes files, and print or draw what is in them",
+        add_arguments=operator.add_predict_arguments,
+        run=operator.run_predict,
+        answers=False,
+    ),
     "run": Command(
         help="run the operator; its settings are the YOLO_OPERATOR_* environment variables",
         add_arguments=operator.add_no_arguments,
@@ -58,6 +64,7 @@ COMMANDS = {
     "publish": Command(help="write a Triton model repository to S3", add_arguments=worker.add_publish_arguments, run=worker.run_publish),
     "verify": Command(help="ask one Triton pod whether it answers as published", add_arguments=worker.add_verify_arguments, run=worker.run_verify),
     "load": Command(help="bring a Triton model repository into a serving pod", add_arguments=worker.add_load_arguments, run=worker.run_load),
+    "decoder": Command(help="bring what decodes pictures into a serving pod", add_arguments=worker.add_decoder_arguments, run=worker.run_decoder),
     "pictures": Command(help="bring the pictures that an analysis shows", add_arguments=worker.add_pictures_arguments, run=worker.run_pictures),
     "analyze": Command(
         help="compare a new version with the stable one, by Triton's metrics and by what both find in the same pictures (exporter image only)",

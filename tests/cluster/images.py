@@ -66,7 +66,7 @@ def catalogue() -> dict[str, Image]:
             "docker.io/yolo-operator/operator:dev",
             REPOSITORY / "Dockerfile",
             REPOSITORY,
-            (*_SOURCES, REPOSITORY / "requirements/operator.txt"),
+            (*_SOURCES, REPOSITORY / "requirements/operator.txt", REPOSITORY / "requirements/pictures.txt"),
             "operator",
             after=bases,
         ),

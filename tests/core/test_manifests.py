@@ -9,11 +9,12 @@ import gen
 import manifests
 from yolo_operator import cli
 from yolo_operator.commands import worker
-from yolo_operator.core import api, contract, names
+from yolo_operator.core import api, contract, names, revision
 from yolo_operator.core.defaults import storage_of
 from yolo_operator.core.resources import analysis, job, repository, triton
 from yolo_operator.core.triton import releases
 from yolo_operator.core.triton.options import QueuePolicy
+from yolo_operator.core.triton.picture_models import PictureOptions
 
 JOBS = [manifests.build_job, manifests.build_job_full, manifests.verify_job, manifests.prune_job, manifests.analysis_job]
 
@@ -86,6 +87,35 @@ def test_the_command_line_understands_what_the_calibrating_job_says():
     )
     assert (export.calibrate, export.min_agreement) == (True, 0.8)
     assert cli.parser().parse_args(containers(manifests.build_job())[2]["args"]).calibrate is False
+
+
+def test_the_command_line_understands_how_pictures_are_taken():
+    parsed = cli.parser().parse_args(containers(manifests.build_job(**gen.merged(manifests.CPU, manifests.PICTURES)))[-1]["args"])
+    wanted = PictureOptions(max_bytes=8 << 20, max_pixels=50_000_000, confidence=0.4, iou=0.7, max_detections=300, instances=3)
+    assert worker.picture_options(parsed) == wanted
+    assert worker.picture_options(cli.parser().parse_args(containers(manifests.build_job())[-1]["args"])) is None
+
+
+@pytest.mark.parametrize(
+    ("spec", "instances"),
+    [
+        pytest.param({}, 2, id="no limit"),
+        pytest.param({"triton": {"resources": {"limits": {"cpu": "1500m"}}}}, 1, id="a CPU and a half"),
+        pytest.param({"triton": {"resources": {"limits": {"cpu": "64"}}}}, 8, id="many"),
+        pytest.param({"triton": {"resources": {"limits": {"cpu": "64"}}}, "pictures": {"instances": 20}}, 20, id="as the spec says"),
+    ],
+)
+def test_as_many_processes_decode_as_there_are_cpus(spec, instances):
+    assert revision.picture_instances(gen.yolo(**spec).spec) == instances
+
+
+def test_pictures_make_another_revision_of_the_same_onnx():
+    plain, taken = gen.yolo(), gen.yolo(pictures={"enabled": True})
+    (version,) = plain.spec.versions
+    assert revision.revision(taken, version, gen.DEFAULTS) != revision.revision(plain, version, gen.DEFAULTS)
+    assert revision.export_key(taken, version, gen.DEFAULTS) == revision.export_key(plain, version, gen.DEFAULTS)
+    off = gen.yolo(pictures={"enabled": False, "confidence": 0.5})
+    assert revision.revision(off, version, gen.DEFAULTS) == revision.revision(plain, version, gen.DEFAULTS)
 
 
 @pytest.mark.parametrize("make", JOBS)

@@ -39,13 +39,13 @@ def test_every_locked_package_has_its_hashes(lock: str) -> None:
 def test_the_images_install_nothing_from_an_index_without_its_hash() -> None:
     commands = re.split(r"&&|\n", (ROOT / "Dockerfile").read_text().replace("\\\n", " "))
     installed = [command for command in commands if re.search(r"\bpip install\b", command)]
-    assert len(installed) == 4
+    assert len(installed) == 5
     for command in installed:
         assert "--no-deps" in command, command
         assert "--require-hashes" in command or "--no-index" in command, command
 
 
-@pytest.mark.parametrize("image", ["Operator", "Exporter"])
+@pytest.mark.parametrize("image", ["Operator", "Exporter", "Pictures"])
 def test_the_licences_are_those_of_what_is_locked(image: str) -> None:
     names = {name for name in locked(f"requirements/{image.lower()}.txt") if not re.search("python_full_version < |sys_platform == 'win32'", name)}
     assert {name.partition(" ")[0] for name in names} == {f"{name}=={version}" for name, (version, _) in licences(image).items()}, "run make licences"

@@ -165,4 +165,5 @@ def one_picture(worst: dict[str, Any], name: str, mine: dict[str, Any], their: d
         worst["worstKeypoint"] = max(worst["worstKeypoint"], float((mine["keypoints"][rows] - their["keypoints"][pairs]).abs().max()))
 
 
-{"weights": make_weights, "ask": ask, "compare": compare}[sys.argv[1]](*sys.argv[2:])
+if __name__ == "__main__":
+    {"weights": make_weights, "ask": ask, "compare": compare}[sys.argv[1]](*sys.argv[2:])

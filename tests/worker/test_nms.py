@@ -7,9 +7,12 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from yolo_operator.core.contract import Task
-from yolo_operator.exporter import nms, surgery
-from yolo_operator.exporter.nms import Suppression
-from yolo_operator.model import onnx_file
+from yolo_operator.core.triton import config as triton_config
+from yolo_operator.core.triton import picture_models
+from yolo_operator.core.triton.config import Port
+from yolo_operator.model import nms, onnx_file, picture_graphs, surgery
+from yolo_operator.model.nms import Suppression
+from yolo_values import description, serving
 
 CLASSES, ANCHORS = 3, 40
 EXTRAS = {Task.DETECT: 0, Task.SEGMENT: 32, Task.POSE: 6, Task.OBB: 1}
@@ -98,6 +101,24 @@ def test_each_picture_of_a_batch_gets_its_own_detections(task, suppression):
     given[1, 4 : 4 + CLASSES] = 0
     answer = run(with_nms(suppression, task), given)
     assert answer == pytest.approx(expected(given, suppression, oriented=task is Task.OBB), abs=1e-4)
+
+
+@pytest.mark.parametrize("task", list(EXTRAS))
+def test_thresholds_may_be_inputs(task):
+    """As in the graph that stands by itself behind a model whose pictures come as files."""
+    raw_answers = raw(task)
+    shape = (4 + CLASSES + EXTRAS[task], -1)
+    thresholds = [Port(name=name, datatype="FP32", dims=(1,)) for name in ("confidence", "iou")]
+    rows = Port(name="rows", datatype="FP32", dims=(20, 6 + EXTRAS[task]))
+    beside = triton_config.configure(description(), serving(max_batch_size=4))
+    config = picture_models.onnx_model("nms", beside, (Port(name="output0", datatype="FP32", dims=shape), *thresholds), (rows,))
+    model = onnx.load_from_string(picture_graphs.suppress(config, task=task, classes=CLASSES))
+    onnx.checker.check_model(model, full_check=True)
+    for conf, limit in ((0.25, 0.5), (0.0, 0.3), (0.6, 0.9)):
+        given = {"output0": raw_answers, **{name: np.full((2, 1), value, np.float32) for name, value in (("confidence", conf), ("iou", limit))}}
+        (answer,) = ReferenceEvaluator(model).run(None, given)
+        wanted = expected(raw_answers, Suppression(conf=conf, iou=limit, max_det=20), oriented=task is Task.OBB)
+        assert answer == pytest.approx(wanted, abs=1e-4)
 
 
 @pytest.mark.parametrize("opset", [11, 12, 13, 17, 18, 21])

@@ -11,9 +11,10 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 import hostile
 from yolo_operator.core.contract import Tensor
-from yolo_operator.core.triton import metadata, releases
+from yolo_operator.core.triton import metadata, picture_models, releases
 from yolo_operator.core.triton.config import configure
 from yolo_operator.core.triton.options import QueuePolicy, ServingOptions, TensorRT, shapes_of
+from yolo_operator.core.triton.picture_models import PictureOptions
 from yolo_operator.worker import pbtxt
 from yolo_values import description, serving
 
@@ -51,6 +52,20 @@ def test_config_matches_its_golden_and_triton_s_schema(name):
     parsed = pbtxt.parse(text)
     assert parsed == pbtxt.message(configure(model, options))
     assert ast.literal_eval(parsed.parameters["metadata"].string_value) == metadata.metadata(model, shapes_of(model, options))
+
+
+PICTURES = PictureOptions(max_bytes=16 << 20, max_pixels=50_000_000, confidence=0.25, iou=0.7, max_detections=300, instances=2)
+
+
+@pytest.mark.parametrize("name", ["segment_gpu_b4", "pose_gpu_tensorrt_b4", "end_to_end_gpu_shared_b2", "obb_cpu_b2", "classify_cpu_b2"])
+def test_models_that_take_pictures_match_their_golden(name):
+    model, options = ROWS[name]
+    models = picture_models.configure(model, configure(model, options), PICTURES)
+    text = "\n".join(pbtxt.render(each) for each in models.all)
+    path = GOLDEN / f"pictures_{name}.pbtxt"
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(text, encoding="utf-8")
+    assert text == path.read_text(encoding="utf-8")
 
 
 @given(hostile.NAMES, hostile.METADATA)

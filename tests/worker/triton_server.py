@@ -14,6 +14,7 @@ import urllib.request
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import seaweed
@@ -74,6 +75,18 @@ def install(place: Path) -> None:
     (place / "ready").touch()
 
 
+def picture_decoder() -> Path:
+    """OpenCV of the tests' own environment alone: as in a serving pod, NumPy is the server's. Hard links, since it loads itself by its real path."""
+    site = Path(sysconfig.get_path("platlib"))
+    place = seaweed.cache() / f"picture-decoder-{version('opencv-python-headless')}"
+    if not place.exists():
+        made = place.with_suffix(f".{os.getpid()}")
+        for part in ("cv2", "opencv_python_headless.libs"):
+            shutil.copytree(site / part, made / part, copy_function=os.link)
+        made.rename(place)
+    return place
+
+
 @contextmanager
 def running(repository: str, log: Path, *flags: str) -> Iterator[tuple[int, int, int]]:
     """A server on an s3:// repository; its HTTP, gRPC and metrics ports once it has loaded everything."""
@@ -86,6 +99,9 @@ def running(repository: str, log: Path, *flags: str) -> Iterator[tuple[int, int,
         arguments += [f"--{name}-port={port}", f"--{name}-address=127.0.0.1"]
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))},
+        # As NVIDIA's images have NumPy in the Python of their Python backend.
+        "PATH": f"{place / 'ort' / 'bin'}:{os.environ['PATH']}",
+        "PICTURE_DECODER": str(picture_decoder()),
         "LD_LIBRARY_PATH": f"{place / 'nvidia_pytriton.libs'}:{library_folder()}",
         "AWS_ACCESS_KEY_ID": seaweed.KEY,
         "AWS_SECRET_ACCESS_KEY": seaweed.SECRET,

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from yolo_operator.commands.arguments import Arguments, Result
 from yolo_operator.core.contract import PERMANENT_EXIT_CODE
@@ -90,4 +91,33 @@ def run_rollout(arguments: Arguments) -> Result:
     except rollout_command.CommandError as error:
         sys.stderr.write(f"{error}\n")
         return {"exitCode": error.code}
+    return {}
+
+
+def add_predict_arguments(to: argparse.ArgumentParser) -> None:
+    """See `predict --help`."""
+    to.add_argument("url", metavar="URL", help="http://HOST:PORT/MODEL, as for YOLO(); the resource has spec.pictures.enabled")
+    to.add_argument("pictures", type=Path, metavar="FILE", help="a JPEG, PNG or WebP file, or a folder with such")
+    to.add_argument(
+        "-o", "--output", type=Path, default=None, metavar="FILE", help="draw what was found into this file, or, for a folder, into files of this folder"
+    )
+    to.add_argument("--json", action="store_true", help="print a line of JSON per picture")
+    to.add_argument("--confidence", type=float, default=None, metavar="X", help="score that detections are above; without: spec.pictures.confidence")
+    to.add_argument("--iou", type=float, default=None, metavar="X", help="overlap above which the worse of two boxes is dropped; without: spec.pictures.iou")
+    to.add_argument("--version", type=int, default=None, metavar="N", help="which version of the model; without: the highest of the pod that answers")
+
+
+def run_predict(arguments: Arguments) -> Result:
+    """Send pictures, print or draw what is in them."""
+    from yolo_operator import predict_command  # noqa: PLC0415
+
+    parameters = {name: value for name in ("confidence", "iou") if (value := getattr(arguments, name)) is not None}
+    try:
+        url = predict_command.model_url(arguments.url, arguments.version)
+        lines = predict_command.run(url, arguments.pictures, arguments.output, parameters, as_json=arguments.json, progress=sys.stderr.isatty())
+        for line in lines:
+            sys.stdout.write(f"{line}\n")
+    except predict_command.PredictError as error:
+        sys.stderr.write(f"{error}\n")
+        return {"exitCode": 1}
     return {}

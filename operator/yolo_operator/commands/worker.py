@@ -1,4 +1,4 @@
-"""Subcommands that run in Jobs, in the operator's image: check, fetch, publish, verify, pictures, prune; and load, which runs in serving pods."""
+"""Subcommands that run in Jobs, in the operator's image: check, fetch, publish, verify, pictures, prune; and load and decoder, which run in serving pods."""
 
 import argparse
 from pathlib import Path
@@ -9,6 +9,7 @@ from yolo_operator.core.contract import ASSETS_URL, HUB_URL, Task
 
 if TYPE_CHECKING:
     from yolo_operator.core.triton.options import ServingOptions
+    from yolo_operator.core.triton.picture_models import PictureOptions
     from yolo_operator.worker.storage import Repository, StorageOptions
 
 
@@ -171,12 +172,40 @@ def add_publish_arguments(to: argparse.ArgumentParser) -> None:
     to.add_argument("--tensorrt-cache-directory", default="", metavar="DIR", help="in the Triton pod, for built engines; empty: none are kept")
     to.add_argument("--shapes", choices=SHAPES, default=None, help="pictures of one size, or of any; without: what is right for the model")
     to.add_argument("--tensorrt-strongly-typed", action="store_true", help="TensorRT takes the precision from the model alone")
+    add_served_pictures_arguments(to)
     to.add_argument("--task", type=Task, choices=list(Task), default=None, help="task the weights must have")
     to.add_argument("--triton-release", default="", metavar="YY.MM", help="of the server; empty: unknown")
     to.add_argument("--max-ir-version", type=int, default=0, metavar="N", help="newest ONNX format the server reads; 0: any")
     to.add_argument("--max-opset", type=int, default=0, metavar="N", help="newest operator set the server knows; 0: any")
     add_storage_arguments(to)
     add_directory_arguments(to, "check", "source", "export")
+
+
+def add_served_pictures_arguments(to: argparse.ArgumentParser) -> None:
+    """The models that take pictures' files."""
+    to.add_argument("--pictures", action="store_true", help="publish <model-name>-pictures too, which takes pictures' files")
+    to.add_argument("--picture-max-bytes", type=int, default=16 << 20, metavar="N", help="largest file")
+    to.add_argument("--picture-max-pixels", type=int, default=50_000_000, metavar="N", help="most pixels")
+    to.add_argument("--picture-confidence", type=float, default=0.25, metavar="X", help="score that detections are above")
+    to.add_argument("--picture-iou", type=float, default=0.7, metavar="X", help="overlap above which the worse of two boxes is dropped")
+    to.add_argument("--picture-max-detections", type=int, default=300, metavar="N", help="detections per picture")
+    to.add_argument("--picture-instances", type=int, default=2, metavar="N", help="processes that decode")
+
+
+def picture_options(arguments: Arguments) -> "PictureOptions | None":
+    """How pictures' files are taken; None where they are not."""
+    from yolo_operator.core.triton.picture_models import PictureOptions  # noqa: PLC0415
+
+    if not arguments.pictures:
+        return None
+    return PictureOptions(
+        max_bytes=arguments.picture_max_bytes,
+        max_pixels=arguments.picture_max_pixels,
+        confidence=arguments.picture_confidence,
+        iou=arguments.picture_iou,
+        max_detections=arguments.picture_max_detections,
+        instances=arguments.picture_instances,
+    )
 
 
 def serving_options(arguments: Arguments) -> "ServingOptions":
@@ -228,6 +257,7 @@ def run_publish(arguments: Arguments) -> Result:
             conversion_key=arguments.conversion_key,
             source_sha256=arguments.source_sha256,
             serving=serving_options(arguments),
+            pictures=picture_options(arguments),
             check_directory=arguments.check_directory,
             source_directory=arguments.source_directory,
             export_directory=arguments.export_directory,
@@ -273,6 +303,8 @@ def run_verify(arguments: Arguments) -> Result:
         ],
         verify.VerifyOptions(
             revision=arguments.revision,
+            address=arguments.address,
+            http_port=arguments.http_port,
             model_name=arguments.model_name,
             version=arguments.version,
             timeout=arguments.timeout,
@@ -296,6 +328,18 @@ def run_load(arguments: Arguments) -> Result:
     from yolo_operator.worker import load  # noqa: PLC0415
 
     return load.run(repository(arguments, reads=True), arguments.revision, arguments.directory)
+
+
+def add_decoder_arguments(to: argparse.ArgumentParser) -> None:
+    """See `decoder --help`."""
+    to.add_argument("--directory", type=Path, required=True, metavar="DIR", help="where Triton's Python is to find it")
+
+
+def run_decoder(arguments: Arguments) -> Result:
+    """What was copied."""
+    from yolo_operator.worker import decoder  # noqa: PLC0415
+
+    return decoder.run(arguments.directory)
 
 
 def add_pictures_arguments(to: argparse.ArgumentParser) -> None:

@@ -46,6 +46,7 @@ SERVER = "triton"
 MERGE_CA = "merge-ca"
 """Init container of Triton pods that adds the user's CA to the image's store."""
 LOAD = "load-repository"
+DECODER = "picture-decoder"
 """Init container of Triton pods that brings the repository, where spec.storage.loader says so."""
 MANAGED_SELECTOR = f"{MANAGED_BY}={FIELD_MANAGER}"
 

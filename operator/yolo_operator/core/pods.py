@@ -208,8 +208,8 @@ def crashed(container: Manifest) -> Problem | None:
     if last is None or container.get("ready") or (container.get("state", {}).get("running") and container.get("started")):
         return None
     name, tail = container["name"], last.get("message", "").strip()[-600:]
-    if name == names.LOAD:
-        return not_loaded(last)
+    if name in (names.LOAD, names.DECODER):
+        return not_brought(name, last)
     if name not in (names.SERVER, names.MERGE_CA):
         return foreign(container, last)
     if last.get("reason") == "OOMKilled":
@@ -226,14 +226,14 @@ def crashed(container: Manifest) -> Problem | None:
     return Problem("TritonCrashed", f"Triton ended with exit code {last.get('exitCode')}{triton_log.hint(said)}: {said}")
 
 
-def not_loaded(ended: Manifest) -> Problem:
-    """The init container that brings the repository has failed; the kubelet starts it again, so nothing of it is for good."""
+def not_brought(name: str, ended: Manifest) -> Problem:
+    """An init container that brings the repository, or the decoder of pictures, has failed; the kubelet starts it again, so nothing of it is for good."""
     if ended.get("reason") == "OOMKilled":
-        return Problem("OutOfMemory", f"Container {names.LOAD} was killed for lack of memory: raise spec.jobs.resources.limits.memory")
+        return Problem("OutOfMemory", f"Container {name} was killed for lack of memory: raise spec.jobs.resources.limits.memory")
     answer = contract.Outcome.decode(ended.get("message", ""))
     if answer is not None and REASON.fullmatch(answer.reason):
         return Problem(answer.reason, answer.message)
-    return Problem("LoadFailed", f"Container {names.LOAD} ended with exit code {ended.get('exitCode')}: {ended.get('message', '').strip()[-400:]}")
+    return Problem("LoadFailed", f"Container {name} ended with exit code {ended.get('exitCode')}: {ended.get('message', '').strip()[-400:]}")
 
 
 def foreign(container: Manifest, ended: Manifest) -> Problem:

@@ -5,8 +5,11 @@ Of a part of the spec only what differs from its default counts: a field that a 
 
 from yolo_operator.core import api, names
 from yolo_operator.core.defaults import Defaults, storage_of
+from yolo_operator.core.drift import quantity
 
 REVISION_LENGTH = 10
+UNLIMITED_INSTANCES, MAX_INSTANCES = 2, 8
+"""Processes that decode pictures in a pod without a limit of CPUs, and in one with many."""
 
 
 def export_key(yolo: api.YoloDeployment, version: api.Version, defaults: Defaults) -> str:
@@ -54,6 +57,7 @@ def revision(yolo: api.YoloDeployment, version: api.Version, defaults: Defaults)
                 "tensorrt": triton.tensorrt.model_dump(include={"enabled", "precision", "max_workspace_bytes"}, exclude_defaults=True),
                 "warmup": triton.warmup,
             },
+            **({"pictures": spec.pictures.model_dump(exclude_defaults=True) | {"instances": picture_instances(spec)}} if spec.pictures.enabled else {}),
         },
         REVISION_LENGTH,
     )
@@ -72,6 +76,14 @@ def root(yolo: api.YoloDeployment, defaults: Defaults) -> str:
 def root_in(storage: api.Storage, yolo: api.YoloDeployment) -> str:
     """The same in any storage: names never change, storages do."""
     return f"{storage.uri.rstrip('/')}/{yolo.namespace}/{yolo.name}"
+
+
+def picture_instances(spec: api.Spec) -> int:
+    """How many processes of a pod decode pictures: as many as it has CPUs, where the spec says nothing else."""
+    if spec.pictures.instances is not None:
+        return spec.pictures.instances
+    cpus = quantity(spec.triton.resources.limits.get("cpu", ""))
+    return UNLIMITED_INSTANCES if cpus is None else min(MAX_INSTANCES, max(1, int(cpus)))
 
 
 def symmetric(yolo: api.YoloDeployment, version: api.Version) -> bool:

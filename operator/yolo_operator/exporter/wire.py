@@ -12,11 +12,11 @@ import onnx
 from yolo_operator.core.contract import Task
 from yolo_operator.core.errors import InvalidSpec
 from yolo_operator.core.triton.description import ExportReport, lowest
-from yolo_operator.exporter import nms, reference, surgery
+from yolo_operator.exporter import reference
 from yolo_operator.exporter.export import ConversionOptions
 from yolo_operator.exporter.reference import Array
 from yolo_operator.exporter.source import Exported
-from yolo_operator.model import compare
+from yolo_operator.model import compare, nms, surgery
 
 
 def check_nms(options: ConversionOptions, task: Task) -> None:

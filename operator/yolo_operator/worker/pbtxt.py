@@ -33,7 +33,10 @@ def message(config: ModelConfig) -> pb.ModelConfig:
         result.input.add(name=given.name, data_type=datatype(given), dims=given.dims)
     for given in config.outputs:
         result.output.add(name=given.name, data_type=datatype(given), dims=given.dims)
-    result.instance_group.add(count=config.instances, kind=pb.ModelInstanceGroup.Kind.Value(config.kind))
+    if config.instances:
+        result.instance_group.add(count=config.instances, kind=pb.ModelInstanceGroup.Kind.Value(config.kind))
+    for step in config.steps:
+        result.ensemble_scheduling.step.add(model_name=step.model, model_version=-1, input_map=step.inputs, output_map=step.outputs)
     if config.dynamic_batching is not None:
         add_batching(result, config.dynamic_batching)
     for name, parameters in config.gpu_accelerators.items():
@@ -72,6 +75,6 @@ def add_warmups(result: pb.ModelConfig, config: ModelConfig) -> None:
 
 
 def datatype(port: Port) -> int:
-    """KServe's FP32 is Triton's TYPE_FP32."""
-    value: int = pb.DataType.Value(f"TYPE_{port.datatype}")
+    """KServe's FP32 is Triton's TYPE_FP32, its BYTES TYPE_STRING."""
+    value: int = pb.DataType.Value("TYPE_STRING" if port.datatype == "BYTES" else f"TYPE_{port.datatype}")
     return value

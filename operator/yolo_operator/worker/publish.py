@@ -6,23 +6,26 @@ Rerun after a kill between any two writes, it starts over and overwrites; once t
 import datetime
 import hashlib
 import json
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from importlib import resources
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from yolo_operator import __version__
+from yolo_operator import __version__, picture_model
 from yolo_operator.core.contract import CONFIG, GOLDEN, MANIFEST, MAX_GOLDEN_BYTES, ONNX_FILE, Artifact, Source, Task
 from yolo_operator.core.errors import InvalidSpec, Unavailable
-from yolo_operator.core.triton import releases
+from yolo_operator.core.triton import picture_models, releases
 from yolo_operator.core.triton.config import WARMUP_FILE, ModelConfig, configure
 from yolo_operator.core.triton.description import Description, lowest
 from yolo_operator.core.triton.manifest import Manifest, PublishedFile
 from yolo_operator.core.triton.options import ServingOptions, served_inputs
-from yolo_operator.model import golden
+from yolo_operator.core.triton.picture_models import PictureOptions
+from yolo_operator.model import golden, picture_graphs
 from yolo_operator.worker import handover, pbtxt, revisions, shared, verdict
 from yolo_operator.worker.storage import Repository
 
@@ -39,6 +42,8 @@ class PublishOptions:
     source_sha256: str = ""
     """Of the weights, where the spec says it."""
     serving: ServingOptions
+    pictures: PictureOptions | None = None
+    """How pictures' files are taken; None: they are not."""
     check_directory: Path
     source_directory: Path
     export_directory: Path
@@ -96,7 +101,8 @@ def run(repository: Repository, options: PublishOptions) -> Artifact:
                 raise Unavailable("RevisionVanished", f"{repository.uri(revision)} was there a moment ago and is not now: it is built anew")
         check_runtime(material.description, options)
         config = configure(material.description, options.serving)
-        files = upload(repository, options, material, config)
+        beside = picture_files(material.description, config, options)
+        files = upload(repository, options, material, config, beside)
     manifest = describe(repository, options, material, files)
     if not revisions.whole(repository, manifest):
         raise Unavailable("StorageInconsistent", f"{repository.uri(revision)} is not what was just written; is somebody else writing there?")
@@ -175,13 +181,34 @@ def check_runtime(description: Description, options: PublishOptions) -> None:
         )
 
 
-def upload(repository: Repository, options: PublishOptions, material: Material, config: ModelConfig) -> dict[str, PublishedFile]:
+def picture_files(description: Description, config: ModelConfig, options: PublishOptions) -> dict[str, bytes]:
+    """The models that take pictures' files, by path relative to the revision; none where they are not wanted. Raises InvalidSpec PicturesInvalid."""
+    if options.pictures is None:
+        return {}
+    models = picture_models.configure(description, config, options.pictures)
+    report = description.report
+    files = {f"{model.name}/{CONFIG}": pbtxt.render(model).encode() for model in models.all}
+    files[f"{models.normalize.name}/{config.version}/{ONNX_FILE}"] = picture_graphs.normalize(models.normalize)
+    if models.nms is not None:
+        files[f"{models.nms.name}/{config.version}/{ONNX_FILE}"] = picture_graphs.suppress(models.nms, task=report.task, classes=len(report.names))
+    # Triton wants a directory of the version, also of an ensemble, which has nothing in it; S3 has no empty ones.
+    files[f"{models.network.name}/{config.version}/ensemble"] = b"\n"
+    place = f"{models.pictures.name}/{config.version}"
+    for module in sorted(resources.files(picture_model).iterdir(), key=lambda each: each.name):
+        if module.name.endswith(".py"):
+            name = picture_models.MODEL_FILE if module.name == picture_models.ENTRY else f"{picture_models.PACKAGE}/{module.name}"
+            files[f"{place}/{name}"] = module.read_bytes()
+    return files
+
+
+def upload(repository: Repository, options: PublishOptions, material: Material, config: ModelConfig, beside: Mapping[str, bytes]) -> dict[str, PublishedFile]:
     """Write all files but the manifest; their digests by path relative to the revision."""
     model = config.name
     contents: dict[str, bytes | Local | Copied] = {
         f"{model}/{config.version}/{ONNX_FILE}": material.onnx,
         GOLDEN: material.golden_archive,
         f"{model}/{CONFIG}": pbtxt.render(config).encode(),
+        **beside,
     }
     if config.warmups:
         contents[f"{model}/warmup/{WARMUP_FILE}"] = warmup_bytes(material, config)

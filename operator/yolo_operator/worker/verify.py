@@ -13,12 +13,13 @@ from google.protobuf.message import Message
 
 from yolo_operator.core.contract import CONFIG, GOLDEN, MAX_GOLDEN_BYTES, Tensor, Verification
 from yolo_operator.core.errors import InvalidSpec, NotReady, Unavailable
+from yolo_operator.core.triton import picture_models
 from yolo_operator.core.triton.description import lowest
 from yolo_operator.core.triton.manifest import Manifest
 from yolo_operator.core.triton.options import input_shape
 from yolo_operator.model import golden
 from yolo_operator.model.compare import LIMITS, Comparison, Layout, compare
-from yolo_operator.worker import pbtxt, revisions
+from yolo_operator.worker import pbtxt, revisions, verify_pictures
 from yolo_operator.worker.storage import Repository
 from yolo_operator.worker.triton_client import Arrays, Client
 
@@ -42,6 +43,9 @@ class VerifyOptions:
     """FP32, FP16 or INT8, as the spec asks for; where the manifest says a lower one, that holds."""
     min_iou: float | None = None
     max_score_difference: float | None = None
+    address: str = ""
+    """IP of the pod, which is asked over HTTP where it takes pictures' files."""
+    http_port: int = 8000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +55,8 @@ class Published:
     manifest: Manifest
     config: Message
     golden: golden.Golden
+    pictures: Message | None
+    """Configuration of the model that takes pictures' files, where there is one."""
 
     @property
     def layout(self) -> Layout:
@@ -75,6 +81,13 @@ def run(repository: Repository, clients: list[Client], options: VerifyOptions) -
             if not one.within(min_iou, max_difference):
                 raise wrong(client, batch, one, min_iou, max_difference)
             found = found.worse(one)
+    if published.pictures is not None:
+        one = verify_pictures.run(
+            options.address, options.http_port, options.model_name, options.version, published.pictures, published.golden, published.layout
+        )
+        if not one.within(min_iou, max_difference):
+            raise wrong_pictures(one, min_iou, max_difference)
+        found = found.worse(one)
     return Verification(
         latency_milliseconds=round(latency(clients[0], published), 2),
         worst_iou=round(found.worst_iou, 5),
@@ -93,11 +106,13 @@ def load(repository: Repository, options: VerifyOptions) -> Published:
         raise InvalidSpec("MetadataMismatch", f"{repository.uri(revision)} holds {manifest.model_name} version {manifest.version}")
     config = revisions.file(repository, manifest, f"{manifest.model_name}/{CONFIG}", MAX_CONFIG_BYTES)
     archive = revisions.file(repository, manifest, GOLDEN, MAX_GOLDEN_BYTES)
+    beside = f"{manifest.model_name}{picture_models.SUFFIX}/{CONFIG}"
     try:
         parsed = pbtxt.parse(config.decode())
+        pictures = pbtxt.parse(revisions.file(repository, manifest, beside, MAX_CONFIG_BYTES).decode()) if beside in manifest.files else None
     except (text_format.ParseError, UnicodeDecodeError) as error:
         raise Unavailable("StorageInconsistent", f"{CONFIG} of {repository.uri(revision)} is not readable") from error
-    return Published(manifest=manifest, config=parsed, golden=golden.read(archive))
+    return Published(manifest=manifest, config=parsed, golden=golden.read(archive), pictures=pictures)
 
 
 def wait_until_ready(clients: list[Client], options: VerifyOptions) -> None:
@@ -196,6 +211,13 @@ def wrong(client: Client, batch: int, found: Comparison, min_iou: float, max_dif
         f"{client.protocol}, batch {batch}: the golden picture's answer differs from the reference: worst IoU {found.worst_iou:.4f} "
         f"(at least {min_iou}), worst score difference {found.worst_score_difference:.4f} (at most {max_difference}), "
         f"{found.detections} detections; lower the precision's demands in spec.rollout.verify or rebuild the version",
+    )
+
+
+def wrong_pictures(found: Comparison, min_iou: float, max_difference: float) -> InvalidSpec:
+    """The same of the model that takes pictures' files."""
+    return verify_pictures.wrong(
+        f"worst IoU {found.worst_iou:.4f} (at least {min_iou}), worst score difference {found.worst_score_difference:.4f} (at most {max_difference})"
     )
 
 

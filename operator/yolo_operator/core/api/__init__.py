@@ -1,6 +1,6 @@
 """The resource: spec and status of a YoloDeployment. The CRD is generated from these models (`make crds`).
 
-    fields ──► triton, traffic, rollout, network ──► spec ──► yolo_deployment
+    fields ──► triton, pictures, traffic, rollout, network ──► spec ──► yolo_deployment
        └───────────────────────────────────► status ──┘
 
 Every field's docstring is its description in `kubectl explain`; every string and list is bounded, or the CEL rules are
@@ -9,6 +9,7 @@ over the API server's budget. The rest of the code imports `api`, not the module
 
 from yolo_operator.core.api.fields import MAX_VERSION, KeyReference, LocalReference, Model, Resources, duration_text, rules
 from yolo_operator.core.api.network import Destination, NetworkPolicy, Peer
+from yolo_operator.core.api.pictures import Pictures
 from yolo_operator.core.api.rollout import Analysis, Rollout, Step, Verify
 from yolo_operator.core.api.spec import Build, Calibration, Export, Gpu, Proxy, Source, Spec, Storage, Version
 from yolo_operator.core.api.status import (
@@ -74,6 +75,7 @@ __all__ = [
     "NetworkPolicy",
     "ParentReference",
     "Peer",
+    "Pictures",
     "PodMetadata",
     "PodTemplate",
     "PreviousStorage",

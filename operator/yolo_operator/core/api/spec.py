@@ -1,4 +1,4 @@
-"""`spec`: what is wanted. `spec.triton` is in `triton.py`, `spec.traffic` and `spec.rollout` in `rollout.py`, `spec.networkPolicy` in `network.py`."""
+"""`spec`: what is wanted. `spec.triton` is in `triton.py`, `spec.pictures` in `pictures.py`, `spec.traffic` and `spec.rollout` in `rollout.py`, `spec.networkPolicy` in `network.py`."""
 
 from datetime import timedelta
 from typing import Annotated, Literal
@@ -24,6 +24,7 @@ from yolo_operator.core.api.fields import (
     rules,
 )
 from yolo_operator.core.api.network import NetworkPolicy
+from yolo_operator.core.api.pictures import Pictures
 from yolo_operator.core.api.rollout import Rollout
 from yolo_operator.core.api.traffic import Traffic
 from yolo_operator.core.api.triton import Triton
@@ -463,6 +464,8 @@ class Spec(Model):
     """All Jobs: where they run, and what their other containers may use."""
     triton: Triton = Field(default_factory=Triton)
     """The server."""
+    pictures: Pictures = Field(default_factory=Pictures)
+    """A second model, that takes pictures' files."""
     gpu: Gpu = Field(default_factory=Gpu)
     """GPUs of each Triton pod."""
     node_selector: Labels = Field(default_factory=dict)

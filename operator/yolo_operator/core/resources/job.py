@@ -388,9 +388,26 @@ def config_arguments(yolo: api.YoloDeployment, version: api.Version, release: Re
             f"--tensorrt-cache-directory={pod.TENSORRT_CACHE}",
         ]
     arguments += shapes_arguments(version.export)
+    arguments += served_pictures_arguments(yolo.spec)
     if yolo.spec.task is not None:
         arguments.append(f"--task={yolo.spec.task}")
     return arguments
+
+
+def served_pictures_arguments(spec: api.Spec) -> list[str]:
+    """Flags of the models that take pictures."""
+    pictures = spec.pictures
+    if not pictures.enabled:
+        return []
+    return [
+        "--pictures",
+        f"--picture-max-bytes={int(drift.quantity(pictures.max_bytes) or 0)}",
+        f"--picture-max-pixels={int(drift.quantity(pictures.max_pixels) or 0)}",
+        f"--picture-confidence={pictures.confidence}",
+        f"--picture-iou={pictures.iou}",
+        f"--picture-max-detections={pictures.max_detections}",
+        f"--picture-instances={revision.picture_instances(spec)}",
+    ]
 
 
 def queue_arguments(policy: api.QueuePolicy) -> list[str]:

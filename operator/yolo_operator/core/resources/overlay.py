@@ -37,7 +37,7 @@ OF_SERVER: Mapping[str, str] = {
     "terminationMessagePath": "the operator reads Triton's last words there",
     "terminationMessagePolicy": "the operator reads Triton's last words there",
 }
-OF_STORAGE: Mapping[str, str] = {names.MERGE_CA: "use spec.storage.caBundleRef", names.LOAD: "use spec.storage.loader"}
+OF_STORAGE: Mapping[str, str] = {names.MERGE_CA: "use spec.storage.caBundleRef", names.LOAD: "use spec.storage.loader", names.DECODER: "use spec.pictures"}
 """Init containers."""
 ENV = frozenset(
     {
@@ -48,6 +48,7 @@ ENV = frozenset(
         "TRITON_AWS_MOUNT_DIRECTORY",
         "HOME",
         "ORT_DISABLE_TELEMETRY",
+        "PICTURE_DECODER",
         "POD_UID",
         "TRITON_CPU_LIMIT",
     }

@@ -1,6 +1,6 @@
 """The Triton Deployment of one version: a gate that opens only for right answers, probes on the model itself, a quiet end."""
 
-from yolo_operator.core import api, contract, names
+from yolo_operator.core import api, contract, drift, names
 from yolo_operator.core.defaults import Defaults, image_of, release_of, storage_of
 from yolo_operator.core.names import Manifest
 from yolo_operator.core.resources import overlay, pod, repository, service
@@ -29,6 +29,8 @@ POD_FIELDS = {"release", "resources", "image_pull_secrets", "pod_template", "for
 NVIDIA = "nvidia.com/gpu"
 CLAIM = "gpu"
 """What the pod calls its ResourceClaim."""
+DECODER_COPY = "/copy"
+"""Where the init container that brings the decoder writes: in its own image the decoder is at the very path that the server's has."""
 BYTES_OF = {"FP32": 4, "FP16": 2, "UINT8": 1}
 
 
@@ -177,6 +179,7 @@ def template_inputs(yolo: api.YoloDeployment, artifact: contract.Artifact, defau
             "serviceAccountName": spec.service_account_name,
             "verify": spec.rollout.verify.enabled,
             "restartedAt": spec.restarted_at,
+            **({"pictures": True} if spec.pictures.enabled else {}),
             **({"assignedUser": True} if defaults.assigned_user else {}),
             **({"ipv6": True} if defaults.ipv6 else {}),
         },
@@ -205,6 +208,9 @@ def pod_template(yolo: api.YoloDeployment, version: api.Version, artifact: contr
         own = {} if cache is None else {"subPath": engine_directory(yolo, defaults)}
         mounts.append({"name": "tensorrt", "mountPath": pod.TENSORRT_CACHE, **own})
     mounts += repository.mounts(storage)
+    if spec.pictures.enabled:
+        volumes.append({"name": names.DECODER, "emptyDir": {}})
+        mounts.append({"name": names.DECODER, "mountPath": contract.PICTURE_DECODER_DIRECTORY, "readOnly": True})
     pod_spec: Manifest = {
         "serviceAccountName": spec.service_account_name,
         "automountServiceAccountToken": False,
@@ -214,7 +220,7 @@ def pod_template(yolo: api.YoloDeployment, version: api.Version, artifact: contr
         "containers": [server(yolo, version, artifact, mounts, defaults)],
         "volumes": volumes,
     }
-    if init := repository.init_containers(yolo, artifact, defaults):
+    if init := [*repository.init_containers(yolo, artifact, defaults), *picture_decoder(yolo, defaults)]:
         pod_spec["initContainers"] = init
     if spec.rollout.verify.enabled:
         pod_spec["readinessGates"] = [{"conditionType": names.VERIFIED_GATE}]
@@ -240,6 +246,15 @@ def pod_template(yolo: api.YoloDeployment, version: api.Version, artifact: contr
     return overlay.laid_over(ours, spec.triton.pod_template)
 
 
+def picture_decoder(yolo: api.YoloDeployment, defaults: Defaults) -> list[Manifest]:
+    """Brings what decodes pictures, where the server takes their files."""
+    if not yolo.spec.pictures.enabled:
+        return []
+    mounts = [{"name": names.DECODER, "mountPath": DECODER_COPY}, {"name": "tmp", "mountPath": pod.TMP}]
+    arguments = ["decoder", f"--directory={DECODER_COPY}"]
+    return [pod.worker(names.DECODER, defaults.operator_image, arguments, [], mounts, pod.resources(yolo.spec.jobs.resources))]
+
+
 def claims(gpu: api.Gpu) -> list[Manifest]:
     """How the pod claims its GPUs, where it does."""
     return [] if gpu.resource_claim_template_name is None else [{"name": CLAIM, "resourceClaimTemplateName": gpu.resource_claim_template_name}]
@@ -263,6 +278,7 @@ def server(yolo: api.YoloDeployment, version: api.Version, artifact: contract.Ar
             *repository.env(storage),
             {"name": "HOME", "value": pod.TMP},
             {"name": "ORT_DISABLE_TELEMETRY", "value": "1"},
+            *([{"name": contract.PICTURE_DECODER_VARIABLE, "value": contract.PICTURE_DECODER_DIRECTORY}] if spec.pictures.enabled else []),
             *([] if spec.gpu.count else [{"name": CPU_LIMIT, "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "1"}}}]),
             # The secret word of the restricted endpoints: nobody needs them.
             {"name": "POD_UID", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.uid"}}},
@@ -338,7 +354,11 @@ def max_input_bytes(yolo: api.YoloDeployment, artifact: contract.Artifact) -> in
     """Bytes of the largest request: the full batch at the exported image size, and a MiB for the protocol."""
     height, width = artifact.image_size[0], artifact.image_size[-1]
     element = max((BYTES_OF.get(tensor.datatype, 4) for tensor in artifact.inputs), default=4)
-    return max(yolo.spec.triton.max_batch_size, 1) * 3 * height * width * element + (1 << 20)
+    tensors = max(yolo.spec.triton.max_batch_size, 1) * 3 * height * width * element
+    pictures = yolo.spec.pictures
+    # As Base64 a file is longer by a third.
+    files = int(drift.quantity(pictures.max_bytes) or 0) * 4 // 3 if pictures.enabled else 0
+    return max(tensors, files) + (1 << 20)
 
 
 def http_get(path: str) -> Manifest:

@@ -53,6 +53,15 @@ class DynamicBatching:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One model of an ensemble; its inputs and outputs by the ensemble's names of the tensors."""
+
+    model: str
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
     """config.pbtxt as values, in the order of Triton's own fields."""
 
@@ -70,6 +79,8 @@ class ModelConfig:
     backend: str = BACKEND
     platform: str = PLATFORM
     default_model_filename: str = ONNX_FILE
+    steps: tuple[Step, ...] = ()
+    """Of an ensemble, which has no instances."""
 
 
 def configure(description: Description, options: ServingOptions) -> ModelConfig:

@@ -16,7 +16,7 @@ import numpy as np
 from onnx import ModelProto, TensorProto
 
 from yolo_operator.core.contract import Task
-from yolo_operator.exporter.surgery import Surgeon, declare, dimensions
+from yolo_operator.model.surgery import Surgeon, declare, dimensions
 
 CLASS_OFFSET = 7680
 """Pixels between the boxes of one class and the next: max_wh of Ultralytics."""
@@ -28,10 +28,10 @@ EPSILON = 1e-7
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suppression:
-    """What is kept: arguments of Ultralytics' predict by their own names."""
+    """What is kept: arguments of Ultralytics' predict by their own names. Text: the input of the graph that has it, FP32, batch x 1, the same for each picture."""
 
-    conf: float = 0.25
-    iou: float = 0.7
+    conf: float | str = 0.25
+    iou: float | str = 0.7
     max_det: int = 300
     agnostic_nms: bool = False
 
@@ -78,8 +78,8 @@ def survivors(surgeon: Surgeon, boxes: str, best: str, offset: str | None, suppr
         surgeon.node("Transpose", moved, perm=[0, 2, 1]),
         best,
         surgeon.integers(suppression.max_det),
-        surgeon.constant([not_above(suppression.iou)], np.float32),
-        surgeon.constant([suppression.conf], np.float32),
+        threshold(surgeon, suppression.iou),
+        threshold(surgeon, suppression.conf),
     )
     # Rows of picture, class (0) and anchor: indices into the scores as they are.
     nothing = surgeon.node("Mul", best, surgeon.number(0))
@@ -89,7 +89,7 @@ def survivors(surgeon: Surgeon, boxes: str, best: str, offset: str | None, suppr
 
 def oriented_survivors(surgeon: Surgeon, boxes: str, angle: str, best: str, offset: str | None, suppression: Suppression) -> tuple[str, str]:
     """As `survivors`; a box goes where any better one, itself kept or not, overlaps it by more than the limit."""
-    candidate = surgeon.node("Greater", best, surgeon.number(suppression.conf))
+    candidate = surgeon.node("Greater", best, scalar(surgeon, suppression.conf))
     masked = surgeon.node("Where", candidate, best, surgeon.number(0))
     count = most_candidates(surgeon, candidate)
     scores, at = surgeon.nodes("TopK", masked, surgeon.node("Reshape", count, surgeon.integers(1)), outputs=2, axis=2)
@@ -97,7 +97,7 @@ def oriented_survivors(surgeon: Surgeon, boxes: str, angle: str, best: str, offs
     moved = surgeon.node("Add", centre, offset) if offset else centre
     shapes = surgeon.node("Concat", moved, surgeon.part(boxes, 2, 4), angle, axis=1)
     ranked = surgeon.node("GatherElements", shapes, wide(surgeon, at, 5), axis=2)
-    over = surgeon.node("Greater", oriented_overlap(surgeon, ranked), surgeon.number(suppression.iou))
+    over = surgeon.node("Greater", oriented_overlap(surgeon, ranked), scalar(surgeon, suppression.iou))
     rank = surgeon.node("Range", surgeon.constant(0, np.int64), count, surgeon.constant(1, np.int64))
     better = surgeon.node("Less", surgeon.node("Reshape", rank, surgeon.integers(1, -1, 1)), rank)
     worst = surgeon.reduce("ReduceMax", surgeon.node("Cast", surgeon.node("And", over, better), to=TensorProto.FLOAT), 1)
@@ -158,6 +158,18 @@ def best_first(surgeon: Surgeon, kept: str, most: int) -> tuple[str, str]:
 def wide(surgeon: Surgeon, at: str, channels: int) -> str:
     """The same anchors for each channel: batch x 1 x n to batch x channels x n."""
     return surgeon.node("Expand", at, surgeon.integers(1, channels, 1))
+
+
+def threshold(surgeon: Surgeon, value: float | str) -> str:
+    """One number, as NonMaxSuppression takes it; the first picture's, where it is an input."""
+    if isinstance(value, str):
+        return surgeon.node("Slice", surgeon.node("Reshape", value, surgeon.integers(-1)), surgeon.integers(0), surgeon.integers(1))
+    return surgeon.constant([not_above(value)], np.float32)
+
+
+def scalar(surgeon: Surgeon, value: float | str) -> str:
+    """The same for a comparison with a tensor."""
+    return threshold(surgeon, value) if isinstance(value, str) else surgeon.number(value)
 
 
 def not_above(limit: float) -> np.float32:
