@@ -1,4 +1,4 @@
-"""What goes over the wire and how long it takes, for each way to serve one model: `make bench-wire`, under five minutes.
+"""What goes over the wire and how long it takes, for each way to serve one model, from a picture's file to its detections: `make bench-wire`, ten minutes.
 
 The cluster without Docker: each pod has a link of its own, and the kernel's token bucket (tc, sch_tbf) limits those to Triton's pods
 (requests) and to the client's (answers). The links and their limits end with the pods.
@@ -44,10 +44,12 @@ WAYS: dict[str, dict[str, Any]] = {
     "nms": {"nms": True},
     "nms, inputDatatype FP16": {"nms": True, "inputDatatype": "FP16"},
 }
-LINKS = {"1 Gbit/s": "1gbit", "100 Mbit/s": "100mbit"}
+FILES = "spec.pictures"
+"""The way of the file itself; the others are `export`s."""
+LINKS = {"no limit": "", "1 Gbit/s": "1gbit", "100 Mbit/s": "100mbit"}
 HEADERS = 66
 """Bytes of Ethernet, IPv4 and TCP before each packet's content; an acknowledgement has nothing else."""
-CLIENTS = (1, 4)
+CLIENTS = (1, 16)
 SECONDS = 6.0
 """Of requests, for each way, link and number of clients."""
 DEADLINE = 240.0
@@ -104,12 +106,12 @@ def serve(cluster: Cluster, storage: s3.Storage, namespace: str) -> dict[str, st
     if not changed:
         raise SystemExit("bench-wire: Ultralytics' yolo11.yaml has no scale n any more: correct NARROW")
     source = {"uri": storage.put("weights", "yolo11n-narrow.yaml", narrow.encode())}
-    names = {way: f"wire-{number}" for number, way in enumerate(WAYS)}
-    say(f"{len(WAYS)} builds")
-    for way, export in WAYS.items():
+    names = {way: f"wire-{number}" for number, way in enumerate([*WAYS, FILES])}
+    say(f"{len(names)} builds")
+    for way, name in names.items():
         # One size: every request is 640x640, whatever the picture.
-        version = {"version": 1, "source": source, "export": {"shapes": "Fixed", "imageSize": [640]} | export}
-        cluster.apply(resource(namespace, names[way], versions=[version], task="detect"))
+        version = {"version": 1, "source": source, "export": {"shapes": "Fixed", "imageSize": [640]} | WAYS.get(way, {})}
+        cluster.apply(resource(namespace, name, versions=[version], task="detect", pictures={"enabled": way == FILES}))
     until = time.monotonic() + DEADLINE
     ready = {way: cluster.wait_ready(namespace, name, timeout=max(until - time.monotonic(), 1)) for way, name in names.items()}
     return {way: str(found["status"]["url"]) for way, found in ready.items()}
@@ -124,7 +126,7 @@ def measured(cluster: Cluster, namespace: str, urls: dict[str, str]) -> Iterator
                 for number, (way, url) in enumerate(urls.items()):
                     pod = address(cluster, namespace, f"yolo-operator.io/deployment=wire-{number},app.kubernetes.io/component=triton")
                     with limited(rate, pod, address(cluster, namespace)):
-                        found = [measure(client, url, pod, clients) for clients in CLIENTS]
+                        found = [measure(client, url, pod, clients, files=way == FILES) for clients in CLIENTS]
                     say(f"{link}, {way}: {found[0]['p50']:.0f} ms")
                     yield {"link": link, "way": way, "one": found[0], "several": found[1]}
         finally:
@@ -136,13 +138,14 @@ def exec_command(namespace: str) -> list[str]:
     return [str(KUBECTL), f"--kubeconfig={KUBECONFIG}", "exec", "-i", "-n", namespace, "client", "--"]
 
 
-def measure(client: Any, url: str, pod: str, clients: int) -> dict[str, float]:
+def measure(client: Any, url: str, pod: str, clients: int, *, files: bool) -> dict[str, float]:
     """Milliseconds and bytes per picture, and pictures per second, with so many clients at once."""
-    answer(client, {"url": url, "clients": clients, "seconds": SECONDS})  # they connect and warm up
-    sent, received, infer, count = (*traffic(pod), *inference(pod))
+    answer(client, {"url": url, "clients": clients, "seconds": SECONDS, "files": files})  # they connect and warm up
+    model = url.rpartition("/")[2]
+    sent, received, infer, count = (*traffic(pod), *inference(pod, model))
     found = json.loads(answer(client, "go"))
     sent, received = (now - before for now, before in zip(traffic(pod), (sent, received), strict=True))
-    infer, count = (now - before for now, before in zip(inference(pod), (infer, count), strict=True))
+    infer, count = (now - before for now, before in zip(inference(pod, model), (infer, count), strict=True))
     times = sorted(found["milliseconds"])
     return {
         "p50": statistics.median(times),
@@ -179,8 +182,8 @@ def link_of(pod: str) -> str:
 
 @contextmanager
 def limited(rate: str, *pods: str) -> Iterator[None]:
-    """While it lasts, no more than `rate` goes to each of the Pods."""
-    links = [link_of(pod) for pod in pods]
+    """While it lasts, no more than `rate` goes to each of the Pods; "": as much as the machine can."""
+    links = [link_of(pod) for pod in pods] if rate else []
     try:
         for link in links:
             # A bucket of 256 KB: the largest packet that the kernel passes between two pods is 64 KB.
@@ -198,12 +201,12 @@ def traffic(pod: str) -> tuple[int, int]:
     return sent["bytes"] - HEADERS * sent["packets"], received["bytes"] - HEADERS * received["packets"]
 
 
-def inference(pod: str) -> tuple[int, int]:
-    """Microseconds that Triton has spent computing, and how often, so far."""
+def inference(pod: str, model: str) -> tuple[int, int]:
+    """Microseconds that Triton has spent computing with the model itself, and how often, so far."""
     with urllib.request.urlopen(f"http://{pod}:8002/metrics", timeout=5) as page:
         text = page.read().decode()
     names = ("nv_inference_compute_infer_duration_us", "nv_inference_exec_count")
-    spent, count = (sum(float(value) for value in re.findall(rf"^{name}{{.*}} (\S+)", text, re.MULTILINE)) for name in names)
+    spent, count = (sum(float(value) for value in re.findall(rf'^{name}{{.*model="{model}".*}} (\S+)', text, re.MULTILINE)) for name in names)
     return int(spent), int(count)
 
 
@@ -217,7 +220,7 @@ def output(*command: str) -> str:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown."""
-    lines = ["| link | `export` | request | answer | p50 | p99 | pictures/s, 1 client | pictures/s, 4 clients | of it inference |", "| --- " * 9 + "|"]
+    lines = ["| link | way | request | answer | p50 | p99 | pictures/s, 1 client | pictures/s, 16 clients | of it inference |", "| --- " * 9 + "|"]
     for row in rows:
         one, several = row["one"], row["several"]
         lines.append(

@@ -1,6 +1,5 @@
 """A picture's file to <model>-pictures is answered as Ultralytics answers it with the local weights: each task, and files of every kind."""
 
-import base64
 import json
 import subprocess
 from collections.abc import Callable
@@ -65,11 +64,8 @@ def test_curl_alone_is_enough_and_a_second_revision_takes_over_the_weights(
     after = cluster.wait_ready(client.namespace, "curl", timeout=600)["status"]["versions"][0]
     assert after["artifact"]["onnxSha256"] == before["artifact"]["onnxSha256"]
 
-    pod = next(
-        pod
-        for pod in cluster.list("pods", client.namespace, "yolo-operator.io/name=curl")
-        if pod["metadata"]["labels"].get("yolo-operator.io/revision") == after["revision"]
-    )
+    pods = cluster.list("pods", client.namespace, "yolo-operator.io/deployment=curl,app.kubernetes.io/component=triton")
+    (pod,) = [pod for pod in pods if pod["metadata"]["labels"]["yolo-operator.io/revision"] == after["revision"]]
     picture = WEIGHTS / "bus.jpg"
     url = f"http://{pod['status']['podIP']}:8000/v2/models/model-pictures"
     line = f"""printf '{{"picture":"%s"}}' "$(base64 -w0 {picture})" | curl -s -d @- {url}/generate"""
@@ -83,4 +79,3 @@ def test_curl_alone_is_enough_and_a_second_revision_takes_over_the_weights(
         ["curl", "-s", "-H", "Inference-Header-Content-Length: 0", "--data-binary", "hello", f"{url}/infer"], capture_output=True, check=True
     )
     assert json.loads(refused.stdout)["error"].startswith("the picture is no JPEG, PNG or WebP file")
-    assert base64.b64encode(picture.read_bytes())

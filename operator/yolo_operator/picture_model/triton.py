@@ -39,6 +39,8 @@ class Settings:
     """The network takes no thresholds: its rows have gone through an NMS, or need none."""
     confidence: float
     iou: float
+    max_detections: int
+    """Of the network's NMS."""
     limits: Limits
     keypoints: tuple[int, int] | None = None
     """Number, and values of each, for pose."""

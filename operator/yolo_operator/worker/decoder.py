@@ -13,12 +13,14 @@ def run(directory: Path) -> dict[str, object]:
     source = Path(os.environ.get(PICTURE_DECODER_VARIABLE, PICTURE_DECODER_DIRECTORY))
     if not source.is_dir():
         raise Unavailable("DecoderMissing", f"this image has no {source}: set the chart's images.operator to the image of this release")
+    files = [path for path in sorted(source.rglob("*")) if path.is_file()]
     try:
-        shutil.copytree(source, directory, dirs_exist_ok=True, symlinks=True)
-    except shutil.Error as error:
-        raise Unavailable("DiskFull", f"the decoder of pictures could not be copied: {error.args[0][0][2]}") from error
+        for path in files:
+            target = directory / path.relative_to(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
     except OSError as error:
         if error.errno in DISK_FULL:
             raise Unavailable("DiskFull", "the node has no room for the decoder of pictures") from error
         raise
-    return {"files": sum(1 for path in directory.rglob("*") if path.is_file())}
+    return {"files": len(files)}

@@ -36,7 +36,15 @@ def run(address: str, port: int, model: str, version: int, config: Any, golden: 
     answered = ask(f"http://{host}:{port}/v2/models/{model}{SUFFIX}/versions/{version}/infer", png.encode(photograph(golden.input)), confidence)
     if layout.task is Task.CLASSIFY:
         return compare_classes(next(iter(golden.outputs.values()))[0], answered)
-    return compare(rows, found_rows(answered, layout), confidence, float(settings["iou"]))
+    found = found_rows(answered, layout)
+    expected = rows[(rows[:, 4] > confidence + COUNTED) & drawn(golden, layout)]
+    if len(found) >= most(settings, layout):
+        expected = expected[expected[:, 4] > found[:, 4].min() + COUNTED]
+    seen = rows.copy()
+    if layout.task is not Task.OBB:
+        height, width = golden.input.shape[2:]
+        seen[:, :4] = seen[:, :4].clip(0, (width, height, width, height))
+    return compare(rows, found, expected, seen, covering(float(settings["iou"]), layout))
 
 
 def ask(url: str, picture: bytes, confidence: float) -> dict[str, npt.NDArray[Any]]:
@@ -78,28 +86,52 @@ def found_rows(answered: Mapping[str, npt.NDArray[Any]], layout: Layout) -> Arra
     return np.concatenate((boxes, answered["scores"][:count, None], answered["classes"][:count, None]), axis=1).astype(np.float32)
 
 
-def compare(rows: Array, found: Array, confidence: float, limit: float) -> Comparison:
-    """Each detection with its like among the golden answers, and each of those with what stands for it."""
-    worst, apart = 1.0, 0.0
+def drawn(golden: Golden, layout: Layout) -> npt.NDArray[np.bool_]:
+    """Which of the golden answers have something to show: of segment those whose mask surely has a pixel within the box. Others are left out of an answer."""
+    first, *others = (golden.outputs[name][0] for name in sorted(golden.outputs))
+    if layout.task is not Task.SEGMENT:
+        return np.ones(first.shape[0 if layout.final_detections else 1], dtype=np.bool_)
+    (prototypes,) = others
+    rows = golden_rows(golden, layout)
+    coefficients = first[:, 6:] if layout.final_detections else first[4 + layout.classes :].T
+    # A coarse pixel further, so that none of it is lost where the mask is made as large as the picture and cut at the box.
+    scale = layout.image_size[0] / prototypes.shape[1]
+    inner = np.concatenate((np.ceil(rows[:, :2] / scale) + 1, np.floor(rows[:, 2:4] / scale) - 1), axis=1).astype(int).clip(0)
+    shown = np.zeros(len(rows), dtype=np.bool_)
+    for at in np.flatnonzero(rows[:, 4] > 0):
+        x1, y1, x2, y2 = inner[at]
+        shown[at] = bool((np.tensordot(coefficients[at], prototypes[:, y1:y2, x1:x2], 1) > 0).any())
+    return shown
+
+
+def covering(iou_limit: float, layout: Layout) -> float:
+    """How much a detection overlaps an answer at least that its NMS has dropped. Of oriented boxes the upright ones say little of that."""
+    return 0.3 * iou_limit if layout.task is Task.OBB else iou_limit - 0.01
+
+
+def most(settings: dict[str, Any], layout: Layout) -> float:
+    """Detections that an answer has at most; what is final already is not cut."""
+    return float("inf") if layout.final_detections else float(settings["max_detections"])
+
+
+def compare(rows: Array, found: Array, expected: Array, seen: Array, limit: float) -> Comparison:
+    """Each detection with its like among the golden answers as they are `seen` within the picture, and each answer that is expected with what stands for it."""
+    worst, apart, kept = 1.0, 0.0, []
     for each in found:
-        overlaps, difference = alike(rows, each)
-        if not len(overlaps):
+        same = np.flatnonzero(np.rint(seen[:, 5]) == np.rint(each[5]))
+        if not same.size:
             raise wrong(f"a detection of class {int(each[5])} that the model does not have")
+        overlaps, difference = iou(seen[same, :4], np.broadcast_to(each[:4], (same.size, 4))), np.abs(seen[same, 4] - each[4])
         best = int(np.lexsort((difference, -overlaps.round(3)))[0])
         worst, apart = min(worst, float(overlaps[best])), max(apart, float(difference[best]))
-    expected = rows[rows[:, 4] > confidence + COUNTED]
+        kept.append(rows[same[best]])
+    better = np.array(kept, dtype=np.float32).reshape(-1, 6)
     for each in expected:
-        overlaps, difference = alike(found[found[:, 4] >= each[4] - COUNTED], each)
-        # It is there, or under a better one that overlaps it.
-        if not (len(overlaps) and overlaps.max() > min(limit, 0.9) - COUNTED):
+        over = better[(np.rint(better[:, 5]) == np.rint(each[5])) & (better[:, 4] >= each[4] - COUNTED)]
+        # It is there, or under a better one that overlaps it: as the NMS sees both, beyond the picture's edges.
+        if not over.size or iou(over[:, :4], np.broadcast_to(each[:4], (len(over), 4))).max() <= limit:
             raise wrong(f"no detection where the model has one of class {int(each[5])} with a score of {each[4]:.3f}")
     return Comparison(worst_iou=worst, worst_score_difference=apart, detections=len(found))
-
-
-def alike(rows: Array, one: Array) -> tuple[Array, Array]:
-    """Overlaps and differences in score of those rows that have its class."""
-    same = rows[np.rint(rows[:, 5]) == np.rint(one[5])]
-    return iou(same[:, :4], np.broadcast_to(one[:4], (len(same), 4))), np.abs(same[:, 4] - one[4])
 
 
 def compare_classes(probabilities: Array, answered: Mapping[str, npt.NDArray[Any]]) -> Comparison:

@@ -186,6 +186,7 @@ def settings(description: Description, network: ModelConfig, given: Port, option
             "final": description.final_detections or report.task is Task.CLASSIFY,
             "confidence": options.confidence,
             "iou": options.iou,
+            "max_detections": options.max_detections,
             "max_bytes": options.max_bytes,
             "max_pixels": options.max_pixels,
             **({"keypoints": report.kpt_shape} if report.task is Task.POSE else {}),
