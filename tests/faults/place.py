@@ -28,6 +28,7 @@ NOT_ALIKE = {"uid", "resourceVersion", "creationTimestamp", "managedFields", "ge
     "started",
     "reached",
     "promoted",
+    "heldSeconds",
     "lastTransitionTime",
     "lastUpdateTime",
 }

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import pytest
 import wrongs
 from control_plane import free_port
-from place import Place
+from place import Place, difference
 from proxy import Asked, Fault, Proxy
 from scenarios import SCENARIOS, Scenario, Undisturbed, begin, given
 
@@ -24,6 +24,8 @@ BURST, OFTEN = 30, 1.5
 A creation writes its status about ten times within six seconds; where half of all requests fail, each is tried
 twice on the average, and now and then all of them three times. What does not back off asks hundreds of times.
 """
+LONGEST = 400
+"""Seconds until all is well again: with half of all writes refused a pause between two passes comes to a minute."""
 CREATION, WEIGHTS = SCENARIOS[:2]
 
 
@@ -82,7 +84,10 @@ def test_all_becomes_as_it_is_without_the_fault(
     if row.seconds:
         here.until(lambda: time.monotonic() > began + row.seconds, row.seconds + 10)
         proxy.fault = Fault()
-    took = here.until(lambda: row.scenario.ends(here) and here.state() == reference.state, 180)
+    try:
+        took = here.until(lambda: row.scenario.ends(here) and here.state() == reference.state, LONGEST)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{difference(reference.state, here.state())}") from error
     assert proxy.hits, "nothing has gone wrong"
     assert not hot(proxy.since(began), time.monotonic() - began)
     record_property("Fault", row.name)
