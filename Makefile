@@ -33,7 +33,7 @@ test-all: parts gateway programs lint kind-config-check ## The suite with every 
 	@$(BIN)/pytest tests/afterwards
 	@$(MAKE) --no-print-directory test-releases
 
-RELEASES ?= 1.37
+RELEASES ?= 1.30 1.32 1.37
 test-releases: parts gateway programs ## What depends on Kubernetes' release, against API servers of others: CRD, CEL, admission, faults
 	@for release in $(RELEASES); do echo "Kubernetes $$release"; YOLO_OPERATOR_TEST_KUBERNETES=$$release $(BIN)/pytest -q -m "not matrix" tests/apiserver tests/faults; done
 

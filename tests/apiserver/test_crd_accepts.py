@@ -199,6 +199,7 @@ def test_every_example_is_accepted(kubectl, path):
                     "enabled": True,
                     "storage": [{"namespaceSelector": {"matchExpressions": [{"key": "team", "operator": "NotIn", "values": ["a"]}]}, "port": 8333}],
                     "source": [{"cidr": "0.0.0.0/0", "port": 443}, {"cidr": "2001:db8::/32", "port": 443}],
+                    "dns": [{"cidr": each, "port": 53} for each in ("::/0", "fd00:10:20::53/128", "1:2:3:4:5:6:7:8/64", "::ffff:10.0.0.1/96")],
                     "clients": [{"podSelector": {}}, {"namespaceSelector": {}}],
                 },
                 "traffic": {"mode": "Gateway", "gateway": {"parentRefs": [{"name": "edge"}], "hostnames": ["a.example"]}},

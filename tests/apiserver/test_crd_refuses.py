@@ -216,6 +216,10 @@ SPECS = [
         network(clients=[{"cidr": "10.0.0.0/8", "podSelector": {}}]), ["spec.networkPolicy.clients[0]", "by cidr, or Pods by"], id="addresses of Pods"
     ),
     pytest.param(network(clients=[{"cidr": "10.0.0.1"}]), ["spec.networkPolicy.clients[0].cidr", "10.20.0.7/32"], id="an address without a length"),
+    *(
+        pytest.param(network(clients=[{"cidr": wrong}]), ["spec.networkPolicy.clients[0].cidr", "10.20.0.7/32"], id=f"the network {wrong}")
+        for wrong in ("10.0.0.0/33", "10.0.0.256/32", "10.0.0/8", "2001:db8::/129", "2001:db8::g/64", "/8", "::")
+    ),
     pytest.param(network(source=[{"cidr": "github.com/32", "port": 443}]), ["spec.networkPolicy.source[0].cidr", "10.20.0.7/32"], id="a host name"),
     pytest.param(network(source=[{"cidr": "10.0.0.0/8"}]), ["spec.networkPolicy.source[0].port", "Required"], id="a destination without a port"),
     pytest.param(

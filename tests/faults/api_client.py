@@ -63,8 +63,8 @@ class Client:
 
     def watch(self, kind: Kind) -> Iterator[Manifest]:
         """Every object of a kind, in all namespaces: as it is now, then each time it changes, until the server ends the watch."""
-        query = {"labelSelector": kind.selector, "watch": "true", "sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
-        query |= {"allowWatchBookmarks": "true"}
+        # Without a resourceVersion it begins with all that is there; sendInitialEvents, which says so, is refused by Kubernetes 1.30.
+        query = {"labelSelector": kind.selector, "watch": "true"}
         with self._pool.request("GET", self._url + kind.path(), fields=query, preload_content=False, timeout=urllib3.Timeout(30, None)) as answer:
             if answer.status != 200:
                 raise ApiError(answer.status, answer.data.decode())
