@@ -70,8 +70,31 @@ def asked(url: str, file: Path) -> dict[str, np.ndarray]:
         return {each["name"]: np.array(each["data"]).reshape(each["shape"])[0] for each in json.load(answer)["outputs"]}
 
 
-def ours(answer: dict[str, np.ndarray], shape: tuple[int, int]) -> dict[str, Any]:
-    """The answer as answers_client.py compares it."""
+def filled(contours: list[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
+    """The mask of some contours."""
+    mask = np.zeros(shape, np.uint8)
+    for contour in contours:
+        cv2.fillPoly(mask, [np.rint(contour).astype(np.int32)], 1)
+    return mask
+
+
+def frame(seen: tuple[int, int], shape: tuple[int, int]) -> tuple[float, int, int]:
+    """Scale, and grey at the left and on top, of a picture as the model sees it."""
+    scale = min(seen[0] / shape[0], seen[1] / shape[1])
+    return scale, *(round((side - max(round(whole * scale), 1)) / 2 - 0.1) for side, whole in ((seen[1], shape[1]), (seen[0], shape[0])))
+
+
+def within(masks: np.ndarray, shape: tuple[int, int]) -> torch.Tensor:
+    """Without what is on the grey."""
+    scale, left, top = frame(masks.shape[1:], shape)
+    inner = np.zeros_like(masks)
+    rows, columns = slice(top + 1, top + int(shape[0] * scale) - 1), slice(left + 1, left + int(shape[1] * scale) - 1)
+    inner[:, rows, columns] = masks[:, rows, columns]
+    return torch.from_numpy(inner).bool()
+
+
+def ours(answer: dict[str, np.ndarray], shape: tuple[int, int], seen: tuple[int, int] | None) -> dict[str, Any]:
+    """The answer as answers_client.py compares it; masks as the model sees the picture, where the contours are its pixels."""
     tensors = {name: torch.from_numpy(array.astype(np.float32)) for name, array in answer.items() if array.dtype.kind in "fi"}
     boxes = tensors.get("boxes")
     if "corners" in tensors:
@@ -80,17 +103,20 @@ def ours(answer: dict[str, np.ndarray], shape: tuple[int, int]) -> dict[str, Any
         across = points[:, 0] - points[:, 1]
         boxes = torch.stack([*points.mean(1).T, along.norm(dim=1), across.norm(dim=1), torch.atan2(along[:, 1], along[:, 0])], dim=1)
     masks = None
-    if "contours" in answer:
-        masks, start = np.zeros((len(answer["scores"]), *shape), np.uint8), 0
-        for of, length in answer["contours"].astype(int):
-            cv2.fillPoly(masks[of], [np.rint(answer["outline"][start : start + length]).astype(np.int32)], 1)
-            start += length
+    if "contours" in answer and seen:
+        scale, left, top = frame(seen, shape)
+        points = answer["outline"] * scale + (left, top)
+        ends = np.cumsum(answer["contours"][:, 1])
+        of_each = [
+            [points[end - size : end] for (at, size), end in zip(answer["contours"], ends, strict=True) if at == of] for of in range(len(answer["scores"]))
+        ]
+        masks = np.stack([filled(contours, seen) for contours in of_each])
     keypoints = tensors.get("keypoints")
     return {
         "boxes": boxes,
         "scores": tensors["scores"],
         "classes": tensors["classes"].int(),
-        "masks": None if masks is None else torch.from_numpy(masks).bool(),
+        "masks": None if masks is None else within(masks, shape),
         "keypoints": None if keypoints is None else keypoints[..., :2] / torch.tensor([shape[1], shape[0]]),
     }
 
@@ -100,15 +126,15 @@ def theirs(result: Any) -> dict[str, Any]:
     boxes = result.obb if result.obb is not None else result.boxes
     masks = None
     if result.masks is not None:
-        masks = np.zeros((len(result.masks.xy), *result.orig_shape), np.uint8)
-        for mask, outline in zip(masks, result.masks.xy, strict=True):
-            cv2.fillPoly(mask, [np.rint(outline).astype(np.int32)], 1)
+        drawn = result.masks.data.numpy().astype(np.uint8)
+        outer = [cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0] for mask in drawn]
+        masks = np.stack([filled([each.reshape(-1, 2) for each in contours], mask.shape) for contours, mask in zip(outer, drawn, strict=True)])
     # The client takes keypoints that the model is not sure of for (0, 0).
     return {
         "boxes": result.obb.xywhr if result.obb is not None else boxes.xyxy,
         "scores": boxes.conf,
         "classes": boxes.cls.int(),
-        "masks": None if masks is None else torch.from_numpy(masks).bool(),
+        "masks": None if masks is None else within(masks, result.orig_shape),
         "keypoints": None if result.keypoints is None else result.keypoints.data[..., :2] / torch.tensor(result.orig_shape[::-1]),
     }
 
@@ -127,7 +153,8 @@ def main(weights: str, task: str, url: str, arguments: str) -> None:
             if answer["classes"].tolist() != result.probs.top5:
                 worst["unlike"].append(f"{file.name}: {answer['classes'].tolist()} and {result.probs.top5}")
         else:
-            one_picture(worst, file.name, theirs(result), ours(answer, result.orig_shape), oriented=task == "obb")
+            seen = None if result.masks is None else result.masks.data.shape[1:]
+            one_picture(worst, file.name, theirs(result), ours(answer, result.orig_shape, seen), oriented=task == "obb")
     print(json.dumps(worst))
 
 
