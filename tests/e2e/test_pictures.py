@@ -14,7 +14,7 @@ from yolo_operator.model.compare import LIMITS
 __all__ = ["client", "weights"]
 SCRIPT = Path(__file__).with_name("pictures_client.py")
 ROWS = {**{task: {} for task in TASKS}, "detect at 320": {"imageSize": [320, 320]}, "segment, nms": {"nms": True}}
-QUICK = ("segment",)
+QUICK: tuple[str, ...] = ()
 
 
 def resource(yolo: Callable[..., Manifest], namespace: str, name: str, task: str, source: str, export: Manifest) -> Manifest:
