@@ -22,6 +22,7 @@ _PACKAGES = {  # Debian's packages and a program that each brings
     "ca-certificates": "update-ca-certificates",
     "conntrack": "conntrack",
     "containerd": "containerd",
+    "curl": "curl",
     "debootstrap": "debootstrap",
     "ethtool": "ethtool",
     "iproute2": "ip",
