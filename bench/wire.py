@@ -1,4 +1,4 @@
-"""What goes over the wire and how long it takes, for each way to serve one model, from a picture's file to its detections: `make bench-wire`, ten minutes.
+"""What goes over the wire and how long it takes, for each way to serve one model, from a picture's file to its detections: `make bench-wire`.
 
 The cluster without Docker: each pod has a link of its own, and the kernel's token bucket (tc, sch_tbf) limits those to Triton's pods
 (requests) and to the client's (answers). The links and their limits end with the pods.

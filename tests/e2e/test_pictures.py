@@ -14,7 +14,6 @@ from yolo_operator.model.compare import LIMITS
 __all__ = ["client", "weights"]
 SCRIPT = Path(__file__).with_name("pictures_client.py")
 ROWS = {**{task: {} for task in TASKS}, "detect at 320": {"imageSize": [320, 320]}, "segment, nms": {"nms": True}}
-QUICK: tuple[str, ...] = ()
 
 
 def resource(yolo: Callable[..., Manifest], namespace: str, name: str, task: str, source: str, export: Manifest) -> Manifest:
@@ -29,7 +28,8 @@ def resource(yolo: Callable[..., Manifest], namespace: str, name: str, task: str
     )
 
 
-@pytest.mark.parametrize("title", [pytest.param(title, marks=() if title in QUICK else pytest.mark.matrix) for title in ROWS])
+@pytest.mark.matrix
+@pytest.mark.parametrize("title", ROWS)
 def test_files_are_answered_as_the_local_weights_answer_them(
     cluster: Cluster, yolo: Callable[..., Manifest], client: Client, weights: Callable[[str], str], title: str
 ) -> None:

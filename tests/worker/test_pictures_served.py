@@ -56,21 +56,25 @@ class Served:
         return json.load(caught.value)["error"]
 
 
-@contextmanager
-def serving(repository, weed, tmp_path, spoil=None) -> Iterator[Served]:
-    """`spoil`: a file of picture_model, and what is replaced in it by what."""
+def published(repository, tmp_path, *, max_batch_size: int) -> None:
     pod = yolo_models.build_pod(tmp_path / "pod")
     wanted = publish.PublishOptions(
         revision=REVISION,
         export_key="key",
         cluster_name="c1",
-        serving=ServingOptions(model_name="helmet", version=3, gpu=False, max_batch_size=4),
+        serving=ServingOptions(model_name="helmet", version=3, gpu=False, max_batch_size=max_batch_size),
         pictures=OPTIONS,
         check_directory=pod.check,
         source_directory=pod.source,
         export_directory=pod.export,
     )
     publish.run(repository, wanted)
+
+
+@contextmanager
+def serving(repository, weed, tmp_path, spoil=None) -> Iterator[Served]:
+    """`spoil`: a file of picture_model, and what is replaced in it by what."""
+    published(repository, tmp_path, max_batch_size=4)
     if spoil:
         key = f"{REVISION}/helmet-pictures/3/picture_model/{spoil[0]}"
         repository.write(key, repository.read(key, 1 << 20).replace(*spoil[1:]), "")
@@ -219,19 +223,8 @@ def test_predict_says_what_is_wrong(tmp_path, capsys, url, path, said):
 
 
 def test_a_model_without_batches_is_refused(repository, tmp_path):
-    pod = yolo_models.build_pod(tmp_path / "pod")
-    wanted = publish.PublishOptions(
-        revision=REVISION,
-        export_key="key",
-        cluster_name="c1",
-        serving=ServingOptions(model_name="helmet", version=3, gpu=False, max_batch_size=0),
-        pictures=OPTIONS,
-        check_directory=pod.check,
-        source_directory=pod.source,
-        export_directory=pod.export,
-    )
     with pytest.raises(InvalidSpec) as caught:
-        publish.run(repository, wanted)
+        published(repository, tmp_path, max_batch_size=0)
     assert (caught.value.reason, "spec.triton.maxBatchSize" in caught.value.message) == ("PicturesInvalid", True)
 
 

@@ -93,6 +93,11 @@ def quantity(value: object) -> Decimal | None:
         return None
 
 
+def whole(value: object) -> int:
+    """A Kubernetes quantity as a whole number, for a flag; a part of one is left out. 0 where it is none."""
+    return int(quantity(value) or 0)
+
+
 def _missing(wanted: Any, live: Any, field: str, path: str) -> Iterator[str]:
     if isinstance(wanted, Mapping):
         if isinstance(live, Mapping):

@@ -120,7 +120,7 @@ class TritonPythonModel:
         shapes: dict[tuple[int, ...], list[int]] = {}
         for at, each in enumerate(pictures):
             shapes.setdefault(each.pixels.shape, []).append(at)
-        most = max(1, self.settings.max_batch_size)
+        most = self.settings.max_batch_size
         batches = [same[start : start + most] for same in shapes.values() for start in range(0, len(same), most)]
         answered = await asyncio.gather(*(self.ask([pictures[at] for at in batch], confidence, iou) for batch in batches))
         places = {at: detections for batch, answers in zip(batches, answered, strict=True) for at, detections in zip(batch, answers, strict=True)}

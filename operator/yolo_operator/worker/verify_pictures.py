@@ -37,7 +37,8 @@ def run(address: str, port: int, model: str, version: int, config: Any, golden: 
     if layout.task is Task.CLASSIFY:
         return compare_classes(next(iter(golden.outputs.values()))[0], answered)
     found = found_rows(answered, layout)
-    expected = rows[(rows[:, 4] > confidence + COUNTED) & drawn(golden, layout)]
+    sure = np.flatnonzero(rows[:, 4] > confidence + COUNTED)
+    expected = rows[sure[drawn(golden, layout, rows, sure)]]
     if len(found) >= most(settings, layout):
         expected = expected[expected[:, 4] > found[:, 4].min() + COUNTED]
     seen = rows.copy()
@@ -86,22 +87,18 @@ def found_rows(answered: Mapping[str, npt.NDArray[Any]], layout: Layout) -> Arra
     return np.concatenate((boxes, answered["scores"][:count, None], answered["classes"][:count, None]), axis=1).astype(np.float32)
 
 
-def drawn(golden: Golden, layout: Layout) -> npt.NDArray[np.bool_]:
-    """Which of the golden answers have something to show: of segment those whose mask surely has a pixel within the box. Others are left out of an answer."""
+def drawn(golden: Golden, layout: Layout, rows: Array, sure: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+    """Which of the `sure` golden answers have something to show: of segment those whose mask surely has a pixel within the box. Others are left out of an answer."""
     first, *others = (golden.outputs[name][0] for name in sorted(golden.outputs))
     if layout.task is not Task.SEGMENT:
-        return np.ones(first.shape[0 if layout.final_detections else 1], dtype=np.bool_)
+        return np.ones(len(sure), dtype=np.bool_)
     (prototypes,) = others
-    rows = golden_rows(golden, layout)
     coefficients = first[:, 6:] if layout.final_detections else first[4 + layout.classes :].T
     # A coarse pixel further, so that none of it is lost where the mask is made as large as the picture and cut at the box.
     scale = layout.image_size[0] / prototypes.shape[1]
-    inner = np.concatenate((np.ceil(rows[:, :2] / scale) + 1, np.floor(rows[:, 2:4] / scale) - 1), axis=1).astype(int).clip(0)
-    shown = np.zeros(len(rows), dtype=np.bool_)
-    for at in np.flatnonzero(rows[:, 4] > 0):
-        x1, y1, x2, y2 = inner[at]
-        shown[at] = bool((np.tensordot(coefficients[at], prototypes[:, y1:y2, x1:x2], 1) > 0).any())
-    return shown
+    inner = np.concatenate((np.ceil(rows[sure, :2] / scale) + 1, np.floor(rows[sure, 2:4] / scale) - 1), axis=1).astype(int).clip(0)
+    masks = (np.tensordot(coefficients[at], prototypes[:, y1:y2, x1:x2], 1) for at, (x1, y1, x2, y2) in zip(sure, inner, strict=True))
+    return np.array([bool((mask > 0).any()) for mask in masks], dtype=np.bool_)
 
 
 def covering(iou_limit: float, layout: Layout) -> float:

@@ -377,7 +377,7 @@ def config_arguments(yolo: api.YoloDeployment, version: api.Version, release: Re
     if batching.queue_policy is not None:
         arguments += queue_arguments(batching.queue_policy)
     if triton.gpu_memory_limit is not None:
-        arguments.append(f"--gpu-memory-bytes={drift.quantity(triton.gpu_memory_limit)}")
+        arguments.append(f"--gpu-memory-bytes={drift.whole(triton.gpu_memory_limit)}")
     arguments += [f"--parameter={name}={value}" for name, value in sorted(triton.parameters.items())]
     if triton.tensorrt.enabled:
         if release is not None and release.tensorrt_chooses_precision is False:
@@ -401,8 +401,8 @@ def served_pictures_arguments(spec: api.Spec) -> list[str]:
         return []
     return [
         "--pictures",
-        f"--picture-max-bytes={int(drift.quantity(pictures.max_bytes) or 0)}",
-        f"--picture-max-pixels={int(drift.quantity(pictures.max_pixels) or 0)}",
+        f"--picture-max-bytes={drift.whole(pictures.max_bytes)}",
+        f"--picture-max-pixels={drift.whole(pictures.max_pixels)}",
         f"--picture-confidence={pictures.confidence}",
         f"--picture-iou={pictures.iou}",
         f"--picture-max-detections={pictures.max_detections}",

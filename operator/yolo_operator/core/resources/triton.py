@@ -357,7 +357,7 @@ def max_input_bytes(yolo: api.YoloDeployment, artifact: contract.Artifact) -> in
     tensors = max(yolo.spec.triton.max_batch_size, 1) * 3 * height * width * element
     pictures = yolo.spec.pictures
     # As Base64 a file is longer by a third.
-    files = int(drift.quantity(pictures.max_bytes) or 0) * 4 // 3 if pictures.enabled else 0
+    files = drift.whole(pictures.max_bytes) * 4 // 3 if pictures.enabled else 0
     return max(tensors, files) + (1 << 20)
 
 

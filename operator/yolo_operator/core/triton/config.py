@@ -5,7 +5,7 @@ The whole configuration is written: Triton completes nothing (--disable-auto-com
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from yolo_operator.core.contract import ONNX_FILE, Tensor
 from yolo_operator.core.errors import InvalidSpec
@@ -70,17 +70,17 @@ class ModelConfig:
     version: int
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
-    kind: str
-    instances: int
-    dynamic_batching: DynamicBatching | None
-    gpu_accelerators: dict[str, dict[str, str]]
-    warmups: tuple[Warmup, ...]
-    parameters: dict[str, str]
+    kind: str = ""
+    instances: int = 0
+    dynamic_batching: DynamicBatching | None = None
+    gpu_accelerators: dict[str, dict[str, str]] = field(default_factory=dict)
+    warmups: tuple[Warmup, ...] = ()
+    parameters: dict[str, str] = field(default_factory=dict)
     backend: str = BACKEND
     platform: str = PLATFORM
     default_model_filename: str = ONNX_FILE
     steps: tuple[Step, ...] = ()
-    """Of an ensemble, which has no instances."""
+    """Of an ensemble, which has neither kind nor instances."""
 
 
 def configure(description: Description, options: ServingOptions) -> ModelConfig:

@@ -86,12 +86,6 @@ def configure(description: Description, model: ModelConfig, options: PictureOpti
         version=version,
         inputs=(pixels, *thresholds),
         outputs=tuple(Port(name=told, datatype=port.datatype, dims=port.dims) for told, port in (("rows", rows), *(("prototypes", other) for other in others))),
-        kind="",
-        instances=0,
-        dynamic_batching=None,
-        gpu_accelerators={},
-        warmups=(),
-        parameters={},
         backend="",
         platform="ensemble",
         default_model_filename="",
@@ -105,9 +99,6 @@ def configure(description: Description, model: ModelConfig, options: PictureOpti
         outputs=answered(description),
         kind="KIND_CPU",
         instances=options.instances,
-        dynamic_batching=None,
-        gpu_accelerators={},
-        warmups=(),
         parameters={SETTINGS: settings(description, network, given, options)},
         backend="python",
         platform="",
@@ -137,25 +128,21 @@ def onnx_model(name: str, beside: ModelConfig, inputs: tuple[Port, ...], outputs
         outputs=outputs,
         kind=beside.kind,
         instances=beside.instances,
-        dynamic_batching=None,
-        gpu_accelerators={},
-        warmups=(),
-        parameters={},
     )
 
 
 def answered(description: Description) -> tuple[Port, ...]:
     """What a request is answered with, for each picture: `count` detections, then zeros up to those of the picture with the most."""
-    report = description.report
+    report, boxes = description.report, Port(name="boxes", datatype="FP32", dims=(-1, 4))
     places: dict[Task, tuple[Port, ...]] = {
-        Task.DETECT: (Port(name="boxes", datatype="FP32", dims=(-1, 4)),),
+        Task.DETECT: (boxes,),
         Task.OBB: (Port(name="corners", datatype="FP32", dims=(-1, 4, 2)),),
         Task.POSE: (
-            Port(name="boxes", datatype="FP32", dims=(-1, 4)),
+            boxes,
             Port(name="keypoints", datatype="FP32", dims=(-1, *(report.kpt_shape or (-1, -1)))),
         ),
         Task.SEGMENT: (
-            Port(name="boxes", datatype="FP32", dims=(-1, 4)),
+            boxes,
             Port(name="contours", datatype="INT32", dims=(-1, 2)),
             Port(name="outline", datatype="FP32", dims=(-1, 2)),
         ),
