@@ -74,8 +74,12 @@ class Gateway:
         self._cluster.wait("the new kinds", self._served, 90)
 
     def remove_crds(self) -> None:
-        """Remove the Gateway API, and with it every route."""
-        self._cluster.kubectl("delete", "-f", str(CRDS), "--ignore-not-found", "--timeout=100s")
+        """Remove the Gateway API, and with it every route. An API server may need minutes for a CRD.
+
+        It first lists the CRD's objects, which fails with "storage is (re)initializing" where nobody had asked for that kind, and tries again in steps
+        that double (https://github.com/operator-framework/operator-controller/issues/1437).
+        """
+        self._cluster.kubectl("delete", "-f", str(CRDS), "--ignore-not-found", "--timeout=300s", timeout=320)
 
     def start(self) -> None:
         """Run Traefik until its Gateway is programmed."""
