@@ -66,6 +66,14 @@ class TritonPythonModel:
         self.settings = Settings(limits=limits, **given)
         # There are as many processes as the Pod has CPUs; OpenCV by itself takes a thread per core of the node, in each.
         cv2.setNumThreads(1)
+        self.warm_up()
+
+    def warm_up(self) -> None:
+        """So that no request waits for what libraries do at their first picture of a format."""
+        black = np.zeros((64, 48, 3), np.uint8)
+        for suffix in (".jpg", ".png", ".webp"):
+            self.prepare(cv2.imencode(suffix, black)[1].tobytes())
+        self.nothing()
 
     async def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response per request; what is wrong with one hurts no other."""

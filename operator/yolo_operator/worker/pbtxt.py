@@ -68,10 +68,14 @@ def add_warmups(result: pb.ModelConfig, config: ModelConfig) -> None:
     """One sample per batch size; Triton repeats the picture's bytes itself."""
     for warmup in config.warmups:
         sample = result.model_warmup.add(name=warmup.name, batch_size=warmup.batch_size)
-        tensor = sample.inputs[warmup.input.name]
-        tensor.data_type = datatype(warmup.input)
-        tensor.dims.extend(warmup.input.dims)
-        tensor.input_data_file = warmup.file
+        for given in warmup.inputs:
+            tensor = sample.inputs[given.name]
+            tensor.data_type = datatype(given)
+            tensor.dims.extend(given.dims)
+            if warmup.file:
+                tensor.input_data_file = warmup.file
+            else:
+                tensor.zero_data = True
 
 
 def datatype(port: Port) -> int:

@@ -233,7 +233,7 @@ def warmup_bytes(material: Material, config: ModelConfig) -> bytes:
 
     An ONNX with a fixed batch and no batching wants that many pictures.
     """
-    first = config.warmups[0].input
+    (first,) = config.warmups[0].inputs
     batch = first.dims[0] if config.max_batch_size == 0 else 1
     raw: bytes = golden.repeated(material.golden.input, first.datatype, batch).astype(numpy_type(first.datatype)).tobytes()
     return raw

@@ -89,9 +89,9 @@ def test_warmup_covers_the_batch_sizes_served(options, sizes):
 
 
 def test_warmup_pictures_are_whole_where_nothing_is_batched():
-    assert configure(description(), serving(max_batch_size=0)).warmups[0].input.dims == (1, 3, 640, 640)
-    assert configure(description(batch=4), serving(max_batch_size=0)).warmups[0].input.dims == (4, 3, 640, 640)
-    assert configure(description(), serving(max_batch_size=8)).warmups[0].input.dims == (3, 640, 640)
+    assert configure(description(), serving(max_batch_size=0)).warmups[0].inputs[0].dims == (1, 3, 640, 640)
+    assert configure(description(batch=4), serving(max_batch_size=0)).warmups[0].inputs[0].dims == (4, 3, 640, 640)
+    assert configure(description(), serving(max_batch_size=8)).warmups[0].inputs[0].dims == (3, 640, 640)
 
 
 @pytest.mark.parametrize(

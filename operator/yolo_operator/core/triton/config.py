@@ -39,8 +39,9 @@ class Warmup:
 
     name: str
     batch_size: int
-    input: Port
+    inputs: tuple[Port, ...]
     file: str = WARMUP_FILE
+    """Of the values of each input; empty: zeros."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +159,7 @@ def warmups(description: Description, options: ServingOptions, first: Port) -> t
     full = input_shape(description)
     shape = full[1:] if options.max_batch_size > 0 else full
     tensor = Port(name=first.name, datatype=first.datatype, dims=tuple(shape))
-    return tuple(Warmup(name=f"golden-{size}", batch_size=size, input=tensor) for size in warmup_sizes(options))
+    return tuple(Warmup(name=f"golden-{size}", batch_size=size, inputs=(tensor,)) for size in warmup_sizes(options))
 
 
 def warmup_sizes(options: ServingOptions) -> list[int]:

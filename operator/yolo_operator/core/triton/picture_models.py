@@ -12,11 +12,11 @@ So the weights are in memory once, and 1.2 MB of pixels cross from Python to Tri
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from yolo_operator.core.contract import Task
 from yolo_operator.core.errors import InvalidSpec
-from yolo_operator.core.triton.config import ModelConfig, Port, Step
+from yolo_operator.core.triton.config import ModelConfig, Port, Step, Warmup
 from yolo_operator.core.triton.description import Description
 from yolo_operator.core.triton.signature import in_order
 
@@ -25,6 +25,8 @@ MODEL_FILE, ENTRY, PACKAGE = "model.py", "entry.py", "picture_model"
 """What the Python backend looks for, what it is in this project, and the package beside it."""
 MOST_PICTURES = 128
 """In one request."""
+STRIDES = (8, 16, 32)
+"""Of the levels of most YOLO models: how many answers there are where the ONNX leaves that open; for a warmup alone."""
 SETTINGS = "pictures"
 """Parameter of the configuration that picture_model/model.py reads."""
 
@@ -65,11 +67,16 @@ def configure(description: Description, model: ModelConfig, options: PictureOpti
     outputs = {port.name: port for port in model.outputs}
     first, *others = (outputs[tensor.name] for tensor in in_order(description.onnx.outputs))
     final = description.final_detections or description.report.task is Task.CLASSIFY
-    pixels = Port(name="pixels", datatype="UINT8", dims=(*given.dims[1:], given.dims[0]))
-    normalize = onnx_model(f"{name}-normalize", model, (pixels,), (Port(name="normalized", datatype=given.datatype, dims=given.dims),))
+    channels = given.dims[0]
+    pixels = Port(name="pixels", datatype="UINT8", dims=(*given.dims[1:], channels))
+    height, width = description.report.image_size
+    normalized = Port(name="normalized", datatype=given.datatype, dims=given.dims)
+    normalize = onnx_model(f"{name}-normalize", model, (pixels,), (normalized,), warm=((height, width, channels),))
     thresholds = () if final else tuple(Port(name=each, datatype="FP32", dims=(1,)) for each in ("confidence", "iou"))
     rows = first if final else Port(name="rows", datatype="FP32", dims=(options.max_detections, first.dims[0] - len(description.report.names) + 2))
-    nms = None if final else onnx_model(f"{name}-nms", model, (first, *thresholds), (rows,))
+    anchors = sum((height // stride) * (width // stride) for stride in STRIDES)
+    raw = (first.dims[0], first.dims[-1] if first.dims[-1] > 0 else anchors)
+    nms = None if final else onnx_model(f"{name}-nms", model, (first, *thresholds), (rows,), warm=(raw, (1,), (1,)))
     steps = [
         Step(model=normalize.name, inputs={"pixels": "pixels"}, outputs={"normalized": "normalized"}),
         Step(
@@ -118,8 +125,12 @@ def check(model: ModelConfig) -> None:
         raise InvalidSpec("PicturesInvalid", f"spec.pictures: the model takes {model.inputs[0].datatype}, not FP32 or FP16: set enabled: false")
 
 
-def onnx_model(name: str, beside: ModelConfig, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> ModelConfig:
-    """An ONNX of few nodes. Without a batcher: requests of other thresholds must not be joined, and what the model's batcher joins is joined there."""
+def onnx_model(name: str, beside: ModelConfig, inputs: tuple[Port, ...], outputs: tuple[Port, ...], *, warm: tuple[tuple[int, ...], ...]) -> ModelConfig:
+    """An ONNX of few nodes. Without a batcher: requests of other thresholds must not be joined, and what the model's batcher joins is joined there.
+
+    `warm`: shapes of the inputs in a warmup, where the model has one.
+    """
+    zeros = tuple(replace(port, dims=shape) for port, shape in zip(inputs, warm, strict=True))
     return ModelConfig(
         name=name,
         max_batch_size=beside.max_batch_size,
@@ -128,6 +139,7 @@ def onnx_model(name: str, beside: ModelConfig, inputs: tuple[Port, ...], outputs
         outputs=outputs,
         kind=beside.kind,
         instances=beside.instances,
+        warmups=tuple(Warmup(name=f"zeros-{each.batch_size}", batch_size=each.batch_size, inputs=zeros, file="") for each in beside.warmups),
     )
 
 
