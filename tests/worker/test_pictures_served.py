@@ -2,7 +2,11 @@
 
 import base64
 import json
+import os
 import re
+import signal
+import subprocess
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -19,6 +23,7 @@ import yolo_models
 from yolo_operator import cli
 from yolo_operator.core.contract import Verification
 from yolo_operator.core.errors import InvalidSpec
+from yolo_operator.core.resources.triton import PYTHON_ALIVE
 from yolo_operator.core.triton.options import ServingOptions
 from yolo_operator.core.triton.picture_models import PictureOptions
 from yolo_operator.worker import publish, storage, verify
@@ -233,3 +238,20 @@ def test_a_pictures_model_that_answers_otherwise_is_found_out(repository, weed, 
         running.verified()
     assert caught.value.reason == "WrongAnswers"
     assert "answers a file of the golden picture otherwise than the model itself: " in caught.value.message
+
+
+def test_a_killed_process_of_the_python_backend_is_noticed(repository, weed, tmp_path):
+    with serving(repository, weed, tmp_path) as running:
+        port = running.url.split("/")[2].partition(":")[2]
+        alive = ["bash", "-c", PYTHON_ALIVE, port]
+        assert subprocess.run(alive, check=False).returncode == 0
+        stubs = subprocess.run(["pgrep", "-f", "triton_python_backend_stub .*/model.py .* helmet-pictures"], capture_output=True, text=True, check=True)
+        victim = int(stubs.stdout.split()[0])
+        os.kill(victim, signal.SIGKILL)
+        ended = time.monotonic() + 5
+        while subprocess.run(alive, check=False, stdout=subprocess.DEVNULL).returncode == 0:
+            assert time.monotonic() < ended
+        # Why it takes a probe of our own: Triton itself says that all is well.
+        assert json.loads(urllib.request.urlopen(f"{running.url}").read())["name"] == "helmet-pictures"
+        assert urllib.request.urlopen(f"{running.url}/ready").status == 200
+    assert subprocess.run(alive, check=False, stderr=subprocess.DEVNULL).returncode == 1

@@ -31,6 +31,12 @@ CLAIM = "gpu"
 """What the pod calls its ResourceClaim."""
 DECODER_COPY = "/copy"
 """Where the init container that brings the decoder writes: in its own image the decoder is at the very path that the server's has."""
+PYTHON_ALIVE = r"""
+exec 3<>"/dev/tcp/localhost/$0" && printf 'GET /v2/health/live HTTP/1.0\r\n\r\n' >&3 && read -r _ status _ <&3 && [[ $status == 200 ]] || exit 1
+if grep -s '^[0-9]* (triton_python_b) Z' /proc/[0-9]*/stat; then exit 1; fi
+"""
+"""For bash, with the HTTP port. A process of Triton's Python backend that was killed stays a zombie: Triton starts no other, its requests fail, and all
+that Triton says of itself is well."""
 BYTES_OF = {"FP32": 4, "FP16": 2, "UINT8": 1}
 
 
@@ -294,8 +300,7 @@ def server(yolo: api.YoloDeployment, version: api.Version, artifact: contract.Ar
             "failureThreshold": STARTUP_SECONDS // 2,
         },
         "readinessProbe": {**http_get(model_ready), "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 3},
-        # Live is more generous than ready: a restart loses the loaded model, and under full load an answer may take long.
-        "livenessProbe": {**http_get("/v2/health/live"), "periodSeconds": 10, "timeoutSeconds": 10, "failureThreshold": 6},
+        "livenessProbe": liveness(python=spec.pictures.enabled),
         "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}},
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
@@ -364,6 +369,14 @@ def max_input_bytes(yolo: api.YoloDeployment, artifact: contract.Artifact) -> in
 def http_get(path: str) -> Manifest:
     """A probe over Triton's HTTP port."""
     return {"httpGet": {"path": path, "port": "http"}}
+
+
+def liveness(*, python: bool) -> Manifest:
+    """More generous than readiness: a restart loses the loaded model, and under full load an answer may take long. `python`: with models in Python."""
+    if python:
+        command = ["bash", "-c", PYTHON_ALIVE, str(service.PORTS["http"])]
+        return {"exec": {"command": command}, "periodSeconds": 5, "timeoutSeconds": 20, "failureThreshold": 3}
+    return {**http_get("/v2/health/live"), "periodSeconds": 10, "timeoutSeconds": 10, "failureThreshold": 6}
 
 
 def engine_directory(yolo: api.YoloDeployment, defaults: Defaults) -> str:
