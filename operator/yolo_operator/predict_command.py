@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,17 +13,12 @@ import urllib3
 
 from yolo_operator.core.contract import PICTURE_DECODER_DIRECTORY, PICTURE_DECODER_VARIABLE
 from yolo_operator.core.triton.picture_models import SUFFIX
+from yolo_operator.model import picture_client
+from yolo_operator.model.picture_client import Detections, PredictError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
-TIMEOUT = urllib3.Timeout(connect=10, read=120)
 COLOURS = ((56, 56, 255), (151, 157, 255), (31, 112, 255), (29, 178, 255), (49, 210, 207), (10, 249, 72), (23, 204, 146), (134, 219, 61), (255, 194, 0))
 """BGR, by class."""
-
-Detections = dict[str, Any]
-
-
-class PredictError(Exception):
-    """One sentence for the user."""
 
 
 def model_url(given: str, version: int | None) -> str:
@@ -31,8 +27,7 @@ def model_url(given: str, version: int | None) -> str:
     model = parts.path.strip("/").removesuffix(SUFFIX)
     if parts.scheme not in {"http", "https"} or not parts.hostname or not model or "/" in model:
         raise PredictError(f"{given!r}: give http://HOST:PORT/MODEL, as for YOLO()")
-    of_version = "" if version is None else f"/versions/{version}"
-    return f"{parts.scheme}://{parts.netloc}/v2/models/{model}{SUFFIX}{of_version}/infer"
+    return picture_client.model_url(f"{parts.scheme}://{parts.netloc}", model, version)
 
 
 def files(given: Path) -> list[Path]:
@@ -45,50 +40,6 @@ def files(given: Path) -> list[Path]:
     if not given.is_file():
         raise PredictError(f"{given}: no such file or folder")
     return [given]
-
-
-def ask(pool: urllib3.PoolManager, url: str, picture: bytes, parameters: dict[str, float]) -> Detections:
-    """The answer for one file: `detections`, each with its score, class, label and place. Raises PredictError."""
-    # The file as it is, behind the JSON that names it; the answer is JSON alone.
-    size = len(picture) + 4
-    given = {"name": "picture", "shape": [1, 1], "datatype": "BYTES", "parameters": {"binary_data_size": size}}
-    head = json.dumps({"inputs": [given], "parameters": parameters}).encode()
-    headers = {"Inference-Header-Content-Length": str(len(head)), "Content-Type": "application/octet-stream"}
-    try:
-        answer = pool.request("POST", url, body=head + len(picture).to_bytes(4, "little") + picture, headers=headers)
-    except urllib3.exceptions.HTTPError as error:
-        raise PredictError(f"{url}: {error}") from error
-    try:
-        said = json.loads(answer.data)
-    except ValueError:
-        said = {"error": answer.data[:200].decode(errors="replace")}
-    if answer.status != 200:
-        raise PredictError(f"{said.get('error', answer.status)}" if answer.status == 400 else f"HTTP {answer.status} from {url}: {said.get('error', '')}")
-    return {"detections": list(detections({output["name"]: reshaped(output["data"], output["shape"]) for output in said["outputs"]}))}
-
-
-def reshaped(data: list[Any], shape: list[int]) -> list[Any]:
-    """Nested lists of a flat one; of an empty dimension an empty list."""
-    for size in reversed(shape[1:]):
-        data = [data[at : at + size] for at in range(0, len(data), size)] if size else [[] for _ in range(shape[0])]
-    return data
-
-
-def detections(outputs: dict[str, Any]) -> Iterator[Detections]:
-    """One per detection."""
-    count = outputs["count"][0][0]
-    outlines: list[list[Any]] = [[] for _ in range(count)]
-    points = iter(outputs["outline"][0]) if "outline" in outputs else iter(())
-    for of, length in outputs.get("contours", [[]])[0]:
-        outlines[of].append([next(points) for _ in range(length)])
-    for at in range(count):
-        found = {"label": outputs["labels"][0][at], "class": outputs["classes"][0][at], "score": round(outputs["scores"][0][at], 5)}
-        for name, one in (("boxes", "box"), ("corners", "corners"), ("keypoints", "keypoints")):
-            if name in outputs:
-                found[one] = outputs[name][0][at]
-        if "contours" in outputs:
-            found["polygons"] = outlines[at]
-        yield found
 
 
 def draw(picture: bytes, answer: Detections, target: Path) -> None:
@@ -129,25 +80,33 @@ def drawing() -> Any:
     return cv2, np
 
 
-def run(url: str, given: Path, output: Path | None, parameters: dict[str, float], *, as_json: bool, progress: bool) -> Iterator[str]:
-    """Ask for each file; yields lines for standard output. What is wrong with one file of a folder is told, and the next one asked. Raises PredictError."""
+def run(url: str, given: Path, output: Path | None, parameters: dict[str, float], *, concurrency: int, as_json: bool, progress: bool) -> Iterator[str]:
+    """Ask for each file, so many at once; yields lines for standard output, by name. What is wrong with one file of a folder is told. Raises PredictError."""
     pictures = files(given)
     several, failed = given.is_dir(), 0
-    with urllib3.PoolManager(timeout=TIMEOUT, retries=False) as pool:
-        for at, path in enumerate(pictures, 1):
-            if progress and several:
-                sys.stderr.write(f"\r{at}/{len(pictures)} {path.name}\033[K")
-            content = path.read_bytes()
-            try:
-                answer = ask(pool, url, content, parameters)
-                if output is not None:
-                    draw(content, answer, output / path.name if several else output)
-            except PredictError as error:
-                if not several:
-                    raise
-                failed += 1
-                answer = {"error": str(error)}
-            yield line(path, answer, as_json=as_json)
+
+    def one(path: Path) -> Detections:
+        content = path.read_bytes()
+        try:
+            answer = picture_client.ask(pool, url, content, parameters)
+            if output is not None:
+                draw(content, answer, output / path.name if several else output)
+        except PredictError as error:
+            if not several:
+                raise
+            return {"error": str(error)}
+        return answer
+
+    threads = ThreadPoolExecutor(min(concurrency, len(pictures)))
+    try:
+        with urllib3.PoolManager(maxsize=concurrency, timeout=picture_client.TIMEOUT, retries=False) as pool:
+            for at, (path, answer) in enumerate(zip(pictures, threads.map(one, pictures), strict=True), 1):
+                if progress and several:
+                    sys.stderr.write(f"\r{at}/{len(pictures)} {path.name}\033[K")
+                failed += "error" in answer
+                yield line(path, answer, as_json=as_json)
+    finally:
+        threads.shutdown(cancel_futures=True)
     if progress and several:
         sys.stderr.write("\n")
     if failed:

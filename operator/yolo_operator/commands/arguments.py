@@ -12,6 +12,14 @@ Result = dict[str, Any]
 SHAPES = get_args(Shapes)
 
 
+def positive(text: str) -> int:
+    """A whole number from 1 on."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}: give 1 or more")
+    return number
+
+
 def add_directory_arguments(to: argparse.ArgumentParser, *names: str) -> None:
     """The directories of the build Pod and the analysis Pod."""
     defaults = {"check": CHECK_DIRECTORY, "source": SOURCE_DIRECTORY, "export": EXPORT_DIRECTORY, "pictures": PICTURES_DIRECTORY}

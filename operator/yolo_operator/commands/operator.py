@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from yolo_operator.commands.arguments import Arguments, Result
+from yolo_operator.commands.arguments import Arguments, Result, positive
 from yolo_operator.core.contract import PERMANENT_EXIT_CODE
 from yolo_operator.core.errors import InvalidSpec
 
@@ -105,19 +105,22 @@ def add_predict_arguments(to: argparse.ArgumentParser) -> None:
     to.add_argument("--confidence", type=float, default=None, metavar="X", help="score that detections are above; without: spec.pictures.confidence")
     to.add_argument("--iou", type=float, default=None, metavar="X", help="overlap above which the worse of two boxes is dropped; without: spec.pictures.iou")
     to.add_argument("--version", type=int, default=None, metavar="N", help="which version of the model; without: the highest of the pod that answers")
+    to.add_argument("--concurrency", type=positive, default=8, metavar="N", help="pictures of a folder that are asked for at once (8)")
 
 
 def run_predict(arguments: Arguments) -> Result:
     """Send pictures, print or draw what is in them."""
     from yolo_operator import predict_command  # noqa: PLC0415
+    from yolo_operator.model.picture_client import PredictError  # noqa: PLC0415
 
     parameters = {name: value for name in ("confidence", "iou") if (value := getattr(arguments, name)) is not None}
     try:
         url = predict_command.model_url(arguments.url, arguments.version)
-        lines = predict_command.run(url, arguments.pictures, arguments.output, parameters, as_json=arguments.json, progress=sys.stderr.isatty())
+        how = {"concurrency": arguments.concurrency, "as_json": arguments.json, "progress": sys.stderr.isatty()}
+        lines = predict_command.run(url, arguments.pictures, arguments.output, parameters, **how)
         for line in lines:
             sys.stdout.write(f"{line}\n")
-    except predict_command.PredictError as error:
+    except PredictError as error:
         sys.stderr.write(f"{error}\n")
         return {"exitCode": 1}
     return {}
