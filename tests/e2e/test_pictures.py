@@ -1,7 +1,9 @@
 """A picture's file to <model>-pictures is answered as Ultralytics answers it with the local weights: each task, and files of every kind."""
 
 import json
+import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +16,22 @@ from yolo_operator.model.compare import LIMITS
 __all__ = ["client", "weights"]
 SCRIPT = Path(__file__).with_name("pictures_client.py")
 ROWS = {**{task: {} for task in TASKS}, "detect at 320": {"imageSize": [320, 320]}, "segment, nms": {"nms": True}}
+
+
+GUIDE = Path(__file__).parents[2] / "docs" / "pictures.md"
+COMMANDS = {"python": (sys.executable, "client.py"), "go": ("go", "run", "client.go"), "javascript": ("node", "client.mjs")}
+"""How a snippet of the guide is run; the last word is its file."""
+
+
+def snippet(language: str, address: str, folder: Path) -> list[str]:
+    """The labels that the guide's lines in a language print of bus.jpg."""
+    (code,) = re.findall(rf"```{language}\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    command = COMMANDS[language]
+    (folder / command[-1]).write_text(code.replace("helmet.factory.svc", address).replace("helmet-pictures", "model-pictures"))
+    (folder / "bus.jpg").write_bytes((WEIGHTS / "bus.jpg").read_bytes())
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return [line.partition(" [")[0] for line in done.stdout.splitlines()]
 
 
 def resource(yolo: Callable[..., Manifest], namespace: str, name: str, task: str, source: str, export: Manifest) -> Manifest:
@@ -54,7 +72,7 @@ def test_files_are_answered_as_the_local_weights_answer_them(
 
 
 def test_curl_alone_is_enough_and_a_second_revision_takes_over_the_weights(
-    cluster: Cluster, yolo: Callable[..., Manifest], client: Client, weights: Callable[[str], str]
+    cluster: Cluster, yolo: Callable[..., Manifest], client: Client, weights: Callable[[str], str], tmp_path: Path
 ) -> None:
     made = resource(yolo, client.namespace, "curl", "detect", weights("detect"), {})
     cluster.apply(made | {"spec": made["spec"] | {"pictures": {}}})
@@ -70,7 +88,11 @@ def test_curl_alone_is_enough_and_a_second_revision_takes_over_the_weights(
     url = f"http://{pod['status']['podIP']}:8000/v2/models/model-pictures"
     line = f"""printf '{{"picture":"%s"}}' "$(base64 -w0 {picture})" | curl -s -d @- {url}/generate"""
     answer = json.loads(subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True).stdout)
-    assert answer["count"] == 0 or answer["labels"]
+    assert answer["count"] == len(answer["labels"]) > 1
+    for language in COMMANDS:
+        least = 0.4 if language == "python" else 0.25
+        expected = [label for label, score in zip(answer["labels"], answer["scores"], strict=True) if score > least]
+        assert snippet(language, pod["status"]["podIP"], tmp_path) == expected, language
     raw = subprocess.run(
         ["curl", "-s", "-H", "Inference-Header-Content-Length: 0", "--data-binary", f"@{picture}", f"{url}/infer"], capture_output=True, check=True
     )

@@ -13,9 +13,10 @@ import yolo_models
 
 from yolo_operator.core import api
 from yolo_operator.core.contract import GOLDEN, GOLDEN_INPUT, Task
-from yolo_operator.exporter import analyze, answers, client, metrics
+from yolo_operator.exporter import analyze, answers, client, metrics, picture_files
 from yolo_operator.exporter.answers import Answer
-from yolo_operator.model import golden
+from yolo_operator.model import golden, picture_client
+from yolo_operator.picture_model import answer, resize
 
 STABLE, CANARY = ("127.0.0.1", "127.0.0.2"), ("127.0.0.3",)
 
@@ -295,12 +296,13 @@ class Answers:
 def compared(tmp_path, monkeypatch):
     """Runs an analysis: pages at both ends and answers, by address; `change` is laid over the options."""
 
-    def run(before, after, by_address, *, pictures=("00.jpg",), limits=None, **change):
-        shown = Answers(by_address)
+    def run(before, after, by_address, *, pictures=("00.jpg",), by_file=None, limits=None, **change):
+        shown, filed = Answers(by_address), Answers(by_file)
         for name in pictures:
             (tmp_path / name).write_bytes(name.encode())
         monkeypatch.setattr(client, "connect", shown.connect)
         monkeypatch.setattr(client, "read", lambda path: None if path.name.startswith("broken") else np.zeros((2, 2, 3), np.uint8))
+        monkeypatch.setattr(picture_files, "connect", lambda server, model, task: filed.connect(server, task))
         monkeypatch.setattr(client, "overlaps", lambda task: overlaps)
         pages = dict(before)
         monkeypatch.setattr(analyze.time, "sleep", lambda _: (pages.clear(), pages.update(after)))
@@ -315,6 +317,7 @@ def compared(tmp_path, monkeypatch):
                 "pictures_directory": tmp_path,
                 "picture_timeout": 60,
                 "metrics_port": port,
+                "files": by_file is not None,
             }
             return analyze.run(analyze.AnalyzeOptions(**(options | change))), shown.asked
 
@@ -370,6 +373,67 @@ def test_the_verdict(compared, before, after, by_address, verdict, words):
     found, _ = compared(ZERO | before, WORKED | after, SAME | by_address)
     assert found.verdict == verdict
     assert [word for word in words if word not in found.message] == []
+
+
+@pytest.mark.parametrize(
+    ("by_file", "verdict", "message"),
+    [
+        pytest.param({}, "Pass", "", id="the same"),
+        pytest.param({CANARY[0]: seen()}, "Fail", "helmet-pictures: agreement 0 is under 0.5 (spec.rollout.analysis.minAgreement)", id="other answers"),
+        pytest.param(
+            {CANARY[0]: picture_client.PredictError("HTTP 500")},
+            "Fail",
+            "helmet-pictures: the new version 2 answers no pictures: PredictError: HTTP 500",
+            id="no answers",
+        ),
+        pytest.param(
+            dict.fromkeys(STABLE, picture_client.PredictError("HTTP 404")),
+            "Pass",
+            "helmet-pictures: the stable version 1 answers no pictures: PredictError: HTTP 404",
+            id="a stable version that is older",
+        ),
+        pytest.param(
+            dict.fromkeys(SAME, picture_client.PredictError("HTTP 500")),
+            "Fail",
+            "helmet-pictures: the new version 2 answers no pictures: PredictError: HTTP 500; "
+            "helmet-pictures: the stable version 1 answers no pictures: PredictError: HTTP 500",
+            id="neither",
+        ),
+        pytest.param(dict.fromkeys(SAME), "Pass", "", id="files that are refused"),
+    ],
+)
+def test_pictures_are_shown_as_files_too(compared, by_file, verdict, message):
+    found, _ = compared(ZERO, WORKED, SAME, by_file=SAME | by_file)
+    assert (found.verdict, found.message) == (verdict, message)
+    assert found.agreement == 1
+
+
+@pytest.mark.parametrize(
+    ("task", "detections", "expected"),
+    [
+        pytest.param(
+            Task.DETECT, [{"label": "bus", "score": 0.9, "box": [1, 2, 3, 4]}], Answer(classes=("bus",), confidences=(0.9,), boxes=[[1, 2, 3, 4]]), id="detect"
+        ),
+        pytest.param(
+            Task.CLASSIFY,
+            [{"label": "bus", "score": 0.9}, {"label": "car", "score": 0.1}],
+            Answer(classes=("bus",), confidences=(0.9,), boxes=np.zeros((1, 0))),
+            id="classify",
+        ),
+        pytest.param(Task.OBB, [], Answer(classes=(), confidences=(), boxes=np.zeros((0, 5))), id="nothing"),
+    ],
+)
+def test_what_a_file_was_answered(task, detections, expected):
+    found = picture_files.answer(detections, task)
+    assert (found.classes, found.confidences) == (expected.classes, expected.confidences)
+    assert np.array_equal(found.boxes, np.asarray(expected.boxes, np.float32))
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.3, 1.2, 1.5])
+def test_corners_are_a_box_that_is_turned(angle):
+    row = np.array([[30, 40, 20, 8, 0.9, 0, angle]], np.float32)
+    corners = answer.orient(row, resize.Letterbox(100, 100, 1, 1, 0, 0)).places["corners"][0].tolist()
+    assert picture_files.oriented(corners) == pytest.approx([30, 40, 20, 8, angle], abs=1e-5)
 
 
 def test_a_pod_that_does_not_answer_leaves_it_to_the_next(compared):

@@ -81,6 +81,7 @@ def add_analyze_arguments(to: argparse.ArgumentParser) -> None:
     to.add_argument("--metrics-port", type=int, default=8002, metavar="PORT", help="Triton's metrics port")
     to.add_argument("--duration", type=float, required=True, metavar="SECONDS", help="between the two readings of Triton's metrics")
     to.add_argument("--picture-timeout", type=float, default=300, metavar="SECONDS", help="for each version to answer the pictures; those left are not shown")
+    to.add_argument("--files", action="store_true", help="show the pictures' files to NAME-pictures too (spec.pictures)")
     add_directory_arguments(to, "pictures")
     for limit in analysis.LIMITS:
         field = api.Analysis.model_fields[limit]
@@ -102,6 +103,7 @@ def run_analyze(arguments: Arguments) -> Result:
             duration=arguments.duration,
             pictures_directory=arguments.pictures_directory,
             picture_timeout=arguments.picture_timeout,
+            files=arguments.files,
             http_port=arguments.http_port,
             metrics_port=arguments.metrics_port,
         )

@@ -1,20 +1,21 @@
 """analyze: compares a new version with the stable one for the length of a canary's step.
 
 Triton's counters are read at both ends of the step; then the same pictures are shown to a pod of each version, so that they are
-not counted. Ultralytics is imported by exporter/client.py only when there are pictures to show.
+not counted: by Ultralytics' client, and where there is a model for them as files. Ultralytics is imported by exporter/client.py only when there are pictures to show.
 """
 
 import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from yolo_operator.core import analysis, api
 from yolo_operator.core.contract import Comparison, Task
 from yolo_operator.core.errors import OperatorError, Unavailable
-from yolo_operator.exporter import answers, client, metrics
+from yolo_operator.core.triton.picture_models import SUFFIX
+from yolo_operator.exporter import answers, client, metrics, picture_files
 from yolo_operator.exporter.answers import Answer
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,8 @@ class AnalyzeOptions:
     pictures_directory: Path
     picture_timeout: float
     """Seconds for each version to answer all pictures; those left then are not shown."""
+    files: bool = False
+    """Show the pictures' files to <model>-pictures too."""
     http_port: int = 8000
     metrics_port: int = 8002
 
@@ -64,14 +67,16 @@ class Half:
 def run(options: AnalyzeOptions) -> Comparison:
     """Compare for `duration` seconds and judge. Raises InvalidSpec InvalidGolden; a version that does not answer is a verdict."""
     counted, alive = count(options)
-    shown = show(options, alive)
+    pictures = sorted(options.pictures_directory.glob("*"))
+    shown = show(options, alive, pictures)
+    filed = show_files(options, alive, pictures) if options.files and pictures else Half(figures={})
     figures = {name: round(value, 6) for name, value in {**counted.figures, **shown.figures}.items()}
     return analysis.judge(
         Comparison.model_validate({"verdict": "Inconclusive", **figures}),
         options.limits,
-        faults=shown.faults,
+        faults=[*shown.faults, *filed.faults],
         doubts=[*counted.doubts, *shown.doubts],
-        notes=[*counted.notes, *shown.notes],
+        notes=[*counted.notes, *shown.notes, *filed.notes],
     )
 
 
@@ -102,33 +107,70 @@ def counters(options: AnalyzeOptions, side: Side) -> dict[str, metrics.Reading]:
     return metrics.read(side.addresses, options.metrics_port, options.model_name, side.version)
 
 
-def show(options: AnalyzeOptions, alive: frozenset[str]) -> Half:
+def show(options: AnalyzeOptions, alive: frozenset[str], pictures: Sequence[Path]) -> Half:
     """What both versions find in the same pictures. The stable one is asked first: where it fails too, it is not the new one's fault."""
-    pictures = sorted(options.pictures_directory.glob("*"))
     if not pictures:
         return Half(figures={}, doubts=[f"no pictures in {options.pictures_directory}"])
     try:
-        stable = ask(options, options.stable, alive, pictures)
+        stable = ask(options, options.stable, alive, pictures, as_pixels)
     except Unavailable as error:
         return Half(figures={}, doubts=[error.message])
     if not stable:
         return Half(figures={}, doubts=["none of the pictures can be read"])
     try:
-        canary = ask(options, options.canary, alive, list(stable))
+        canary = ask(options, options.canary, alive, list(stable), as_pixels)
     except Unavailable as error:
         return Half(figures={}, faults=[error.message])
-    both = list(canary)
-    figures = answers.compare(options.task, [stable[path] for path in both], [canary[path] for path in both], client.overlaps(options.task))
-    notes = [f"{len(both)} of {len(pictures)} pictures shown"] if len(both) < len(pictures) else []
-    return Half(figures=figures, notes=notes)
+    notes = [f"{len(canary)} of {len(pictures)} pictures shown"] if len(canary) < len(pictures) else []
+    return Half(figures=compare(options, stable, canary), notes=notes)
 
 
-def ask(options: AnalyzeOptions, side: Side, alive: frozenset[str], pictures: Sequence[Path]) -> dict[Path, Answer]:
+def show_files(options: AnalyzeOptions, alive: frozenset[str], pictures: Sequence[Path]) -> Half:
+    """The same by the pictures' files: faults where the new version does not answer, or otherwise than the stable one. A stable one that does not is only noted:
+    it may be older than spec.pictures.
+    """
+    where = f"{options.model_name}{SUFFIX}"
+    try:
+        stable = ask(options, options.stable, alive, pictures, as_files)
+    except Unavailable as error:
+        stable, notes = {}, [f"{where}: {error.message}"]
+    else:
+        notes = []
+    try:
+        canary = ask(options, options.canary, alive, list(stable) or pictures, as_files)
+    except Unavailable as error:
+        return Half(figures={}, faults=[f"{where}: {error.message}"], notes=notes)
+    found = Comparison.model_validate({"verdict": "Inconclusive", **compare(options, stable, canary)})
+    return Half(figures={}, faults=[f"{where}: {each}" for each in analysis.exceeded(found, options.limits)], notes=notes)
+
+
+def compare(options: AnalyzeOptions, stable: Mapping[Path, Answer], canary: Mapping[Path, Answer]) -> dict[str, float]:
+    """Fields of contract.Comparison for the pictures that both have answered."""
+    both = [path for path in canary if path in stable]
+    return answers.compare(options.task, [stable[path] for path in both], [canary[path] for path in both], client.overlaps(options.task))
+
+
+Way = Callable[[AnalyzeOptions, str], Callable[[Path], Answer | None]]
+"""Shows a picture to a pod; None where it cannot be shown. Both calls raise whatever the client raises."""
+
+
+def as_pixels(options: AnalyzeOptions, server: str) -> Callable[[Path], Answer | None]:
+    """By Ultralytics' client."""
+    asked = client.connect(f"{server}/{options.model_name}", options.task)
+    return lambda path: None if (picture := client.read(path)) is None else asked(picture)
+
+
+def as_files(options: AnalyzeOptions, server: str) -> Callable[[Path], Answer | None]:
+    """By the file."""
+    return picture_files.connect(server, options.model_name, options.task)
+
+
+def ask(options: AnalyzeOptions, side: Side, alive: frozenset[str], pictures: Sequence[Path], way: Way) -> dict[Path, Answer]:
     """Answers of the first pod that gives them, pods that were just read before others. Raises Unavailable InferenceFailed, InvalidSpec InvalidGolden."""
     why = "it has no pods"
     for address in sorted(side.addresses, key=lambda address: address not in alive)[:PODS]:
         try:
-            return answers_of(options, address, pictures)
+            return answers_of(options, address, pictures, way)
         except OperatorError:
             raise
         except Exception as error:
@@ -138,17 +180,17 @@ def ask(options: AnalyzeOptions, side: Side, alive: frozenset[str], pictures: Se
     raise Unavailable("InferenceFailed", f"the {side.name} version {side.version} answers no pictures: {why}")
 
 
-def answers_of(options: AnalyzeOptions, address: str, pictures: Sequence[Path]) -> dict[Path, Answer]:
+def answers_of(options: AnalyzeOptions, address: str, pictures: Sequence[Path], way: Way) -> dict[Path, Answer]:
     """What one pod answers: all pictures that can be read, or those until time was up. Raises whatever the client raises."""
-    asked = client.connect(f"http://{metrics.host(address)}:{options.http_port}/{options.model_name}", options.task)
+    show = way(options, f"http://{metrics.host(address)}:{options.http_port}")
     deadline = time.monotonic() + options.picture_timeout
     found: dict[Path, Answer] = {}
     for path in pictures:
-        picture = client.read(path)
-        if picture is None:
-            log.warning("%s is no picture", path.name)
+        shown = show(path)
+        if shown is None:
+            log.warning("%s cannot be shown", path.name)
             continue
-        found[path] = asked(picture)
+        found[path] = shown
         if time.monotonic() > deadline:
             log.warning("%s took longer than %g s for %d pictures", address, options.picture_timeout, len(found))
             break

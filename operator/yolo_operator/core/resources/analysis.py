@@ -48,6 +48,7 @@ def build(
         f"--http-port={service.PORTS['http']}",
         f"--metrics-port={service.PORTS['metrics']}",
         f"--duration={duration.total_seconds():g}",
+        *(["--files"] if yolo.spec.pictures.enabled else []),
         *limit_arguments(wanted),
         "--stable",
         *addresses(stable_pods),
