@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,6 +33,13 @@ def snippet(language: str, address: str, folder: Path) -> list[str]:
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, timeout=300)
     assert done.returncode == 0, done.stderr
     return [line.partition(" [")[0] for line in done.stdout.splitlines()]
+
+
+def generated(address: str) -> dict[str, Any]:
+    """What curl prints of bus.jpg, as the guide has it."""
+    line = f"""printf '{{"picture":"%s"}}' "$(base64 -w0 {WEIGHTS / "bus.jpg"})" | curl -s -d @- http://{address}:8000/v2/models/model-pictures/generate"""
+    answer: dict[str, Any] = json.loads(subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True).stdout)
+    return answer
 
 
 def resource(yolo: Callable[..., Manifest], namespace: str, name: str, task: str, source: str, export: Manifest) -> Manifest:
@@ -86,8 +94,7 @@ def test_curl_alone_is_enough_and_a_second_revision_takes_over_the_weights(
     (pod,) = [pod for pod in pods if pod["metadata"]["labels"]["yolo-operator.io/revision"] == after["revision"]]
     picture = WEIGHTS / "bus.jpg"
     url = f"http://{pod['status']['podIP']}:8000/v2/models/model-pictures"
-    line = f"""printf '{{"picture":"%s"}}' "$(base64 -w0 {picture})" | curl -s -d @- {url}/generate"""
-    answer = json.loads(subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True).stdout)
+    answer = generated(pod["status"]["podIP"])
     assert answer["count"] == len(answer["labels"]) > 1
     for language in COMMANDS:
         least = 0.4 if language == "python" else 0.25
@@ -101,3 +108,21 @@ def test_curl_alone_is_enough_and_a_second_revision_takes_over_the_weights(
         ["curl", "-s", "-H", "Inference-Header-Content-Length: 0", "--data-binary", "hello", f"{url}/infer"], capture_output=True, check=True
     )
     assert json.loads(refused.stdout)["error"].startswith("the picture is no JPEG, PNG or WebP file")
+
+
+@pytest.mark.matrix
+def test_a_pod_whose_decoder_was_killed_is_restarted(cluster: Cluster, yolo: Callable[..., Manifest], client: Client, weights: Callable[[str], str]) -> None:
+    cluster.apply(resource(yolo, client.namespace, "killed", "detect", weights("detect"), {}))
+    cluster.wait_ready(client.namespace, "killed", timeout=600)
+
+    def server() -> Manifest:
+        (pod,) = cluster.list("pods", client.namespace, "yolo-operator.io/deployment=killed,app.kubernetes.io/component=triton")
+        (status,) = pod["status"]["containerStatuses"]
+        return status | {"name": pod["metadata"]["name"], "ip": pod["status"]["podIP"]}
+
+    kill = "kill -9 $(grep -las 'model[-]pictures' /proc/[0-9]*/cmdline | cut -d/ -f3 | head -1)"
+    cluster.exec(client.namespace, server()["name"], "bash", "-c", kill)
+    cluster.wait("a restart", lambda: server()["restartCount"], 60, lambda: json.dumps(server()))
+    cluster.wait("the new server", lambda: server()["ready"], 90, lambda: json.dumps(server()))
+    assert generated(server()["ip"])["count"] > 1
+    cluster.kubectl("delete", "yolodeployment", "-n", client.namespace, "killed", "--wait=false")
