@@ -28,7 +28,7 @@ def stable(cluster: Cluster, storage: Storage, operator: OperatorProcess) -> Ite
     # Batches of four, which altered.small_batches cannot answer when Triton warms it up; a check of the ONNX by itself asks two at a time.
     triton = {"maxBatchSize": 4, "resources": {"requests": {"cpu": "50m", "memory": "256Mi"}}}
     rollout = {"strategy": "Canary", "steps": STEPS, "analysis": {"minRequests": 20}}
-    cluster.apply(yolo_deployment(namespace, versions=[STABLE], rollout=rollout, triton=triton))
+    cluster.apply(yolo_deployment(namespace, versions=[STABLE], rollout=rollout, triton=triton, pictures={"enabled": True}))
     status = cluster.wait_ready(namespace, "model")["status"]
     published = status["versions"][0]["artifact"]["uri"].removeprefix("s3://models/")
     with Load(cluster.service_ip(namespace, "model"), "model", http=6, grpc=0, poison=0.1) as load:
@@ -62,6 +62,7 @@ def test_a_wrong_version_loses_its_traffic_within_one_analysis(
     (found,) = status["rollout"]["analyses"]
     assert found["verdict"] == "Fail"
     assert f"spec.rollout.analysis.{field}" in found["message"]
+    assert ("model-pictures: " in found["message"]) == (field == "maxDetectionsRatio"), "files were shown to both"
     assert found["requests"] >= 20, "it had traffic until then"
     assert status["rollout"]["stable"] == 1
     cluster.wait("no pod of the wrong version", lambda: not pods(cluster, namespace, number), 60)
