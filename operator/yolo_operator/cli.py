@@ -64,6 +64,9 @@ COMMANDS = {
     "publish": Command(help="write a Triton model repository to S3", add_arguments=worker.add_publish_arguments, run=worker.run_publish),
     "verify": Command(help="ask one Triton pod whether it answers as published", add_arguments=worker.add_verify_arguments, run=worker.run_verify),
     "load": Command(help="bring a Triton model repository into a serving pod", add_arguments=worker.add_load_arguments, run=worker.run_load),
+    "agent": Command(
+        help="keep a Triton that models share at what is wanted, beside it in its pod", add_arguments=worker.add_agent_arguments, run=worker.run_agent
+    ),
     "decoder": Command(help="bring what decodes pictures into a serving pod", add_arguments=worker.add_decoder_arguments, run=worker.run_decoder),
     "pictures": Command(help="bring the pictures that an analysis shows", add_arguments=worker.add_pictures_arguments, run=worker.run_pictures),
     "analyze": Command(

@@ -88,12 +88,12 @@ def picture_decoder() -> Path:
 
 
 @contextmanager
-def running(repository: str, log: Path, *flags: str) -> Iterator[tuple[int, int, int]]:
-    """A server on an s3:// repository; its HTTP, gRPC and metrics ports once it has loaded everything."""
+def running(repository: str, log: Path, *flags: str, mode: str = "none") -> Iterator[tuple[int, int, int]]:
+    """A server on a repository, s3://… or a directory; its HTTP, gRPC and metrics ports once it has loaded everything. `mode`: of model control."""
     place = installed()
     server = place / "pytriton" / "tritonserver"
     http, grpc, metrics = (seaweed.free_port() for _ in range(3))
-    arguments = [str(server / "bin" / "tritonserver"), f"--model-repository={repository}", "--model-control-mode=none"]
+    arguments = [str(server / "bin" / "tritonserver"), f"--model-repository={repository}", f"--model-control-mode={mode}"]
     arguments += [*flags, "--disable-auto-complete-config", f"--backend-directory={server / 'backends'}", f"--cache-directory={server / 'caches'}"]
     for name, port in (("http", http), ("grpc", grpc), ("metrics", metrics)):
         arguments += [f"--{name}-port={port}", f"--{name}-address=127.0.0.1"]

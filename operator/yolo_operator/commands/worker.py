@@ -330,6 +330,45 @@ def run_load(arguments: Arguments) -> Result:
     return load.run(repository(arguments, reads=True), arguments.revision, arguments.directory)
 
 
+def add_agent_arguments(to: argparse.ArgumentParser) -> None:
+    """See `agent --help`."""
+    from yolo_operator.core.served_models import AGENT_PORT  # noqa: PLC0415
+
+    to.add_argument("--wanted", type=Path, required=True, metavar="FILE", help="JSON with the models that Triton is to have")
+    to.add_argument("--labels", type=Path, required=True, metavar="FILE", help="the pod's labels, as the downward API writes them")
+    to.add_argument("--directory", type=Path, required=True, metavar="DIR", help="for what is brought; DIR/models is Triton's repository")
+    to.add_argument("--triton", default="http://127.0.0.1:8000", metavar="URL", help="Triton's HTTP port, in explicit mode")
+    to.add_argument("--metrics", default="http://127.0.0.1:8002/metrics", metavar="URL", help="Triton's metrics")
+    to.add_argument("--port", type=int, default=AGENT_PORT, metavar="N", help="where it answers GET /ready and /models")
+    to.add_argument("--load-timeout", type=float, default=600, metavar="SECONDS", help="for Triton to load a model")
+    add_storage_arguments(to)
+
+
+def run_agent(arguments: Arguments) -> Result:
+    """Until SIGTERM. The key of Triton's restricted endpoints is POD_UID, as the server's arguments have it."""
+    import os  # noqa: PLC0415
+    import signal  # noqa: PLC0415
+    import threading  # noqa: PLC0415
+
+    from yolo_operator.worker import agent_server, load, memory  # noqa: PLC0415
+    from yolo_operator.worker.agent import Agent, AgentOptions  # noqa: PLC0415
+    from yolo_operator.worker.storage import READING, Repository  # noqa: PLC0415
+    from yolo_operator.worker.triton_control import TritonControl  # noqa: PLC0415
+
+    def bring(uri: str, directory: Path) -> object:
+        root, _, revision = uri.rstrip("/").rpartition("/")
+        return load.run(Repository(root, storage_options(arguments), faults=READING), revision, directory)
+
+    options = AgentOptions(wanted=arguments.wanted, labels=arguments.labels, directory=arguments.directory, load_timeout=arguments.load_timeout)
+    key = ("yolo-operator", os.environ["POD_UID"]) if "POD_UID" in os.environ else None
+    agent = Agent(options, TritonControl(arguments.triton, key), bring, lambda: memory.used(arguments.metrics))
+    stopped = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    with agent_server.answering(agent, arguments.port):
+        agent.run(stopped)
+    return {}
+
+
 def add_decoder_arguments(to: argparse.ArgumentParser) -> None:
     """See `decoder --help`."""
     to.add_argument("--directory", type=Path, required=True, metavar="DIR", help="where Triton's Python is to find it")

@@ -1,0 +1,62 @@
+"""What the operator and the agents of shared servers agree on: which models a pod is to have, and which it has.
+
+Values only. The operator writes `WantedModels` into the ConfigMap that the agents' volumes show; an agent answers with `ModelStates`.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from yolo_operator.core.contract import MAX_COUNT, Value
+
+WANTED_FILE = "models.json"
+"""Key of the ConfigMap."""
+MEMBER = "serves.yolo-operator.io/"
+"""Prefix of the label of a pod that a model's Service selects: its name is the YoloDeployment's, its value "true"."""
+AGENT_PORT = 8003
+STATES_PATH, READY_PATH = "/models", "/ready"
+REASON_LOAD, REASON_STORAGE = "LoadFailed", "DownloadFailed"
+
+
+class WantedModel(Value):
+    """A model that a pod is to have."""
+
+    name: str
+    """As clients ask for it; a revision that is not verified yet has another name than the one that is asked."""
+    uri: str
+    """s3://bucket/prefix/<namespace>/<name>/<revision>: one published revision."""
+    model: str
+    """Its directory in there."""
+    deployment: str
+    """The YoloDeployment that it is of."""
+
+    @property
+    def is_trial(self) -> bool:
+        """It has a name of its own until it is verified, so that nobody else asks for it."""
+        return self.name != self.model
+
+
+class WantedModels(Value):
+    """All of a server's."""
+
+    models: list[WantedModel] = Field(default_factory=list)
+
+
+class ModelState(Value):
+    """What has become of a wanted model in one pod."""
+
+    name: str
+    uri: str
+    """The revision that is served or, in the states Loading and Failed, that is to be."""
+    state: Literal["Loading", "Ready", "Failed"]
+    reason: str = ""
+    message: str = ""
+    """Why it failed, in Triton's or the storage's words."""
+    memory_bytes: Annotated[int, Field(ge=0, le=MAX_COUNT)] | None = None
+    """What Triton took more after it was loaded than before: of the GPUs, or of the host where there is none; None where that cannot be told."""
+
+
+class ModelStates(Value):
+    """All of a pod's."""
+
+    models: list[ModelState] = Field(default_factory=list)
