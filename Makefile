@@ -13,7 +13,7 @@ export YOLO_AUTOINSTALL := false
 
 include tests/cluster/cluster.mk
 
-.PHONY: help demo test test-unit test-all test-releases parts bench bench-load bench-scale bench-start bench-wire lint format crds golden verify venv lock sbom licences
+.PHONY: help demo test test-unit test-all test-releases parts bench bench-load bench-pictures bench-scale bench-start bench-wire lint format crds golden verify venv lock sbom licences
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-20s %s\n", $$1, $$2}' | sed 's/: .*  /  /'
@@ -52,6 +52,9 @@ bench: parts ## The figures of docs/performance.md, in one run
 
 bench-wire: parts ## Bytes, times and pictures per second over slow links, for docs/performance.md
 	@$(BIN)/python bench/wire.py
+
+bench-pictures: parts ## The ways that a picture's file can take through Triton, for docs/performance.md
+	@$(BIN)/python bench/pictures.py
 
 bench-load: parts ## From the storage to a serving pod, by Triton and by an init container, for docs/performance.md
 	@$(BIN)/python bench/load.py

@@ -334,7 +334,7 @@ def add_agent_arguments(to: argparse.ArgumentParser) -> None:
     """See `agent --help`."""
     from yolo_operator.core.served_models import AGENT_PORT  # noqa: PLC0415
 
-    to.add_argument("--wanted", type=Path, required=True, metavar="FILE", help="JSON with the models that Triton is to have")
+    to.add_argument("--wanted", type=Path, nargs="+", required=True, metavar="FILE", help="JSON with the models that Triton is to have; the newest counts")
     to.add_argument("--labels", type=Path, required=True, metavar="FILE", help="the pod's labels, as the downward API writes them")
     to.add_argument("--directory", type=Path, required=True, metavar="DIR", help="for what is brought; DIR/models is Triton's repository")
     to.add_argument("--triton", default="http://127.0.0.1:8000", metavar="URL", help="Triton's HTTP port, in explicit mode")
@@ -359,7 +359,7 @@ def run_agent(arguments: Arguments) -> Result:
         root, _, revision = uri.rstrip("/").rpartition("/")
         return load.run(Repository(root, storage_options(arguments), faults=READING), revision, directory)
 
-    options = AgentOptions(wanted=arguments.wanted, labels=arguments.labels, directory=arguments.directory, load_timeout=arguments.load_timeout)
+    options = AgentOptions(wanted=tuple(arguments.wanted), labels=arguments.labels, directory=arguments.directory, load_timeout=arguments.load_timeout)
     key = ("yolo-operator", os.environ["POD_UID"]) if "POD_UID" in os.environ else None
     agent = Agent(options, TritonControl(arguments.triton, key), bring, lambda: memory.used(arguments.metrics))
     stopped = threading.Event()

@@ -1,6 +1,7 @@
 """What the operator and the agents of shared servers agree on: which models a pod is to have, and which it has.
 
-Values only. The operator writes `WantedModels` into the ConfigMap that the agents' volumes show; an agent answers with `ModelStates`.
+Values only. The operator writes `WantedModels` into an annotation of each pod, which the kubelet shows the agent within a second, and into a ConfigMap, by
+which a pod that is new, or starts while no operator runs, comes to its models. An agent answers with `ModelStates`.
 """
 
 from typing import Annotated, Literal
@@ -10,7 +11,7 @@ from pydantic import Field
 from yolo_operator.core.contract import MAX_COUNT, Value
 
 WANTED_FILE = "models.json"
-"""Key of the ConfigMap."""
+"""Key of the ConfigMap, and file of the annotation in the pod."""
 MEMBER = "serves.yolo-operator.io/"
 """Prefix of the label of a pod that a model's Service selects: its name is the YoloDeployment's, its value "true"."""
 AGENT_PORT = 8003
@@ -39,6 +40,8 @@ class WantedModel(Value):
 class WantedModels(Value):
     """All of a server's."""
 
+    serial: Annotated[int, Field(ge=0, le=MAX_COUNT)] = 0
+    """Grows with each change: of two lists the one with the larger number counts."""
     models: list[WantedModel] = Field(default_factory=list)
 
 
@@ -59,4 +62,6 @@ class ModelState(Value):
 class ModelStates(Value):
     """All of a pod's."""
 
+    serial: Annotated[int, Field(ge=0, le=MAX_COUNT)] = 0
+    """Of the list that these are about."""
     models: list[ModelState] = Field(default_factory=list)

@@ -59,8 +59,8 @@ class Triton(Protocol):
 class AgentOptions:
     """Where things are."""
 
-    wanted: Path
-    """File with WantedModels."""
+    wanted: tuple[Path, ...]
+    """Files with WantedModels: what the newest of them says is wanted."""
     labels: Path
     """File with the pod's labels, as the downward API writes them."""
     directory: Path
@@ -97,6 +97,7 @@ class Agent:
         self._took: dict[str, int] = {}
         """Bytes that a revision took, by its URI."""
         self._ready: frozenset[str] = frozenset()
+        self._serial = 0
         self._lock = threading.Lock()
         self._alone = threading.Lock()
         self._bringing: dict[str, threading.Lock] = {}
@@ -132,6 +133,7 @@ class Agent:
                     held.serving = ""
             if ready is None or wanted is None:
                 return
+            self._serial = wanted.serial
             now = time.monotonic()
             for each in wanted.models:
                 held = self._held.setdefault(each.name, Held(each, serving=self._known(each.name)))
@@ -149,7 +151,7 @@ class Agent:
     def states(self) -> ModelStates:
         """What has become of each wanted model."""
         with self._lock:
-            return ModelStates(models=[self._state(held) for _, held in sorted(self._held.items()) if not held.leaving])
+            return ModelStates(serial=self._serial, models=[self._state(held) for _, held in sorted(self._held.items()) if not held.leaving])
 
     def is_ready(self) -> bool:
         """Whether Triton has all models that this pod is asked for: those whose label the pod has."""
@@ -167,12 +169,19 @@ class Agent:
         )
 
     def _wanted(self) -> WantedModels | None:
-        """The file's content; None where there is none yet, or it cannot be read: then all stays as it is."""
-        try:
-            return WantedModels.model_validate_json(self._options.wanted.read_bytes())
-        except (OSError, ValueError) as error:
-            log.warning("%s: %s", self._options.wanted, error)
-            return None
+        """The newest list; None where there is none yet, none can be read, or those that can are older than what was seen: then all stays as it is."""
+        found = []
+        for path in self._options.wanted:
+            try:
+                content = path.read_bytes()
+                # The annotation of a pod that the operator has not looked at yet.
+                found += [WantedModels.model_validate_json(content)] if content else []
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError) as error:
+                log.warning("%s: %s", path, error)
+        newest = max(found, key=lambda each: each.serial, default=None)
+        return newest if newest is not None and newest.serial >= self._serial else None
 
     def _members(self) -> set[str]:
         """YoloDeployments whose label the pod has."""
