@@ -44,6 +44,7 @@ def test_each_kind_is_read_with_three_channels_of_eight_bits(name):
     picture = decode(files()[name], LIMITS)
     assert (picture.shape, picture.dtype) == ((60, 80, 3), np.uint8)
     assert (decode(base64.b64encode(files()[name]), LIMITS) == picture).all()
+    assert (decode(b"data:image/jpeg;base64," + base64.b64encode(files()[name]), LIMITS) == picture).all()
 
 
 @pytest.mark.parametrize("name", sorted(files()))

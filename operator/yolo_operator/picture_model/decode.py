@@ -6,6 +6,7 @@ with grey and only warns.
 
 import base64
 import binascii
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ Array = npt.NDArray[Any]
 
 BASE64 = (b"/9j/", b"iVBORw0KGgo", b"UklGR")
 """How the three formats begin in Base64, for requests that are JSON. No picture's file begins so."""
+DATA_URL = re.compile(rb"data:image/[a-z]+;base64,")
 PNG = b"\x89PNG\r\n\x1a\n"
 JPEG = b"\xff\xd8\xff"
 JPEG_END = b"\xff\xd9"
@@ -55,7 +57,9 @@ def decode(content: bytes, limits: Limits) -> Array:
 
 
 def plain(content: bytes, limits: Limits) -> bytes:
-    """The file itself, where it came as Base64. Raises PictureError."""
+    """The file itself, where it came as Base64, alone or in a data URL, as browsers write one. Raises PictureError."""
+    if found := DATA_URL.match(content):
+        content = content[found.end() :]
     if not content.startswith(BASE64) or len(content) > limits.max_bytes * 2:
         return content
     try:
