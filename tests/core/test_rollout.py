@@ -212,6 +212,15 @@ def test_every_state_meets_every_event(before: str, event: str, after: str) -> N
     assert words(canary.advance(reached_state(before), spec, facts, LATER)) == after
 
 
+@pytest.mark.parametrize("state", [None, api.RolloutStatus(phase="Degraded", stable=1, canary=2, revision="rev-two", step=1)])
+def test_a_version_that_failed_and_is_left_alone_is_not_called_healthy(state: api.RolloutStatus | None) -> None:
+    facts = Facts(revisions={2: "rev-two"}, requested={2: 1}, failure=FAILURES["failed"])
+    found = canary.advance(state, wanted(), facts, T0)
+    assert (found.phase, found.reason, found.stable, found.canary) == ("Degraded", FAILURES["failed"].reason, 2, 0)
+    assert canary.advance(found, wanted(), facts, LATER) == found
+    assert canary.advance(found, wanted(), replace(facts, failure=None), LATER).phase == "Healthy"
+
+
 def test_the_first_look_only_notes_what_is_stable() -> None:
     assert words(canary.advance(None, wanted(), SERVING, T0)) == "Healthy RolloutCompleted 0 0 1/0"
 

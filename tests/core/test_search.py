@@ -243,8 +243,31 @@ FOUND: dict[str, tuple[str, ...]] = {
         "state.time_passes(seconds=1900, work=True)",
         "state.a_version_is_removed(number=3, quiet=False)",
     ),
+    "the version that is left has failed, and the stable one's Deployment is deleted": (
+        "state.a_resource_is_made(several=True, steps=6, rest=True, replicas=9, canary=True, gateway=True)",
+        "state.a_canary_goes_on(number=3, rounds=6, seconds=130)",
+        "state.a_version_is_added(alone=True, model='helmet', number=3, quiet=False)",
+        "state.all_pods_of_a_version_crash(number=3, quiet=False)",
+        "state.time_passes(seconds=1900, work=True)",
+        "state.a_deployment_is_deleted_by_hand(number=1, quiet=False)",
+        "state.a_canary_goes_on(number=3, rounds=5, seconds=130)",
+    ),
 }
 """Steps after which the search has found something broken, of the product or of what it asks; mended since."""
+
+
+def test_the_version_that_is_left_and_has_failed_serves_once_it_is_promoted() -> None:
+    machine = Search()
+    for line in FOUND["the version that is left has failed, and the stable one's Deployment is deleted"]:
+        exec(line, {"state": machine})
+    assert machine.routed() == {}
+    found = machine.state_of_rollout()
+    assert (found.phase, found.reason, found.stable) == ("Degraded", "ProgressDeadlineExceeded", 3)
+    assert "set spec.rollout.promote to 3, or change spec.rollout.retry" in found.message
+    edit(machine, rollout=machine.wish.rollout | {"promote": 3})
+    machine.calm(12)
+    assert machine.routed() == {3: 100}
+    assert machine.state_of_rollout().phase == "Healthy"
 
 
 @pytest.mark.parametrize("steps", FOUND.values(), ids=FOUND)

@@ -59,7 +59,8 @@ def advance(state: api.RolloutStatus | None, rollout: api.Rollout, facts: Facts,
     stable, canary = roles(state, facts)
     # The first look only notes which version is stable.
     if state is None or canary == 0:
-        return at_rest(state or api.RolloutStatus(), rollout, stable, now)
+        rested = at_rest(state or api.RolloutStatus(), rollout, stable, now)
+        return rested if canary or facts.failure is None else failed_alone(rested, facts.failure)
     if state.canary != canary:
         # What is observed is of the one before, if of any.
         facts = replace(facts, may_start=False, has_share=False, problem=None, comparison=None)
@@ -108,6 +109,12 @@ def at_rest(state: api.RolloutStatus, rollout: api.Rollout, stable: int, now: da
         promoted=state.promoted if state.stable == stable else "",
         analyses=state.analyses if state.stable == stable and not state.canary else [],
     )
+
+
+def failed_alone(state: api.RolloutStatus, failure: api.FailedRollout) -> api.RolloutStatus:
+    """The version that is left has failed as a canary, and what had the requests is gone: nobody but the user gives them to it."""
+    remedy = f"no other version is left: set spec.rollout.promote to {failure.version}, or change spec.rollout.retry, to give it the requests all the same"
+    return at(state, DEGRADED, failure.reason, f"{failure.message}; {remedy}")
 
 
 def begins_anew(state: api.RolloutStatus, rollout: api.Rollout, facts: Facts, stable: int, canary: int) -> bool:

@@ -590,19 +590,18 @@ def remember(view: View) -> Before:
 
 
 def failures(seen: Seen, before: Before) -> tuple[Failed, ...]:
-    """Versions that have failed and that neither the spec of this pass nor the lack of any other lets off."""
+    """Versions that have failed and that nothing in the spec of this pass lets off."""
     spec, state = seen.yolo.spec.rollout, seen.status.rollout
     wanted = {each.version: each.revision for each in seen.status.versions}
-    alone = len(deployments_by_version(seen.observed).keys() | {each.version for each in seen.yolo.spec.versions}) == 1
     kept = []
     for each in before.failed:
         again = spec.retry is not None and spec.retry != each.retry
         promoted = spec.promote == each.version and not each.promoted
         limits = each.reason == "WrongAnswers" and spec.verify != each.limits
-        if not (alone or again or promoted or limits or wanted.get(each.version, each.revision) != each.revision):
+        if not (again or promoted or limits or wanted.get(each.version, each.revision) != each.revision):
             kept.append(replace(each, promoted=spec.promote == each.version))
     failed = state is not None and state.phase == "Degraded" and state.reason in FAILURES and spec.strategy == "Canary"
-    if failed and state is not None and not alone:
+    if failed and state is not None and state.canary:
         new = Failed(state.canary, state.revision, state.reason, spec.retry, spec.promote == state.canary, spec.verify)
         kept = [each for each in kept if each.version != new.version] + [next((each for each in kept if each.version == new.version), new)]
     return tuple(kept)
