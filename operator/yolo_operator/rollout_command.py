@@ -106,14 +106,19 @@ def changed(found: Manifest, verb: str, version: int | None, now: datetime) -> t
     if verb in {"pause", "resume"}:
         return {"paused": verb == "pause"}, ""
     state = api.identity(found).status.rollout or api.RolloutStatus()
-    number = version or state.canary
-    if not number or (verb == "retry" and not state.canary):
+    number = version or in_question(state)
+    if not number or (verb == "retry" and not in_question(state)):
         raise CommandError(f"{found['metadata']['name']} has no canary now: {state.message or 'status.rollout is empty'}")
     if verb == "retry":
         # An abort that stands would end the new attempt at once.
         return {"retry": clock.text(now)} | removed(wanted, "abort", number), ""
     other = "abort" if verb == "promote" else "promote"
     return {verb: number} | removed(wanted, other, number), "".join(notes(verb, number, state, wanted))
+
+
+def in_question(state: api.RolloutStatus) -> int:
+    """The version that promote, abort and retry are about: the canary, or one that has failed and is left alone; 0 where there is none."""
+    return state.canary or (state.stable if state.phase == canary.DEGRADED else 0)
 
 
 def removed(wanted: Manifest, field: str, number: int) -> Change:
@@ -123,7 +128,7 @@ def removed(wanted: Manifest, field: str, number: int) -> Change:
 
 def notes(verb: str, number: int, state: api.RolloutStatus, wanted: Manifest) -> Iterator[str]:
     """Why a verb has no effect yet."""
-    if number != state.canary:
+    if number != in_question(state):
         yield f"Version {number} is not the canary: this counts once it is.\n"
     elif verb == "promote":
         if state.phase == canary.DEGRADED and state.reason != "RolloutAborted":

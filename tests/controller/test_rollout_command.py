@@ -57,6 +57,14 @@ def ends(*words: str) -> int:
     return cli.main(["rollout", *words, "helmet", "-n", "factory"])
 
 
+@pytest.mark.parametrize("verb", ["promote", "retry"])
+def test_a_version_that_failed_and_is_left_alone_can_be_promoted_and_retried(api: ApiServer, capsys: pytest.CaptureFixture[str], verb: str) -> None:
+    put(api, FAILED | {"stable": 2, "canary": 0, "step": 0, "weight": 0})
+    assert ends(verb) == 0
+    assert verb in rollout(api)
+    assert "is not the canary" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("verb", "before", "after"),
     [

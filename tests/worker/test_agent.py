@@ -37,7 +37,7 @@ class FakeTriton:
 
     def ready(self):
         if not self.up:
-            raise NotReady("TritonNotReady", "nobody there")
+            raise NotReady("ModelNotReady", "nobody there")
         return frozenset(self.has)
 
     def load(self, name, timeout):

@@ -4,7 +4,7 @@ A revision that takes another's place is loaded beside it, under a name of its o
 clients ask for changes to it. A pod is a member of the model's Service once it has given the right answers under that name. Pure, as `plan` is.
 
     built ──► wanted (or beside, as a trial) ──► verified on the pods ──► serving ──► members
-                 │ does not fit: ServerFull            │ failed: the old one serves on
+                 │ does not fit: not loaded            │ failed: the old one serves on
 """
 
 from collections.abc import Mapping, Sequence
@@ -65,7 +65,7 @@ class Room:
         needs, has = self.took.get(uri, at_least), self.others + (self.took.get(beside, 0) if beside else 0)
         if has + needs <= self.budget:
             return ""
-        sentence = f"it takes {mebibytes(needs)} and the server's models {mebibytes(has)} of {mebibytes(self.budget)} (spec.memoryBudget of the YoloServer)"
+        sentence = f"There is no room: it takes {mebibytes(needs)} and the server's models {mebibytes(has)} of {mebibytes(self.budget)} (spec.memoryBudget of the YoloServer)"
         return f"{sentence}: raise it, take a model away, or serve this one elsewhere"
 
 
@@ -84,6 +84,9 @@ class Decision:
     verify: tuple[tuple[str, WantedModel], ...] = ()
     """Pods that are to be asked, and for what."""
     problem: Problem | None = None
+    """What the revision that is wanted has failed with."""
+    full: str = ""
+    """Why it is not loaded, where there is no room for it."""
 
 
 def decide(model: SharedModel, pods: Sequence[ServerPod], room: Room) -> Decision:
@@ -92,14 +95,15 @@ def decide(model: SharedModel, pods: Sequence[ServerPod], room: Room) -> Decisio
     if model.leaving:
         # Nobody is to be asked any more before the model goes.
         return Decision(wanted=kept(model) if members else (), serving=model.serving, leave=members)
-    problem = refused(model, pods, room)
+    problem = failed(model, pods)
+    full = "" if problem is not None or model.target in ("", model.serving) else room.lacks(model.target, model.target_bytes, model.serving)
     if not model.serving:
-        return first(model, pods, problem)
+        return first(model, pods, problem, full)
     asked = wanted(model, model.serving)
     join, leave = membership(asked, pods)
     trial = wanted(model, model.target, trial=True)
-    if model.target in ("", model.serving) or problem is not None:
-        return Decision(wanted=(asked,), serving=model.serving, join=join, leave=leave, verify=unverified(asked, pods), problem=problem)
+    if model.target in ("", model.serving) or problem is not None or full:
+        return Decision(wanted=(asked,), serving=model.serving, join=join, leave=leave, verify=unverified(asked, pods), problem=problem, full=full)
     waiting = unverified(trial, pods)
     tried = not waiting and any(pod.answers for pod in pods)
     return Decision(
@@ -111,25 +115,21 @@ def decide(model: SharedModel, pods: Sequence[ServerPod], room: Room) -> Decisio
     )
 
 
-def first(model: SharedModel, pods: Sequence[ServerPod], problem: Problem | None) -> Decision:
+def first(model: SharedModel, pods: Sequence[ServerPod], problem: Problem | None, full: str) -> Decision:
     """A model that no pod serves yet: under its own name at once, for nobody asks a pod that is no member."""
     left = tuple(pod.name for pod in pods if pod.member)
-    if not model.target or problem is not None:
-        return Decision(leave=left, problem=problem)
+    if not model.target or problem is not None or full:
+        return Decision(leave=left, problem=problem, full=full)
     asked = wanted(model, model.target)
     right = any(pod.answers and pod.verified.get(asked.name) == asked.uri for pod in pods)
     return Decision(wanted=(asked,), serving=model.target if right else "", leave=left, verify=unverified(asked, pods))
 
 
-def refused(model: SharedModel, pods: Sequence[ServerPod], room: Room) -> Problem | None:
-    """Why the target is not to be loaded: it failed on a pod, or there is no room for it."""
+def failed(model: SharedModel, pods: Sequence[ServerPod]) -> Problem | None:
+    """What the target has failed with on a pod: it is not loaded again."""
     if model.target in ("", model.serving):
         return None
-    failed = next((pod.failed[model.target] for pod in pods if model.target in pod.failed), None)
-    if failed is not None:
-        return failed
-    lacks = room.lacks(model.target, model.target_bytes, model.serving)
-    return Problem("ServerFull", f"There is no room for it: {lacks}", permanent=False) if lacks else None
+    return next((pod.failed[model.target] for pod in pods if model.target in pod.failed), None)
 
 
 def membership(asked: WantedModel, pods: Sequence[ServerPod]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -22,14 +22,14 @@ class TritonControl:
         self._pool = urllib3.PoolManager(timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS), retries=False)
 
     def ready(self) -> frozenset[str]:
-        """Names of the models that are ready. Raises NotReady TritonNotReady where nobody answers."""
+        """Names of the models that are ready. Raises NotReady ModelNotReady where nobody answers."""
         found = json.loads(self._ask("/v2/repository/index", {"ready": True}, ANSWER_SECONDS))
         return frozenset(each["name"] for each in found if each.get("state") == "READY")
 
     def load(self, name: str, timeout: float) -> None:
         """Load a model or another content of one: what it had serves until the new one is ready, and further where that fails.
 
-        Raises InvalidSpec LoadFailed with Triton's words; Unavailable LoadFailed where it takes more seconds than `timeout`; NotReady TritonNotReady.
+        Raises InvalidSpec LoadFailed with Triton's words; Unavailable LoadFailed where it takes more seconds than `timeout`; NotReady ModelNotReady.
         """
         self._ask(f"/v2/repository/models/{name}/load", {}, timeout)
 
@@ -44,7 +44,7 @@ class TritonControl:
         except urllib3.exceptions.ReadTimeoutError as error:
             raise Unavailable("LoadFailed", f"Triton did not answer {path} within {timeout:g} s") from error
         except urllib3.exceptions.HTTPError as error:
-            raise NotReady("TritonNotReady", f"{type(error).__name__} from {self._url}") from error
+            raise NotReady("ModelNotReady", f"{type(error).__name__} from {self._url}") from error
         if answer.status != 200:
             raise InvalidSpec("LoadFailed", words(answer.data))
         return bytes(answer.data)
