@@ -62,9 +62,10 @@ def segment(rows: Array, frame: Letterbox, prototypes: Array, seen: tuple[int, i
     kept: list[int] = []
     contours: list[tuple[int, int]] = []
     outline: list[Array] = [np.zeros((0, 2), np.float32)]
-    flat = prototypes.astype(np.float32).reshape(len(prototypes), -1)
+    height, width = prototypes.shape[1:]
+    flat = prototypes.astype(np.float32).reshape(len(prototypes), height * width)
     for at, row in enumerate(rows):
-        mask = cv2.resize((row[6:] @ flat).reshape(prototypes.shape[1:]), (seen[1], seen[0]), interpolation=cv2.INTER_LINEAR) > 0
+        mask = cv2.resize((row[6:] @ flat).reshape(height, width), (seen[1], seen[0]), interpolation=cv2.INTER_LINEAR) > 0
         x1, y1, x2, y2 = np.ceil(row[:4]).astype(int).clip(0)
         inside = np.zeros(seen, np.uint8)
         inside[y1:y2, x1:x2] = mask[y1:y2, x1:x2]
