@@ -111,7 +111,9 @@ def test_thresholds_may_be_inputs(task):
     thresholds = [Port(name=name, datatype="FP32", dims=(1,)) for name in ("confidence", "iou")]
     rows = Port(name="rows", datatype="FP32", dims=(20, 6 + EXTRAS[task]))
     beside = triton_config.configure(description(), serving(max_batch_size=4))
-    config = picture_models.onnx_model("nms", beside, (Port(name="output0", datatype="FP32", dims=shape), *thresholds), (rows,))
+    config = picture_models.onnx_model(
+        "nms", beside, (Port(name="output0", datatype="FP32", dims=shape), *thresholds), (rows,), warm=((shape[0], 4), (1,), (1,))
+    )
     model = onnx.load_from_string(picture_graphs.suppress(config, task=task, classes=CLASSES))
     onnx.checker.check_model(model, full_check=True)
     for conf, limit in ((0.25, 0.5), (0.0, 0.3), (0.6, 0.9)):
