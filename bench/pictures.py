@@ -25,7 +25,7 @@ from e2e.cluster import WEIGHTS
 from yolo_operator.core.triton.config import ModelConfig, Port, Step
 from yolo_operator.core.triton.options import ServingOptions
 from yolo_operator.core.triton.picture_models import PictureOptions
-from yolo_operator.worker import load, pbtxt, publish, storage
+from yolo_operator.worker import load, pbtxt, storage
 
 SIZE, INSTANCES, CLIENTS, SECONDS = 640, 2, (1, 8), 5.0
 OPTIONS = PictureOptions(max_bytes=1 << 24, max_pixels=50_000_000, confidence=0.25, iou=0.7, max_detections=300, instances=INSTANCES)
@@ -95,17 +95,7 @@ def published(repository: storage.Repository, folder: Path) -> Path:
     """A model repository as it is served, on the disk."""
     pod = yolo_models.build_pod(folder / "pod")
     serving = ServingOptions(model_name="helmet", version=1, gpu=False, max_batch_size=8)
-    wanted = publish.PublishOptions(
-        revision=REVISION,
-        export_key="key",
-        cluster_name="bench",
-        serving=serving,
-        pictures=OPTIONS,
-        check_directory=pod.check,
-        source_directory=pod.source,
-        export_directory=pod.export,
-    )
-    publish.run(repository, wanted)
+    pod.publish(repository, serving, revision=REVISION, pictures=OPTIONS)
     load.run(repository, REVISION, folder / "models")
     return folder / "models"
 

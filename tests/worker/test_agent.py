@@ -16,7 +16,7 @@ import yolo_models
 from yolo_operator.core.errors import InvalidSpec, NotReady, Unavailable
 from yolo_operator.core.served_models import WantedModel, WantedModels
 from yolo_operator.core.triton.options import ServingOptions
-from yolo_operator.worker import agent_server, load, memory, publish, storage
+from yolo_operator.worker import agent_server, load, memory, storage
 from yolo_operator.worker.agent import MODELS, REVISIONS, Agent, AgentOptions
 from yolo_operator.worker.triton_client import HttpClient
 from yolo_operator.worker.triton_control import TritonControl
@@ -259,25 +259,16 @@ def test_memory_of_a_host(tmp_path):
 # a real Triton
 
 ROOTS = {"helmet": "s3://models/shared/ns/helmet", "forklift": "s3://models/shared/ns/forklift"}
-REAL = pytest.mark.skipif(not triton_server.BACKEND.exists() or triton_server.library_folder() is None, reason="needs the CPU backend and a shared libpython")
+REAL = pytest.mark.skipif(not triton_server.is_possible(), reason="needs the CPU backend and a shared libpython")
 
 
-def published(weed, tmp_path, name, revision, *, seed, broken=False):
+def published(weed, tmp_path, name, revision, *, seed):
     """A revision of detector `seed` in S3; its URI."""
     model = yolo_models.detector(seed=seed)
     pod = yolo_models.build_pod(tmp_path / revision, model)
     repository = storage.Repository(ROOTS[name], storage.StorageOptions(endpoint=weed))
     serving = ServingOptions(model_name=name, version=1, gpu=False, max_batch_size=2)
-    options = publish.PublishOptions(
-        revision=revision,
-        export_key="key",
-        cluster_name="c1",
-        serving=serving,
-        check_directory=pod.check,
-        source_directory=pod.source,
-        export_directory=pod.export,
-    )
-    publish.run(repository, options)
+    pod.publish(repository, serving, revision=revision)
     return repository.uri(revision)
 
 

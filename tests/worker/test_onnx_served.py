@@ -15,7 +15,7 @@ from yolo_operator.core.triton.options import ServingOptions, TensorRT
 from yolo_operator.exporter import onnx_source, reference
 from yolo_operator.exporter.export import ConversionOptions
 from yolo_operator.model import golden
-from yolo_operator.worker import publish, revisions, verify
+from yolo_operator.worker import revisions, verify
 from yolo_operator.worker.triton_client import GrpcClient, HttpClient
 
 REVISION = "0123456789"
@@ -36,24 +36,13 @@ def published(repository, tmp_path, model: onnx.ModelProto, **serving):
     (pod.export / ONNX_FILE).write_bytes(weights.read_bytes())
     golden.write(pod.export / GOLDEN, exported.golden)
     (pod.export / EXPORT_FILE).write_text(exported.report.model_dump_json(by_alias=True))
-    publish.run(
-        repository,
-        publish.PublishOptions(
-            revision=REVISION,
-            export_key="key",
-            cluster_name="c1",
-            serving=ServingOptions(**({"model_name": "helmet", "version": 1, "gpu": False} | serving)),
-            check_directory=pod.check,
-            source_directory=pod.source,
-            export_directory=pod.export,
-        ),
-    )
+    pod.publish(repository, ServingOptions(**({"model_name": "helmet", "version": 1, "gpu": False} | serving)))
     manifest = revisions.manifest(repository, REVISION)
     assert manifest is not None
     return manifest
 
 
-@pytest.mark.skipif(not triton_server.BACKEND.exists() or triton_server.library_folder() is None, reason="needs the CPU backend and a shared libpython")
+@pytest.mark.skipif(not triton_server.is_possible(), reason="needs the CPU backend and a shared libpython")
 @pytest.mark.parametrize(
     ("make", "max_batch_size", "precision"),
     [

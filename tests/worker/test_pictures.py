@@ -11,7 +11,7 @@ from yolo_operator.commands import worker
 from yolo_operator.core.contract import MANIFEST, Verdict
 from yolo_operator.core.errors import OperatorError, Unavailable
 from yolo_operator.core.triton.options import ServingOptions
-from yolo_operator.worker import pictures, publish, storage, verdict
+from yolo_operator.worker import pictures, storage, verdict
 
 REVISION = "0123456789"
 _numbers = itertools.count()
@@ -35,18 +35,7 @@ def revision(repository, tmp_path):
     """The URI of a published revision."""
     pod = yolo_models.build_pod(tmp_path / "pod")
     serving = ServingOptions(model_name="helmet", version=1, gpu=False, max_batch_size=4)
-    publish.run(
-        repository,
-        publish.PublishOptions(
-            revision=REVISION,
-            export_key="key",
-            cluster_name="c1",
-            serving=serving,
-            check_directory=pod.check,
-            source_directory=pod.source,
-            export_directory=pod.export,
-        ),
-    )
+    pod.publish(repository, serving)
     return repository.uri(REVISION)
 
 

@@ -26,15 +26,13 @@ from yolo_operator.core.errors import InvalidSpec
 from yolo_operator.core.resources.triton import PYTHON_ALIVE
 from yolo_operator.core.triton.options import ServingOptions
 from yolo_operator.core.triton.picture_models import PictureOptions
-from yolo_operator.worker import publish, storage, verify
+from yolo_operator.worker import storage, verify
 from yolo_operator.worker.triton_client import GrpcClient, HttpClient
 
 REVISION = "0123456789"
 OPTIONS = PictureOptions(max_bytes=1 << 20, max_pixels=4_000_000, confidence=0.25, iou=0.7, max_detections=300, instances=2)
 
-pytestmark = pytest.mark.skipif(
-    not triton_server.BACKEND.exists() or triton_server.library_folder() is None, reason="needs the CPU backend and a shared libpython"
-)
+pytestmark = pytest.mark.skipif(not triton_server.is_possible(), reason="needs the CPU backend and a shared libpython")
 
 
 @dataclass(frozen=True)
@@ -63,17 +61,8 @@ class Served:
 
 def published(repository, tmp_path, *, max_batch_size: int) -> None:
     pod = yolo_models.build_pod(tmp_path / "pod")
-    wanted = publish.PublishOptions(
-        revision=REVISION,
-        export_key="key",
-        cluster_name="c1",
-        serving=ServingOptions(model_name="helmet", version=3, gpu=False, max_batch_size=max_batch_size),
-        pictures=OPTIONS,
-        check_directory=pod.check,
-        source_directory=pod.source,
-        export_directory=pod.export,
-    )
-    publish.run(repository, wanted)
+    serving = ServingOptions(model_name="helmet", version=3, gpu=False, max_batch_size=max_batch_size)
+    pod.publish(repository, serving, pictures=OPTIONS)
 
 
 @contextmanager

@@ -17,30 +17,17 @@ from yolo_operator.core import triton_log
 from yolo_operator.core.errors import InvalidSpec
 from yolo_operator.core.triton.options import ServingOptions
 from yolo_operator.exporter import metrics
-from yolo_operator.worker import publish, verify
+from yolo_operator.worker import verify
 from yolo_operator.worker.triton_client import GrpcClient, HttpClient
 
 REVISION = "0123456789"
 
-pytestmark = pytest.mark.skipif(
-    not triton_server.BACKEND.exists() or triton_server.library_folder() is None, reason="needs the CPU backend and a shared libpython"
-)
+pytestmark = pytest.mark.skipif(not triton_server.is_possible(), reason="needs the CPU backend and a shared libpython")
 
 
 def published(repository, tmp_path, model, serving, **changes):
     pod = yolo_models.build_pod(tmp_path / "pod", model, **changes)
-    return publish.run(
-        repository,
-        publish.PublishOptions(
-            revision=REVISION,
-            export_key="key",
-            cluster_name="c1",
-            serving=ServingOptions(**({"model_name": "helmet", "version": 3, "gpu": False} | serving)),
-            check_directory=pod.check,
-            source_directory=pod.source,
-            export_directory=pod.export,
-        ),
-    )
+    return pod.publish(repository, ServingOptions(**({"model_name": "helmet", "version": 3, "gpu": False} | serving)))
 
 
 def verified(repository, weed, tmp_path):

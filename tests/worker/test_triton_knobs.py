@@ -17,31 +17,18 @@ import gen
 from yolo_operator.core import contract
 from yolo_operator.core.resources import triton
 from yolo_operator.core.triton.options import QueuePolicy, ServingOptions
-from yolo_operator.worker import publish, verify
+from yolo_operator.worker import verify
 from yolo_operator.worker.triton_client import GrpcClient, HttpClient
 
 REVISION = "0123456789"
 
-pytestmark = pytest.mark.skipif(
-    not triton_server.BACKEND.exists() or triton_server.library_folder() is None, reason="needs the CPU backend and a shared libpython"
-)
+pytestmark = pytest.mark.skipif(not triton_server.is_possible(), reason="needs the CPU backend and a shared libpython")
 
 
 def published(repository, tmp_path, **serving):
     pod = yolo_models.build_pod(tmp_path / "pod", yolo_models.detector())
     options = ServingOptions(**({"model_name": "helmet", "version": 3, "gpu": False, "max_batch_size": 4} | serving))
-    publish.run(
-        repository,
-        publish.PublishOptions(
-            revision=REVISION,
-            export_key="key",
-            cluster_name="c1",
-            serving=options,
-            check_directory=pod.check,
-            source_directory=pod.source,
-            export_directory=pod.export,
-        ),
-    )
+    pod.publish(repository, options)
 
 
 def flags_of(**spec):

@@ -9,7 +9,7 @@ import yolo_models
 from yolo_operator.core.contract import MANIFEST
 from yolo_operator.core.errors import InvalidSpec, NotReady, OperatorError, Unavailable
 from yolo_operator.core.triton.options import ServingOptions
-from yolo_operator.worker import pbtxt, publish, revisions, verify
+from yolo_operator.worker import pbtxt, revisions, verify
 
 REVISION = "0123456789"
 
@@ -48,18 +48,7 @@ class Server:
 @pytest.fixture
 def server(repository, tmp_path):
     pod = yolo_models.build_pod(tmp_path)
-    publish.run(
-        repository,
-        publish.PublishOptions(
-            revision=REVISION,
-            export_key="key",
-            cluster_name="c1",
-            serving=ServingOptions(model_name="helmet", version=1, gpu=False, max_batch_size=4),
-            check_directory=pod.check,
-            source_directory=pod.source,
-            export_directory=pod.export,
-        ),
-    )
+    pod.publish(repository, ServingOptions(model_name="helmet", version=1, gpu=False, max_batch_size=4))
     config = pbtxt.parse(repository.read(f"{REVISION}/helmet/config.pbtxt", 10**6).decode())
     return Server(yolo_models.detector(), config, revisions.manifest(repository, REVISION))
 

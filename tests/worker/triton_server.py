@@ -31,6 +31,11 @@ def library_folder() -> Path | None:
     return next((Path(folder) for folder in folders if folder and (Path(folder) / name).exists()), None)
 
 
+def is_possible() -> bool:
+    """Whether a server can be had here."""
+    return BACKEND.exists() and library_folder() is not None
+
+
 def installed() -> Path:
     """The server's folder, made on first use."""
     given = os.environ.get("YOLO_TEST_TRITON")

@@ -11,10 +11,14 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from yolo_operator.core.contract import EXPORT_FILE, GOLDEN, GOLDEN_INPUT, ONNX_FILE, SOURCE_FILE, Verdict
+from yolo_operator.core.contract import EXPORT_FILE, GOLDEN, GOLDEN_INPUT, ONNX_FILE, SOURCE_FILE, Artifact, Verdict
 from yolo_operator.core.triton.description import Description, ExportReport
+from yolo_operator.core.triton.options import ServingOptions
 from yolo_operator.model import onnx_file
-from yolo_operator.worker import verdict
+from yolo_operator.worker import publish, verdict
+from yolo_operator.worker.storage import Repository
+
+REVISION = "0123456789"
 
 SIZE = 64
 STRIDE = 32
@@ -109,6 +113,20 @@ class BuildPod:
     @property
     def export(self) -> Path:
         return self.root / "export"
+
+    def publish(self, repository: Repository, serving: ServingOptions, *, revision: str = REVISION, **more: Any) -> Artifact:
+        """What the publish container does with them."""
+        options = publish.PublishOptions(
+            revision=revision,
+            export_key="key",
+            cluster_name="c1",
+            serving=serving,
+            check_directory=self.check,
+            source_directory=self.source,
+            export_directory=self.export,
+            **more,
+        )
+        return publish.run(repository, options)
 
 
 def build_pod(root: Path, model: onnx.ModelProto | None = None, state: str = "missing", **changes: Any) -> BuildPod:
