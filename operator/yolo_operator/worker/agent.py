@@ -136,7 +136,9 @@ class Agent:
             self._serial = wanted.serial
             now = time.monotonic()
             for each in wanted.models:
-                held = self._held.setdefault(each.name, Held(each, serving=self._known(each.name)))
+                if each.name not in self._held:
+                    self._held[each.name] = Held(each, serving=self._known(each.name))
+                held = self._held[each.name]
                 if held.wanted != each or held.leaving:
                     held.wanted, held.leaving, held.failure, held.again, held.pause = each, False, None, 0, FIRST_PAUSE
                 if held.serving != each.uri and not held.busy and held.again <= now:
@@ -271,6 +273,7 @@ class Agent:
             kept = {digest(uri) for held in self._held.values() for uri in (held.wanted.uri, held.serving) if uri}
             if any(held.busy for held in self._held.values()):
                 return
+            self._bringing = {uri: lock for uri, lock in self._bringing.items() if digest(uri) in kept}
             for each in (self._options.directory / REVISIONS).iterdir():
                 if each.stem not in kept and each.is_dir():
                     each.with_suffix(WHOLE).unlink(missing_ok=True)
