@@ -116,8 +116,15 @@ def run_predict(arguments: Arguments) -> Result:
     parameters = {name: value for name in ("confidence", "iou") if (value := getattr(arguments, name)) is not None}
     try:
         url = predict_command.model_url(arguments.url, arguments.version)
-        how = {"concurrency": arguments.concurrency, "as_json": arguments.json, "progress": sys.stderr.isatty()}
-        lines = predict_command.run(url, arguments.pictures, arguments.output, parameters, **how)
+        lines = predict_command.run(
+            url,
+            arguments.pictures,
+            arguments.output,
+            parameters,
+            concurrency=arguments.concurrency,
+            as_json=arguments.json,
+            progress=sys.stderr.isatty(),
+        )
         for line in lines:
             sys.stdout.write(f"{line}\n")
     except PredictError as error:

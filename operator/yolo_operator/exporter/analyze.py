@@ -129,13 +129,11 @@ def show_files(options: AnalyzeOptions, alive: frozenset[str], pictures: Sequenc
     """The same by the pictures' files: faults where the new version does not answer, or otherwise than the stable one. A stable one that does not is only noted:
     it may be older than spec.pictures.
     """
-    where = f"{options.model_name}{SUFFIX}"
+    where, notes = f"{options.model_name}{SUFFIX}", list[str]()
     try:
         stable = ask(options, options.stable, alive, pictures, as_files)
     except Unavailable as error:
         stable, notes = {}, [f"{where}: {error.message}"]
-    else:
-        notes = []
     try:
         canary = ask(options, options.canary, alive, list(stable) or pictures, as_files)
     except Unavailable as error:

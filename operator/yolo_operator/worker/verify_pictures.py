@@ -15,10 +15,11 @@ import urllib3
 
 from yolo_operator.core.contract import Task
 from yolo_operator.core.errors import InvalidSpec, NotReady, Unavailable
-from yolo_operator.core.triton.picture_models import SETTINGS, SUFFIX
+from yolo_operator.core.triton.picture_models import SETTINGS
 from yolo_operator.model import png
 from yolo_operator.model.compare import Comparison, Layout, corners, iou
 from yolo_operator.model.golden import Golden, photograph
+from yolo_operator.model.picture_client import model_url
 from yolo_operator.worker.triton_client import ANSWER_TIMEOUT, CONNECT_TIMEOUT
 
 Array = npt.NDArray[np.float32]
@@ -33,7 +34,7 @@ def run(address: str, port: int, model: str, version: int, config: Any, golden: 
     rows = golden_rows(golden, layout)
     confidence = min(float(settings["confidence"]), float(rows[:, 4].max()) / 2) if len(rows) and layout.task is not Task.CLASSIFY else 0.0
     host = f"[{address}]" if ":" in address else address
-    answered = ask(f"http://{host}:{port}/v2/models/{model}{SUFFIX}/versions/{version}/infer", png.encode(photograph(golden.input)), confidence)
+    answered = ask(model_url(f"http://{host}:{port}", model, version), png.encode(photograph(golden.input)), confidence)
     if layout.task is Task.CLASSIFY:
         return compare_classes(next(iter(golden.outputs.values()))[0], answered)
     found = found_rows(answered, layout)
