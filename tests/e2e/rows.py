@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from e2e import storage as s3
 from e2e.cluster import KUBECONFIG, KUBECTL, Cluster, Manifest
 from e2e.conftest import yolo_deployment
@@ -104,6 +106,14 @@ class Row(Good):
     """Condition that is True then, or what else is to be seen."""
     further: Callable[[Environment, str], None] | None = None
     """What else has to hold."""
+
+
+def ahead(request: pytest.FixtureRequest, parameter: str, count: int) -> list[Any]:
+    """The test's row and as many of those that its module runs next: applied before their turn they fill the time that others wait."""
+    mine = [item for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
+    table = [item.callspec.params[parameter] for item in mine if parameter in item.callspec.params]
+    at = table.index(request.node.callspec.params[parameter])
+    return table[at : at + 1 + count]
 
 
 def run(environment: Environment, name: str, spec: Manifest, namespace: str = "") -> str:

@@ -3,6 +3,7 @@
 Both sides are called as anybody would call them. Where pictures are of one size the client pads them to it; so do the local weights with rect=False.
 """
 
+import functools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import pytest
 
 from e2e.cluster import PICTURES, WEIGHTS, Cluster, Manifest
 from e2e.conftest import make_namespace, remove_namespace
+from e2e.rows import ahead
 from e2e.storage import Storage
 from yolo_operator.model.compare import LIMITS
 
@@ -28,6 +30,9 @@ LEAN = {"nms": True, "inputDatatype": "FP16"}
 """What makes requests and answers small (docs/serving.md, Lean on the wire)."""
 QUICK = {("detect", "320", "Fixed"), ("detect", "640", "lean"), ("classify", OWN, None), ("pose", "384x640", "Dynamic")}
 """Rows that make test runs too: Fixed, Dynamic with NMS in the graph, a classifier, a refusal."""
+
+AHEAD = 2
+"""Rows applied before their turn."""
 
 
 @dataclass(frozen=True)
@@ -156,22 +161,29 @@ def resource(yolo: Callable[..., Manifest], row: Row, namespace: str, source: st
     )
 
 
-@pytest.mark.parametrize("row", parameters([row for row in ROWS if row.served == "Fixed" or row.right_with_dynamic]))
-def test_the_client_finds_what_the_local_weights_find(
-    cluster: Cluster,
-    yolo: Callable[..., Manifest],
-    client: Client,
-    weights: Callable[[str], str],
-    row: Row,
-    record_property: Callable[[str, str], None],
-) -> None:
-    cluster.apply(resource(yolo, row, client.namespace, weights(row.task)))
+@pytest.fixture(scope="module")
+def apply(cluster: Cluster, yolo: Callable[..., Manifest], client: Client, weights: Callable[[str], str]) -> Callable[[Row], None]:
+    """Applies the resource of a row, once."""
+    return functools.cache(lambda row: cluster.apply(resource(yolo, row, client.namespace, weights(row.task))))
+
+
+@pytest.fixture
+def row(cluster: Cluster, client: Client, apply: Callable[[Row], None], request: pytest.FixtureRequest) -> Iterator[Row]:
+    """The test's row, whose resource is there until the test ends; those of the next few are built meanwhile."""
+    rows: list[Row] = ahead(request, "row", AHEAD)
+    for each in rows:
+        apply(each)
+    yield rows[0]
+    cluster.kubectl("delete", "yolodeployment", "-n", client.namespace, rows[0].name, "--wait=false")
+
+
+@pytest.mark.parametrize("row", parameters([row for row in ROWS if row.served == "Fixed" or row.right_with_dynamic]), indirect=True)
+def test_the_client_finds_what_the_local_weights_find(cluster: Cluster, client: Client, row: Row, record_property: Callable[[str, str], None]) -> None:
     status = cluster.wait_ready(client.namespace, row.name, timeout=600)["status"]
     taken = status["versions"][0]["artifact"]["inputs"][0]["shape"][2:]
     assert taken == ([-1, -1] if row.served == "Dynamic" else row.image_size)
 
     found = client.compare(row, status["url"], status["grpcUrl"])
-    cluster.kubectl("delete", "yolodeployment", "-n", client.namespace, row.name, "--wait=false")
 
     for who, seen in found.items():
         assert seen["detections"] >= len(PICTURES), f"{who}: the pictures show nothing, the comparison would be empty"
@@ -193,19 +205,10 @@ def test_the_client_finds_what_the_local_weights_find(
     record_property("Worst score difference", f"{max(each['worstScoreDifference'] for each in found.values()):.4f}")
 
 
-@pytest.mark.parametrize("row", parameters([row for row in ROWS if row.served == "Dynamic" and not row.right_with_dynamic]))
-def test_shapes_that_no_client_could_ask_rightly_are_refused(
-    cluster: Cluster,
-    yolo: Callable[..., Manifest],
-    client: Client,
-    weights: Callable[[str], str],
-    row: Row,
-    record_property: Callable[[str, str], None],
-) -> None:
-    cluster.apply(resource(yolo, row, client.namespace, weights(row.task)))
+@pytest.mark.parametrize("row", parameters([row for row in ROWS if row.served == "Dynamic" and not row.right_with_dynamic]), indirect=True)
+def test_shapes_that_no_client_could_ask_rightly_are_refused(cluster: Cluster, client: Client, row: Row, record_property: Callable[[str, str], None]) -> None:
     refused = cluster.wait_condition(client.namespace, row.name, "Stalled", "True", "ShapesInvalid", timeout=600)
     message = next(each["message"] for each in refused["status"]["conditions"] if each["type"] == "Stalled")
-    cluster.kubectl("delete", "yolodeployment", "-n", client.namespace, row.name, "--wait=false")
 
     assert "spec.versions[].export.shapes" in message
     record_property("Served", row.title)

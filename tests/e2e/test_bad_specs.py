@@ -15,7 +15,7 @@ from e2e.bad_specs import CLIENT_IMAGE, HEALING, NO_SUCH_IMAGE, SERVED, SERVING,
 from e2e.cluster import TRITON, WEIGHTS, Cluster, Manifest, condition, pod_ready
 from e2e.conftest import make_namespace, remove_namespace, yolo_deployment
 from e2e.operator_process import OperatorProcess
-from e2e.rows import CPU, Environment, Good, Row, gpus, run
+from e2e.rows import CPU, Environment, Good, Row, ahead, gpus, run
 
 AHEAD = 5
 """Rows applied before their turn: enough to fill the waiting, few enough for two cores."""
@@ -40,14 +40,12 @@ def environment(cluster: Cluster, storage: s3.Storage, operator: OperatorProcess
 @pytest.fixture
 def started(environment: Environment, request: pytest.FixtureRequest) -> Iterator[Environment]:
     """The environment, with this row's resource applied and those of the next few; this row's is removed afterwards."""
-    mine = [item for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
-    table = [item.callspec.params["row"] for item in mine if "row" in item.callspec.params]
-    row: Good = request.node.callspec.params["row"]
-    for following in table[table.index(row) : table.index(row) + 1 + AHEAD]:
-        environment.apply(following)
+    rows: list[Good] = ahead(request, "row", AHEAD)
+    for row in rows:
+        environment.apply(row)
     yield environment
     secrecy.check_namespace(environment.cluster, environment.namespace)
-    environment.cluster.kubectl("delete", "yolodeployment", row.name, "-n", environment.namespace, "--wait=false", "--ignore-not-found")
+    environment.cluster.kubectl("delete", "yolodeployment", rows[0].name, "-n", environment.namespace, "--wait=false", "--ignore-not-found")
 
 
 def told(environment: Environment, row: Row, timeout: float = 120) -> str:

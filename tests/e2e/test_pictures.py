@@ -1,16 +1,18 @@
 """A picture's file to <model>-pictures is answered as Ultralytics answers it with the local weights: each task, and files of every kind."""
 
+import functools
 import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from e2e.cluster import PICTURES, WEIGHTS, Cluster, Manifest
+from e2e.rows import ahead
 from e2e.test_answers import TASKS, Client, client, weights
 from yolo_operator.model.compare import LIMITS
 
@@ -54,21 +56,42 @@ def resource(yolo: Callable[..., Manifest], namespace: str, name: str, task: str
     )
 
 
+def parts(title: str) -> tuple[str, str, Manifest]:
+    """Task, resource's name and spec.versions[].export of a row."""
+    return title.replace(",", " ").split()[0], "pictures-" + "".join(letter for letter in title if letter.isalnum()), ROWS[title]
+
+
+@pytest.fixture(scope="module")
+def apply(cluster: Cluster, yolo: Callable[..., Manifest], client: Client, weights: Callable[[str], str]) -> Callable[[str], None]:
+    """Applies the resource of a row, once."""
+
+    def once(title: str) -> None:
+        task, name, export = parts(title)
+        cluster.apply(resource(yolo, client.namespace, name, task, weights(task), export))
+
+    return functools.cache(once)
+
+
+@pytest.fixture
+def title(cluster: Cluster, client: Client, apply: Callable[[str], None], request: pytest.FixtureRequest) -> Iterator[str]:
+    """The test's row, whose resource is there until the test ends; the next one's is built meanwhile."""
+    rows: list[str] = ahead(request, "title", 1)
+    for each in rows:
+        apply(each)
+    yield rows[0]
+    cluster.kubectl("delete", "yolodeployment", "-n", client.namespace, parts(rows[0])[1], "--wait=false")
+
+
 @pytest.mark.matrix
-@pytest.mark.parametrize("title", ROWS)
-def test_files_are_answered_as_the_local_weights_answer_them(
-    cluster: Cluster, yolo: Callable[..., Manifest], client: Client, weights: Callable[[str], str], title: str
-) -> None:
-    task, name = title.replace(",", " ").split()[0], "pictures-" + "".join(letter for letter in title if letter.isalnum())
-    export = ROWS[title]
-    cluster.apply(resource(yolo, client.namespace, name, task, weights(task), export))
+@pytest.mark.parametrize("title", ROWS, indirect=True)
+def test_files_are_answered_as_the_local_weights_answer_them(cluster: Cluster, client: Client, title: str) -> None:
+    task, name, export = parts(title)
     status = cluster.wait_ready(client.namespace, name, timeout=600)["status"]
     cluster.kubectl("cp", "-n", client.namespace, str(SCRIPT), f"client:/tmp/{SCRIPT.name}")
     host = status["url"].rpartition("/")[0]
     size = {"imgsz": export["imageSize"], "rect": False} if "imageSize" in export else {}
     command = ["env", "PYTHONPATH=/opt/yolo-operator/lib:/tmp", "YOLO_CONFIG_DIR=/tmp/pictures", "python3", f"/tmp/{SCRIPT.name}", f"/tmp/{task}.pt", task]
     said = cluster.exec(client.namespace, "client", *command, f"{host}/v2/models/model-pictures", json.dumps(size), timeout=900)
-    cluster.kubectl("delete", "yolodeployment", "-n", client.namespace, name, "--wait=false")
 
     seen = json.loads(said.strip().splitlines()[-1])
     print(title, seen)
