@@ -252,6 +252,16 @@ FOUND: dict[str, tuple[str, ...]] = {
         "state.a_deployment_is_deleted_by_hand(number=1, quiet=False)",
         "state.a_canary_goes_on(number=3, rounds=5, seconds=130)",
     ),
+    "the steps are taken away and put back while the canary holds its share": (
+        "state.a_resource_is_made(several=False, steps=3, gateway=False, canary=True, replicas=20, rest=True)",
+        "state.a_version_is_added(alone=False, model='helmet', number=3, quiet=False)",
+        "state.time_passes_and_nothing_goes_wrong(rounds=3, seconds=660)",
+        "state.a_canary_goes_on(number=1, rounds=1, seconds=601)",
+        "state.strategy_and_mode_are_edited(canary=True, gateway=True, quiet=True, steps=0)",
+        "state.time_passes(seconds=660, work=True)",
+        "state.strategy_and_mode_are_edited(canary=True, gateway=True, quiet=True, steps=3)",
+        "state.nothing_goes_wrong_for_a_while(rounds=5)",
+    ),
 }
 """Steps after which the search has found something broken, of the product or of what it asks; mended since."""
 

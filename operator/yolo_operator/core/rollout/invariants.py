@@ -576,7 +576,12 @@ def remember(view: View) -> Before:
     if state is not None:
         counted = holding(view, view.yolo.status.rollout) if view.yolo.status.rollout is not None else Held()
         attempt = (state.canary, state.revision, state.step, state.weight)
-        held = counted if counted.attempt == attempt else Held(attempt, 0, counted.holding and counted.attempt[:2] == attempt[:2], seen.now)
+        # A share that is held is held on where an edit gives its step another number.
+        renumbered = tuple(view.yolo.spec.rollout.steps) != before.steps and (*counted.attempt[:2], *counted.attempt[3:]) == (*attempt[:2], *attempt[3:])
+        if counted.attempt == attempt or renumbered:
+            held = replace(counted, attempt=attempt)
+        else:
+            held = Held(attempt, 0, counted.holding and counted.attempt[:2] == attempt[:2], seen.now)
     return Before(
         replicas=view.total,
         # Those that the recorded state is at a step of: a pass that ended before it wrote anything has not moved it to others.
