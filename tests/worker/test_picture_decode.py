@@ -2,7 +2,6 @@
 
 import base64
 import random
-import resource
 import subprocess
 import sys
 import time
@@ -10,6 +9,7 @@ import time
 import cv2
 import numpy as np
 import pytest
+from peak_memory import peak_memory
 
 from yolo_operator.picture_model.decode import Limits, PictureError, decode
 
@@ -95,7 +95,7 @@ def try_all(count: int, seed: int) -> None:
     chance, good = random.Random(seed), files()
     for each in [*good.values()] * 20:
         decode(each, LIMITS)
-    before, read, slowest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10, 0, 0.0
+    before, read, slowest = peak_memory() << 10, 0, 0.0
     for at in range(count):
         given = mutated(good, chance)
         began = time.perf_counter()
@@ -107,7 +107,7 @@ def try_all(count: int, seed: int) -> None:
             read += 1
             assert picture.size <= 3 * LIMITS.max_pixels, f"file {at} of seed {seed}: {picture.shape}"
         slowest = max(slowest, time.perf_counter() - began)
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10) - before
+    grown = (peak_memory() << 10) - before
     assert slowest < SLOWEST, f"{slowest:.1f} s for one file"
     assert grown < GROWTH, f"{grown >> 20} MiB more"
     sys.stdout.write(f"{count} files: {read} read, {count - read} refused; slowest {slowest * 1000:.0f} ms, {grown >> 20} MiB more\n")

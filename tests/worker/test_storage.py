@@ -138,14 +138,15 @@ def test_published_twice_is_written_once(repository, tmp_path, monkeypatch):
 
 
 PUBLISH = """
-import resource, sys
+import sys
 from pathlib import Path
 import test_storage, yolo_models
+from peak_memory import peak_memory
 from yolo_operator.worker import publish, storage
 repository = storage.Repository(sys.argv[1], storage.StorageOptions(endpoint=sys.argv[2]))
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_memory()
 artifact = publish.run(repository, test_storage.publish_options(yolo_models.BuildPod(Path(sys.argv[3]))))
-print(artifact.size_bytes, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+print(artifact.size_bytes, (peak_memory() - before) // 1024)
 """
 
 

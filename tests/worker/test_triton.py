@@ -60,13 +60,14 @@ def test_edited_weights_are_wrong_answers(repository, weed, tmp_path):
 
 
 VERIFY = """
-import resource, sys
+import sys
+from peak_memory import peak_memory
 from yolo_operator.worker import storage, verify
 from yolo_operator.worker.triton_client import GrpcClient, HttpClient
 repository = storage.Repository(sys.argv[1], storage.StorageOptions(endpoint=sys.argv[2]))
 clients = [HttpClient("127.0.0.1", int(sys.argv[3]), "helmet", 3), GrpcClient("127.0.0.1", int(sys.argv[4]), "helmet", 3)]
 found = verify.run(repository, clients, verify.VerifyOptions(revision="0123456789", model_name="helmet", version=3, timeout=30))
-print(found.worst_iou, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(found.worst_iou, peak_memory() // 1024)
 """
 
 
