@@ -12,6 +12,7 @@ import pytest
 import yolo_models
 
 from yolo_operator.core import api
+from yolo_operator.core.addresses import url_host
 from yolo_operator.core.contract import GOLDEN, GOLDEN_INPUT, Task
 from yolo_operator.exporter import analyze, answers, client, metrics, picture_files
 from yolo_operator.exporter.answers import Answer
@@ -162,7 +163,7 @@ def test_pods_are_read_by_their_addresses():
         found = metrics.read([*STABLE, *CANARY], port, "helmet", 1)
     assert {address: counted[metrics.SUCCESS] for address, counted in found.items()} == {STABLE[0]: 1}
     assert metrics.read([], 1, "helmet", 1) == {}
-    assert metrics.host("fd00::7") == "[fd00::7]"
+    assert url_host("fd00::7") == "[fd00::7]"
 
 
 # answers

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from yolo_operator.core import analysis, api
+from yolo_operator.core.addresses import url_host
 from yolo_operator.core.contract import Comparison, Task
 from yolo_operator.core.errors import OperatorError, Unavailable
 from yolo_operator.core.triton.picture_models import SUFFIX
@@ -180,7 +181,7 @@ def ask(options: AnalyzeOptions, side: Side, alive: frozenset[str], pictures: Se
 
 def answers_of(options: AnalyzeOptions, address: str, pictures: Sequence[Path], way: Way) -> dict[Path, Answer]:
     """What one pod answers: all pictures that can be read, or those until time was up. Raises whatever the client raises."""
-    show = way(options, f"http://{metrics.host(address)}:{options.http_port}")
+    show = way(options, f"http://{url_host(address)}:{options.http_port}")
     deadline = time.monotonic() + options.picture_timeout
     found: dict[Path, Answer] = {}
     for path in pictures:

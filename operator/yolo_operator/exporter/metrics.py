@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import urllib3
 from prometheus_client.parser import text_string_to_metric_families
 
+from yolo_operator.core.addresses import url_host
+
 log = logging.getLogger(__name__)
 
 SUCCESS = "nv_inference_request_success"
@@ -62,7 +64,7 @@ def read(addresses: Sequence[str], port: int, model: str, version: int) -> dict[
 def read_one(client: urllib3.PoolManager, address: str, port: int, model: str, version: int) -> Reading | None:
     """Counters of one pod; None, and a line in the log, where they cannot be had."""
     try:
-        answer = client.request("GET", f"http://{host(address)}:{port}/metrics")
+        answer = client.request("GET", f"http://{url_host(address)}:{port}/metrics")
         return parse(answer.data.decode(), model, version)
     except (urllib3.exceptions.HTTPError, ValueError) as error:
         log.warning("metrics of %s: %s", address, error)
@@ -100,8 +102,3 @@ def between(addresses: Sequence[str], before: Mapping[str, Reading], after: Mapp
 def went_back(before: Reading, after: Reading) -> bool:
     """Whether the server was restarted meanwhile: counters begin at 0."""
     return any(after[name] < before[name] for name in COUNTERS)
-
-
-def host(address: str) -> str:
-    """As it stands in a URL: IPv6 in brackets."""
-    return f"[{address}]" if ":" in address else address

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
+from yolo_operator.core.addresses import url_host
 from yolo_operator.core.contract import ASSETS_URL, HUB_URL
 from yolo_operator.core.errors import InvalidSpec
 
@@ -125,7 +126,7 @@ def http(parts: SplitResult, url: str) -> HttpSource:
 def shown_of(parts: SplitResult) -> str:
     """An http(s) URL without credentials, query and fragment. Raises ValueError for a port that is no number."""
     name = parts.hostname or ""
-    host = f"[{name}]" if ":" in name else name
+    host = url_host(name)
     return f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}{parts.path}"
 
 

@@ -21,6 +21,7 @@ from google.protobuf import json_format
 from tritonclient.grpc import model_config_pb2 as pb
 from tritonclient.utils import InferenceServerException
 
+from yolo_operator.core.addresses import url_host
 from yolo_operator.core.contract import Tensor
 from yolo_operator.core.errors import NotReady, Unavailable
 
@@ -71,7 +72,7 @@ class HttpClient:
     protocol = "HTTP"
 
     def __init__(self, address: str, port: int, model: str, version: int) -> None:
-        host = f"[{address}]" if ":" in address else address
+        host = url_host(address)
         self._base = f"http://{host}:{port}/v2/models/{model}/versions/{version}"
         self._pool = urllib3.PoolManager(timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=ANSWER_TIMEOUT), retries=False)
 
@@ -202,7 +203,7 @@ class GrpcClient:
     protocol = "gRPC"
 
     def __init__(self, address: str, port: int, model: str, version: int) -> None:
-        host = f"[{address}]" if ":" in address else address
+        host = url_host(address)
         self._model, self._version = model, str(version)
         limit = 2**31 - 1
         self._client = triton.InferenceServerClient(

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import urllib3
 
+from yolo_operator.core.addresses import url_host
 from yolo_operator.core.contract import Task
 from yolo_operator.core.errors import InvalidSpec, NotReady, Unavailable
 from yolo_operator.core.triton.picture_models import SETTINGS
@@ -33,8 +34,7 @@ def run(address: str, port: int, model: str, version: int, config: Any, golden: 
     settings = json.loads(config.parameters[SETTINGS].string_value)
     rows = golden_rows(golden, layout)
     confidence = min(float(settings["confidence"]), float(rows[:, 4].max()) / 2) if len(rows) and layout.task is not Task.CLASSIFY else 0.0
-    host = f"[{address}]" if ":" in address else address
-    answered = ask(model_url(f"http://{host}:{port}", model, version), png.encode(photograph(golden.input)), confidence)
+    answered = ask(model_url(f"http://{url_host(address)}:{port}", model, version), png.encode(photograph(golden.input)), confidence)
     if layout.task is Task.CLASSIFY:
         return compare_classes(next(iter(golden.outputs.values()))[0], answered)
     found = found_rows(answered, layout)
