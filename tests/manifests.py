@@ -6,7 +6,8 @@ from typing import Any
 import gen
 from yolo_operator.core import api, contract, names
 from yolo_operator.core.defaults import storage_of
-from yolo_operator.core.resources import analysis, budget, job, network_policy, route, service, triton
+from yolo_operator.core.resources import analysis, budget, job, network_policy, route, server, service, triton
+from yolo_operator.core.served_models import WantedModel
 
 Manifest = dict[str, Any]
 
@@ -147,6 +148,21 @@ def prune_job(*remove: str) -> Manifest:
     return job.prune(gen.yolo(), remove or None, storage_of(gen.yolo(), gen.DEFAULTS), gen.DEFAULTS)
 
 
+def server_deployment(**spec: Any) -> Manifest:
+    """Two pods of a Triton that several models share."""
+    metadata = {"name": "line-3", "namespace": "factory", "uid": gen.UID, "generation": 1}
+    body = {"metadata": metadata, "spec": gen.merged({"replicas": 2, "storage": gen.STORAGE}, spec)}
+    return server.build(api.parse_server(body), None, gen.DEFAULTS)
+
+
+def server_verify_job() -> Manifest:
+    """Of a revision that is tried beside another one."""
+    resource = gen.yolo()
+    uri = "s3://models/yolo/factory/helmet/0123456789"
+    wanted = WantedModel(name="helmet.0123456789", uri=uri, model="helmet", deployment="helmet")
+    return job.verify_on_server(resource, resource.spec.versions[0], wanted, gen.pod("line-3-abc"), "0" * 64, gen.DEFAULTS)
+
+
 def service_manifest() -> Manifest:
     return service.build(gen.yolo(), 1)
 
@@ -206,6 +222,10 @@ GOLDENS = {
     "triton_deployment_loaded.yaml": deployment_loaded,
     "triton_deployment_pictures.yaml": deployment_pictures,
     "triton_deployment_overlay.yaml": lambda: deployment(triton={"podTemplate": OVERLAY}),
+    "server_deployment_gpu.yaml": lambda: server_deployment(**{key: GPU[key] for key in ("gpu", "nodeSelector", "runtimeClassName", "storage")}),
+    "server_deployment_cpu.yaml": lambda: server_deployment(gpu={"count": 0}),
+    "server_service.yaml": lambda: service.of_model(gen.yolo(), "line-3"),
+    "server_verify_job.yaml": server_verify_job,
     "service.yaml": service_manifest,
     "budget.yaml": budget_manifest,
     "network_policy_of_builds.yaml": lambda: policies()["build"],

@@ -8,11 +8,12 @@ from typing import Any
 
 import yaml
 
-from yolo_operator.core import api, contract, revision
-from yolo_operator.core.defaults import Defaults
+from yolo_operator.core import api, contract, names, revision
+from yolo_operator.core.defaults import Defaults, storage_of
 from yolo_operator.core.observed import Observed
 from yolo_operator.core.plan import plan
-from yolo_operator.core.resources import budget, service, triton
+from yolo_operator.core.resources import budget, overlay, server, service, triton
+from yolo_operator.core.shared import model
 
 NOWHERE = "00000000-0000-0000-0000-000000000000"
 """Owner UID of rendered objects: only the API server gives real ones."""
@@ -22,18 +23,41 @@ class FileError(Exception):
     """The file cannot be read, or holds nothing of ours."""
 
 
-def read(path: str) -> Iterator[api.YoloDeployment]:
-    """The YoloDeployments of a YAML file, `-` for standard input. Raises InvalidSpec, FileError."""
-    try:
-        documents = list(yaml.safe_load_all(sys.stdin if path == "-" else Path(path).read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError) as error:
-        raise FileError(f"{path}: {error}") from error
-    found = [document for document in documents if isinstance(document, dict) and document.get("kind") == api.KIND]
-    if not found:
-        raise FileError(f"{path} holds no {api.KIND}")
-    for document in found:
-        metadata = {"namespace": "default", "uid": NOWHERE, "generation": 1} | document.get("metadata", {})
-        yield api.parse(document | {"metadata": metadata})
+class Resources:
+    """The YoloDeployments and YoloServers of a YAML file, `-` for standard input. Raises FileError."""
+
+    def __init__(self, path: str) -> None:
+        try:
+            documents = list(yaml.safe_load_all(sys.stdin if path == "-" else Path(path).read_text(encoding="utf-8")))
+        except (OSError, yaml.YAMLError) as error:
+            raise FileError(f"{path}: {error}") from error
+        self._path = path
+        self._bodies = [whole(document) for document in documents if isinstance(document, dict) and document.get("kind") in (api.KIND, api.SERVER_KIND)]
+        if not self._bodies:
+            raise FileError(f"{path} holds no {api.KIND}")
+
+    def servers(self) -> Iterator[api.YoloServer]:
+        """The YoloServers. Raises InvalidSpec."""
+        yield from (api.parse_server(body) for body in self._bodies if body["kind"] == api.SERVER_KIND)
+
+    def deployments(self) -> Iterator[tuple[api.YoloDeployment, Observed]]:
+        """The YoloDeployments, as their servers have them, and what there is: nothing but that server. Raises InvalidSpec, FileError."""
+        for yolo in (api.parse(body) for body in self._bodies if body["kind"] == api.KIND):
+            reference = yolo.spec.server_ref
+            of_server = [body for body in self._bodies if reference is not None and is_named(body, yolo.namespace, reference.name)]
+            if reference is not None and not of_server:
+                raise FileError(f"{self._path} holds no {api.SERVER_KIND} {reference.name!r}, which {api.KIND} {yolo.name!r} refers to")
+            yield yolo, Observed(server=next(iter(of_server), None))
+
+
+def whole(document: dict[str, Any]) -> dict[str, Any]:
+    """A resource with what the API server would put in."""
+    return document | {"metadata": {"namespace": "default", "uid": NOWHERE, "generation": 1} | document.get("metadata", {})}
+
+
+def is_named(body: dict[str, Any], namespace: str, name: str) -> bool:
+    """Whether a resource is the YoloServer of a name."""
+    return bool(body["kind"] == api.SERVER_KIND and (body["metadata"]["namespace"], body["metadata"]["name"]) == (namespace, name))
 
 
 def validate(path: str, defaults: Defaults) -> list[str]:
@@ -41,21 +65,28 @@ def validate(path: str, defaults: Defaults) -> list[str]:
 
     Checks types, bounds and whether there is a storage; the rules that only the API server evaluates need `kubectl apply --dry-run=server`.
     """
-    lines = []
-    for yolo in read(path):
-        plan(yolo, Observed(), defaults, datetime.now(UTC))
-        revisions = " ".join(f"{version.version}:{revision.revision(yolo, version, defaults)}" for version in yolo.spec.versions)
+    found, lines = Resources(path), []
+    for each in found.servers():
+        overlay.check(each.spec.triton.pod_template, frozenset({names.AGENT}))
+        storage_of(each, defaults)
+        lines.append(f"{each.namespace}/{each.name}: ok, {api.SERVER_KIND}")
+    for yolo, observed in found.deployments():
+        plan(yolo, observed, defaults, datetime.now(UTC))
+        placed = model.placed(yolo, observed)
+        revisions = " ".join(f"{version.version}:{revision.revision(placed, version, defaults)}" for version in yolo.spec.versions)
         lines.append(f"{yolo.namespace}/{yolo.name}: ok, revisions {revisions}")
     return lines
 
 
 def render(path: str, defaults: Defaults) -> list[dict[str, Any]]:
     """All objects that the operator makes for the resources of a file, as if each version had just been built."""
-    objects = []
-    for yolo in read(path):
-        decided = plan(yolo, Observed(), defaults, datetime.now(UTC))
+    found, objects = Resources(path), list[dict[str, Any]]()
+    for each in found.servers():
+        objects += [server.build(each, None, defaults), budget.of_server(each)]
+    for yolo, observed in found.deployments():
+        decided = plan(yolo, observed, defaults, datetime.now(UTC))
         objects += [*decided.create, *decided.apply]
-        for version in yolo.spec.versions:
+        for version in yolo.spec.versions if yolo.spec.server_ref is None else ():
             published = assumed(yolo, version, defaults)
             objects += [
                 triton.build(yolo, version, published, yolo.spec.replicas, None, defaults),

@@ -98,7 +98,7 @@ def test_a_namespace_that_is_being_deleted_is_told_by_what_it_refuses(refusal, e
 def test_what_somebody_else_has_made_is_found_whatever_its_labels_and_left_alone(write):
     foreign = {"metadata": {"name": "helmet", "namespace": "factory", "uid": "theirs"}}
     client = Answering(Conflict("Conflict", "there is one"), [foreign])
-    ours = {"metadata": {"name": "helmet", "namespace": "factory", "ownerReferences": [{"uid": "uid"}]}}
+    ours = {"metadata": {"name": "helmet", "namespace": "factory", "ownerReferences": [{"kind": "YoloDeployment", "uid": "uid"}]}}
     written = client.apply(kinds.DEPLOYMENT, ours, None) if write == "apply" else client.create(kinds.JOB, ours)
     with pytest.raises(Unavailable, match="'helmet' is there already") as refused:
         asyncio.run(written)

@@ -32,7 +32,7 @@ class Stage:
     """A resync over the lists of a fake API server. No time passes: `meanwhile` is what happens in the grace between two lists."""
 
     def __init__(self, namespaces: tuple[str, ...] = ()) -> None:
-        self.server: dict[str, dict[Key, Manifest]] = {kind.name: {} for kind in (*kinds.WATCHED, *kinds.ROUTES)}
+        self.server: dict[str, dict[Key, Manifest]] = {kind.name: {} for kind in kinds.BY_NAME.values()}
         self.asked: list[tuple[str, str]] = []
         self.fault: str = ""
         self.meanwhile: Callable[[], None] = lambda: None

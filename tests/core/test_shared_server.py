@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from yolo_operator.core.pods import Problem
-from yolo_operator.core.shared_server import Room, ServerPod, SharedModel, decide
+from yolo_operator.core.shared.decision import Room, ServerPod, SharedModel, decide
 
 OLD, NEW = "s3://models/ns/helmet/aaaaaaaaaa", "s3://models/ns/helmet/bbbbbbbbbb"
 TRIAL = "helmet.bbbbbbbbbb"

@@ -287,19 +287,27 @@ def add_verify_arguments(to: argparse.ArgumentParser) -> None:
         help="largest difference; without: 0.02, 0.05 or 0.25 by precision",
     )
     to.add_argument("--timeout", type=float, default=120, metavar="SECONDS", help="until the model must be ready")
+    to.add_argument("--served-as", default="", metavar="NAME", help="the model's name in a pod that has several; without: --model-name")
+    to.add_argument("--agent-port", type=int, default=None, metavar="PORT", help="of the agent in such a pod: it tells when the revision is loaded")
     add_storage_arguments(to)
 
 
 def run_verify(arguments: Arguments) -> Result:
     """The verification."""
+    from yolo_operator.core.contract import ServedVerification  # noqa: PLC0415
     from yolo_operator.worker import verify  # noqa: PLC0415
+    from yolo_operator.worker.agent_client import AgentClient  # noqa: PLC0415
     from yolo_operator.worker.triton_client import GrpcClient, HttpClient  # noqa: PLC0415
 
+    name, memory = arguments.served_as or arguments.model_name, None
+    if arguments.agent_port is not None:
+        uri = f"{arguments.root.rstrip('/')}/{arguments.revision}"
+        memory = AgentClient(arguments.address, arguments.agent_port).wait_until_served(name, uri, arguments.timeout).memory_bytes
     verification = verify.run(
         repository(arguments, reads=True),
         [
-            HttpClient(arguments.address, arguments.http_port, arguments.model_name, arguments.version),
-            GrpcClient(arguments.address, arguments.grpc_port, arguments.model_name, arguments.version),
+            HttpClient(arguments.address, arguments.http_port, name, arguments.version),
+            GrpcClient(arguments.address, arguments.grpc_port, name, arguments.version),
         ],
         verify.VerifyOptions(
             revision=arguments.revision,
@@ -311,9 +319,12 @@ def run_verify(arguments: Arguments) -> Result:
             precision=arguments.precision,
             min_iou=arguments.min_iou,
             max_score_difference=arguments.max_score_difference,
+            served_as=arguments.served_as,
         ),
     )
-    return verification.model_dump(mode="json", by_alias=True)
+    if arguments.agent_port is None:
+        return verification.model_dump(mode="json", by_alias=True)
+    return ServedVerification(**verification.model_dump(), memory_bytes=memory).model_dump(mode="json", by_alias=True)
 
 
 def add_load_arguments(to: argparse.ArgumentParser) -> None:

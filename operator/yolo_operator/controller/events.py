@@ -1,10 +1,10 @@
 """What an event means, whoever watches: the cache is brought to it, and the resource that it concerns gets a pass."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from yolo_operator.controller import kinds, telemetry
-from yolo_operator.controller.cache import Cache, Key
+from yolo_operator.controller.cache import Cache, Key, server_of
 from yolo_operator.controller.kinds import Kind
 from yolo_operator.controller.queue import Queue
 
@@ -19,11 +19,26 @@ def received(kind: Kind, event: str | None, body: Mapping[str, Any], cache: Cach
         cache.drop(kind, body)
     else:
         cache.put(kind, body)
-    enqueue(kind, body, queue)
+    enqueue(kind, body, cache, queue)
 
 
-def enqueue(kind: Kind, body: Mapping[str, Any], queue: Queue[Key]) -> None:
+def enqueue(kind: Kind, body: Mapping[str, Any], cache: Cache, queue: Queue[Key]) -> None:
     """Ask for a pass over the resource that an object is, or belongs to. One that nobody has looked at comes before all others: somebody waits for a first word."""
-    key = Key.of(body) if kind is kinds.YOLO else Key.owner_of(body)
+    ahead = kind in (kinds.YOLO, kinds.SERVER) and not body.get("status", {}).get("observedGeneration")
+    for key in concerned(kind, body, cache):
+        queue.add(key, -AHEAD_SECONDS if ahead else 0.0)
+
+
+def concerned(kind: Kind, body: Mapping[str, Any], cache: Cache) -> Iterator[Key]:
+    """The resources that an object concerns: its own, the server that a model is on, and the models of a server whose spec or pods have changed."""
+    if kind is kinds.YOLO:
+        yield Key.of(body)
+        server = server_of(body)
+        if server is not None:
+            yield server
+        return
+    key = Key.of_server(*Key.of(body)[:2]) if kind is kinds.SERVER else Key.owner_of(body)
     if key.name:
-        queue.add(key, -AHEAD_SECONDS if kind is kinds.YOLO and not body.get("status", {}).get("observedGeneration") else 0.0)
+        yield key
+    if key.is_server and kind in (kinds.SERVER, kinds.POD):
+        yield from map(Key.of, cache.models(key))

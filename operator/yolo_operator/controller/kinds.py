@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from yolo_operator.core import api, names
+from yolo_operator.core.served_models import WANTED
 
 Manifest = dict[str, Any]
 
@@ -36,6 +37,7 @@ class Kind:
 
 
 YOLO = Kind(api.KIND, api.GROUP, api.VERSION, api.PLURAL, selector="")
+SERVER = Kind(api.SERVER_KIND, api.GROUP, api.VERSION, api.SERVER_PLURAL, selector="")
 DEPLOYMENT = Kind("Deployment", "apps", "v1", "deployments")
 JOB = Kind("Job", "batch", "v1", "jobs")
 POD = Kind("Pod", "", "v1", "pods")
@@ -54,7 +56,9 @@ CHILDREN = (DEPLOYMENT, JOB, POD, SERVICE, BUDGET, NETWORK_POLICY)
 WATCHED = (YOLO, *CHILDREN)
 ROUTES = (HTTP_ROUTE, GRPC_ROUTE)
 """Children too, but not Kubernetes' own: their CRDs may be missing, come and go."""
-BY_NAME: Mapping[str, Kind] = {kind.name: kind for kind in (*WATCHED, *ROUTES)}
+NOT_YET = (SERVER,)
+"""Kinds that have no CRD yet: they are not asked for."""
+BY_NAME: Mapping[str, Kind] = {kind.name: kind for kind in (*WATCHED, *ROUTES, *NOT_YET)}
 
 POD_FIELDS = frozenset({"nodeName", "resourceClaims", "initContainers"})
 """Of a Pod's spec: where it is, what it waits for, and which of its containers are sidecars."""
@@ -63,12 +67,15 @@ LONGEST_SHARED = 256
 
 
 def trim(kind: Kind, body: Mapping[str, Any]) -> Manifest:
-    """What is kept of an object: of managed fields only ours, and where they are compared; of Pods and Jobs only what tells how they are."""
+    """What is kept of an object: of managed fields only ours, and where they are compared; of Pods and Jobs only what tells how they are, and of a server's
+    Pods which models they have been told to have."""
     kept = {key: compact(value) for key, value in body.items() if key != "metadata" and not (key == "spec" and kind in (POD, JOB))}
     metadata = {key: compact(value) for key, value in body["metadata"].items() if key != "managedFields" and not (key == "annotations" and kind is POD)}
     if kind is POD and (spec := pod_spec(body.get("spec", {}))):
         kept["spec"] = spec
-    if kind not in (YOLO, POD, JOB):
+    if kind is POD and WANTED in body["metadata"].get("annotations", {}):
+        metadata["annotations"] = {WANTED: body["metadata"]["annotations"][WANTED]}
+    if kind not in (YOLO, SERVER, POD, JOB):
         metadata["managedFields"] = [owned(entry) for entry in body["metadata"].get("managedFields", ()) if entry.get("manager") == names.FIELD_MANAGER]
     return kept | {"metadata": metadata, "apiVersion": kind.api_version, "kind": kind.name}
 

@@ -22,13 +22,15 @@ from kubernetes.aio.config import ConfigException, load_incluster_config, load_k
 
 from yolo_operator import __version__
 from yolo_operator.controller import telemetry
-from yolo_operator.controller.kinds import EVENT, POD, YOLO, Kind, Manifest
+from yolo_operator.controller.kinds import EVENT, POD, SERVER, YOLO, Kind, Manifest
 from yolo_operator.core import names
+from yolo_operator.core.context import PodChange
 from yolo_operator.core.errors import InvalidSpec, OperatorError, Unavailable
 
 log = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT_SECONDS = 30
+MERGE = "application/merge-patch+json"
 APPLY = "application/apply-patch+yaml; charset=utf-8"
 """With its charset, since the client writes the body of the plain type itself: in ASCII, of which the API server's YAML cannot read surrogate pairs."""
 PAGE = 100
@@ -175,20 +177,20 @@ class Kube:
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise Unavailable("ApiServerUnreachable", f"watch {path}: {type(error).__name__}") from error
 
-    async def write_status(self, yolo: Mapping[str, Any], status: Manifest) -> Manifest:
-        """Apply a YoloDeployment's status as a whole."""
-        metadata = yolo["metadata"]
-        body = {**self._head(YOLO, metadata), "status": status}
+    async def write_status(self, resource: Mapping[str, Any], status: Manifest) -> Manifest:
+        """Apply a resource's status as a whole."""
+        kind, metadata = kind_of(resource), resource["metadata"]
+        body = {**self._head(kind, metadata), "status": status}
         return await self._request(
-            "PATCH", YOLO.path(metadata["namespace"], metadata["name"], "status"), body, content_type=APPLY, **self._as(names.FIELD_MANAGER)
+            "PATCH", kind.path(metadata["namespace"], metadata["name"], "status"), body, content_type=APPLY, **self._as(names.FIELD_MANAGER)
         )
 
-    async def set_finalizer(self, yolo: Mapping[str, Any], *, present: bool) -> Manifest:
-        """Put our finalizer on a YoloDeployment, or take it off."""
-        metadata = yolo["metadata"]
-        body = self._head(YOLO, metadata)
-        body["metadata"]["finalizers"] = [names.FINALIZER] if present else []
-        return await self._request("PATCH", YOLO.path(metadata["namespace"], metadata["name"]), body, content_type=APPLY, **self._as(FINALIZER_MANAGER))
+    async def set_finalizer(self, resource: Mapping[str, Any], *, present: bool) -> Manifest:
+        """Put our finalizer on a resource, or take it off."""
+        kind, metadata = kind_of(resource), resource["metadata"]
+        body = self._head(kind, metadata)
+        body["metadata"]["finalizers"] = [names.SERVER_FINALIZER if kind is SERVER else names.FINALIZER] if present else []
+        return await self._request("PATCH", kind.path(metadata["namespace"], metadata["name"]), body, content_type=APPLY, **self._as(FINALIZER_MANAGER))
 
     async def open_gate(self, pod: Mapping[str, Any], now: str) -> Manifest:
         """Let a Pod in: its readiness gate becomes True."""
@@ -203,17 +205,26 @@ class Kube:
         body = {**self._head(POD, metadata), "status": {"conditions": [condition]}}
         return await self._request("PATCH", POD.path(metadata["namespace"], metadata["name"], "status"), body, content_type=APPLY, **self._as(GATE_MANAGER))
 
-    async def event(self, yolo: Mapping[str, Any], *, reason: str, message: str, warning: bool) -> None:
+    async def change_pod(self, change: PodChange) -> Manifest:
+        """Give a Pod labels and annotations, or take them away. By its status, which it is no more right to than the gate: that changes no spec."""
+        metadata = change.pod["metadata"]
+        changed = {field: dict(values) for field, values in (("labels", change.labels), ("annotations", change.annotations)) if values}
+        body = {"metadata": {"uid": metadata["uid"], **changed}}
+        return await self._request(
+            "PATCH", POD.path(metadata["namespace"], metadata["name"], "status"), body, content_type=MERGE, fieldManager=names.FIELD_MANAGER
+        )
+
+    async def event(self, resource: Mapping[str, Any], *, reason: str, message: str, warning: bool) -> None:
         """Record an Event; one that cannot be recorded is logged and nothing more."""
-        metadata = yolo["metadata"]
+        kind, metadata = kind_of(resource), resource["metadata"]
         moment = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         body = {
             "apiVersion": "v1",
             "kind": "Event",
             "metadata": {"name": f"{metadata['name']}.{uuid.uuid4().hex[:16]}", "namespace": metadata["namespace"]},
             "involvedObject": {
-                "apiVersion": YOLO.api_version,
-                "kind": YOLO.name,
+                "apiVersion": kind.api_version,
+                "kind": kind.name,
                 "name": metadata["name"],
                 "namespace": metadata["namespace"],
                 "uid": metadata["uid"],
@@ -258,7 +269,8 @@ class Kube:
         found = await self.find(kind, metadata["namespace"], metadata["name"], anyones=True)
         if found is not None and not names.is_owned(found, metadata["ownerReferences"][0]["uid"]):
             raise Unavailable(
-                "NameConflict", f"{kind.name} {metadata['name']!r} is there already and not ours: delete or rename it, or rename this YoloDeployment"
+                "NameConflict",
+                f"{kind.name} {metadata['name']!r} is there already and not ours: delete or rename it, or rename this {manifest['metadata']['ownerReferences'][0]['kind']}",
             )
         return found
 
@@ -318,6 +330,11 @@ class Kube:
             raise error_of(method, path, response.status, answer)
         result: Manifest = answer
         return result
+
+
+def kind_of(resource: Mapping[str, Any]) -> Kind:
+    """The kind of a resource of ours."""
+    return SERVER if resource.get("kind") == SERVER.name else YOLO
 
 
 def as_yaml(body: Any) -> str:

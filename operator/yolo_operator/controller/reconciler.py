@@ -2,14 +2,12 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
-from yolo_operator.controller import kinds, refused_jobs, telemetry
-from yolo_operator.controller.applied import Applied, Child
-from yolo_operator.controller.cache import Cache, Key, resource_version
+from yolo_operator.controller import kinds, refused_jobs
+from yolo_operator.controller.cache import Cache, Key
 from yolo_operator.controller.claims import STANDS_BACK_SECONDS, Claims
 from yolo_operator.controller.gateway_features import GatewayFeatures
 from yolo_operator.controller.image_updates import ImageUpdates
@@ -18,7 +16,9 @@ from yolo_operator.controller.kube import Conflict, Kube, Missing
 from yolo_operator.controller.leader import LeadershipLost
 from yolo_operator.controller.queue import Queue
 from yolo_operator.controller.refusals import Refusals
-from yolo_operator.core import api, clock, conditions, drift, names, status
+from yolo_operator.controller.server_reconciler import ServerReconciler
+from yolo_operator.controller.writer import Writer
+from yolo_operator.core import api, conditions, names, status
 from yolo_operator.core.context import Plan
 from yolo_operator.core.defaults import Defaults
 from yolo_operator.core.errors import InvalidSpec, Unavailable
@@ -33,9 +33,6 @@ log = logging.getLogger(__name__)
 ORDINARY = frozenset({BUILDING, STARTING, VERIFYING})
 """Reasons for which Ready is False on the way from the apply to the first answer."""
 
-MUTATED_SHOWN = 10
-"""Paths that an Event names."""
-
 
 class Reconciler:
     """Brings the cluster closer to what a resource asks for, a pass at a time."""
@@ -48,16 +45,19 @@ class Reconciler:
         self._image_updates = ImageUpdates(cache, defaults)
         self._defaults = defaults
         self._now = now
-        self._applied = Applied()
+        self._writer = Writer(kube, cache)
         self._claims = Claims(identity)
+        self._servers = ServerReconciler(kube=kube, cache=cache, writer=self._writer, claims=self._claims, defaults=defaults, now=now)
         self._unread: dict[Key, tuple[str, ...]] = {}
         """What of a status could not be read, as it was told last."""
 
     async def reconcile(self, key: Key) -> bool:
         """One pass; returns whether it went well. The queue never runs two for the same key at once."""
+        if key.is_server:
+            return await self._servers.reconcile(key)
         body = self._cache.get(kinds.YOLO, key)
         if body is None:
-            self._applied.forget(key)
+            self._writer.forget(key)
             self._claims.forget(key)
             self._unread.pop(key, None)
             self._enqueue_due(key)
@@ -71,23 +71,7 @@ class Reconciler:
                 refusals.note(Unavailable("LeadershipLost", str(lost)))
         self._enqueue_due(key)
         seconds = time.monotonic() - started
-        error, well = refusals.summary(), not refusals.retried()
-        telemetry.duration.observe(seconds)
-        telemetry.reconciles.labels("ok" if error is None else "error").inc()
-        for what, refusal in refusals:
-            if what:
-                log.info("refused", extra={"namespace": key.namespace, "resource": key.name, "what": what, "reason": refusal.reason, "error": refusal.message})
-        fields: dict[str, Any] = {
-            "namespace": key.namespace,
-            "resource": key.name,
-            "generation": body["metadata"].get("generation"),
-            "seconds": round(seconds, 4),
-        }
-        if error is not None:
-            telemetry.errors.labels(error.reason).inc()
-            fields |= {"reason": error.reason, "error": error.message}
-        log.log(logging.INFO if well else logging.WARNING, "reconciled", extra=fields)
-        return well
+        return refusals.tell(key, body, seconds)
 
     async def _pass(self, key: Key, body: Manifest, refusals: Refusals) -> None:
         now = self._now()
@@ -121,14 +105,15 @@ class Reconciler:
                 decided = retained(yolo, places(yolo, None)) if ends else Plan(status=yolo.status)
         if decided is None:
             # What serves goes on: a pod in another's place needs no plan to have its gate opened.
-            await self._open_gates(verified_at_gate(yolo.status.versions, self._cache.observe(key, yolo.uid)), now, refusals)
+            await self._writer.open_gates(verified_at_gate(yolo.status.versions, self._cache.observe(key, yolo.uid)), now, refusals)
         else:
-            await self._open_gates(decided.open_gates, now, refusals)
+            await self._writer.open_gates(decided.open_gates, now, refusals)
             if decided.requeue_at is not None:
                 self._queue.add(key, max(0.0, (decided.requeue_at - now).total_seconds()) + 0.5)
             with refusals.faults(key):
                 body = await self._record(yolo, body, decided.status, refusals)
                 body = await self._apply(yolo, body, decided, now, refusals)
+                await self._writer.change_pods(decided.change_pods, refusals)
                 computed = decided.status
         if yolo.deleting and names.FINALIZER not in body["metadata"].get("finalizers", ()):
             return
@@ -178,7 +163,7 @@ class Reconciler:
         body = await self._set_finalizer(yolo, body, decided, refusals)
         for manifest in decided.apply:
             with refusals.noted("apply", manifest):
-                await self._apply_one(body, manifest)
+                await self._writer.apply(body, manifest)
         for manifest in decided.create:
             with refusals.noted("create", manifest):
                 made = await self._kube.create(kinds.JOB, manifest)
@@ -203,38 +188,6 @@ class Reconciler:
             body = await self._kube.set_finalizer(body, present=decided.finalizer)
             self._cache.put(kinds.YOLO, body)
         return body
-
-    async def _open_gates(self, pods: Sequence[Manifest], now: datetime, refusals: Refusals) -> None:
-        for pod in pods:
-            with refusals.noted("open the readiness gate of", pod):
-                try:
-                    self._cache.put(kinds.POD, await self._kube.open_gate(pod, clock.text(now)))
-                except Missing:
-                    log.debug("pod is gone", extra={"object": pod["metadata"]["name"]})
-
-    async def _apply_one(self, body: Manifest, manifest: Manifest) -> None:
-        kind = kinds.BY_NAME[manifest["kind"]]
-        manifest = drift.marked(manifest)
-        child = Child.of(Key.of(body), manifest)
-        live = self._cache.get(kind, Key.of(manifest))
-        if live is not None and not names.is_owned(live, manifest["metadata"]["ownerReferences"][0]["uid"]):
-            live = await self._kube.refuse_foreign(kind, manifest)
-        path = self._applied.difference(child, manifest, live) if live is not None else ""
-        if path is None:
-            return
-        put_back = self._applied.refuse_fight(child, manifest, path)
-        if path:
-            log.info("apply", extra={"kind": kind.name, "object": child.name, "differs": path})
-        answer = await self._kube.apply(kind, manifest, live)
-        self._cache.put(kind, answer)
-        # Only now: what the API server has refused was not put back, and nobody has changed it again.
-        changed = self._applied.note(child, manifest, answer, put_back)
-        # What the same apply changes nothing in was told before, perhaps by an earlier process.
-        if changed and (live is None or resource_version(answer) != resource_version(live)):
-            shown = ", ".join(changed[:MUTATED_SHOWN]) + (f" and {len(changed) - MUTATED_SHOWN} more" if len(changed) > MUTATED_SHOWN else "")
-            message = f"{kind.name} {child.name!r}: a webhook or policy of the cluster changes {shown} when it is applied; it is left as it is then"
-            log.info("mutated", extra={"kind": kind.name, "object": child.name, "paths": shown})
-            await self._kube.event(body, reason="Mutated", message=message, warning=False)
 
     async def _report(self, yolo: api.YoloDeployment, body: Manifest, computed: api.Status) -> None:
         """Write the status where it differs, and an Event where Ready has turned in this pass."""

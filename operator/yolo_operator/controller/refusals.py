@@ -3,7 +3,9 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+from yolo_operator.controller import telemetry
 from yolo_operator.controller.cache import Key
 from yolo_operator.controller.kinds import Manifest
 from yolo_operator.controller.kube import Missing, NamespaceTerminating
@@ -73,3 +75,23 @@ class Refusals:
         more = [f"and {len(texts) - TOLD} more"] if len(texts) > TOLD else []
         head = f"{len(texts)} refusals: " if several else ""
         return type(first)(first.reason, head + "; ".join([*texts[:TOLD], *more]))
+
+    def tell(self, key: Key, body: Manifest, seconds: float) -> bool:
+        """Log and count the pass that this was; whether it went well."""
+        error, well = self.summary(), not self.retried()
+        telemetry.duration.observe(seconds)
+        telemetry.reconciles.labels("ok" if error is None else "error").inc()
+        for what, refusal in self._noted:
+            if what:
+                log.info("refused", extra={"namespace": key.namespace, "resource": key.name, "what": what, "reason": refusal.reason, "error": refusal.message})
+        fields: dict[str, Any] = {
+            "namespace": key.namespace,
+            "resource": key.name,
+            "generation": body["metadata"].get("generation"),
+            "seconds": round(seconds, 4),
+        }
+        if error is not None:
+            telemetry.errors.labels(error.reason).inc()
+            fields |= {"reason": error.reason, "error": error.message}
+        log.log(logging.INFO if well else logging.WARNING, "reconciled", extra=fields)
+        return well

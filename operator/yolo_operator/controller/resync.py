@@ -52,8 +52,9 @@ class Resync:
                     log.warning("resync failed", extra={"kind": kind.name, "error": error.message})
             self._rounds += 1
             if self._rounds % PASSES_EVERY == 0:
-                for body in self._cache.all(kinds.YOLO):
-                    self._queue.add(Key.of(body))
+                for kind in (kinds.YOLO, kinds.SERVER):
+                    for body in self._cache.all(kind):
+                        events.enqueue(kind, body, self._cache, self._queue)
 
     async def _check(self, kind: Kind) -> None:
         """Compare a list with the cache, and a second one if they differ: between the two a living watch catches up."""
@@ -70,13 +71,13 @@ class Resync:
         late = [second[uid] for uid, body in first.items() if self._is_newer(kind, body) and uid in second]
         gone = [body for body in self._cache.all(kind) if body["metadata"]["uid"] in absent]
         for body in late:
-            found = await self._kube.find(kind, *Key.of(body))
+            found = await self._kube.find(kind, *Key.of(body)[:2])
             if found is not None:
                 self._cache.put(kind, found)
-                events.enqueue(kind, found, self._queue)
+                events.enqueue(kind, found, self._cache, self._queue)
         for body in gone:
             self._cache.drop(kind, body)
-            events.enqueue(kind, body, self._queue)
+            events.enqueue(kind, body, self._cache, self._queue)
         missed = len(late) + len(gone)
         telemetry.missed.labels(kind.name).inc(missed)
         self._missed[kind.name] = self._missed.get(kind.name, 0) + 1 if missed else 0

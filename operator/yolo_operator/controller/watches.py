@@ -72,7 +72,7 @@ class Watches:
                 for body in page["items"]:
                     present.add(Key.of(body))
                     if self._cache.put(kind, body):
-                        events.enqueue(kind, body, self._queue)
+                        events.enqueue(kind, body, self._cache, self._queue)
         except Missing:
             self._note(kind, served=False)
             return ""
@@ -83,7 +83,7 @@ class Watches:
             # What was made after the list is newer than it.
             if Key.of(body) not in present and namespace in ("", Key.of(body).namespace) and resource_version(body) <= int(version):
                 self._cache.drop(kind, body)
-                events.enqueue(kind, body, self._queue)
+                events.enqueue(kind, body, self._cache, self._queue)
         self._note(kind, served=True)
         return version
 

@@ -1,5 +1,6 @@
 """One pass over one resource: what every step is given, and what it adds to. Knows no step."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -9,9 +10,18 @@ from yolo_operator.core.names import Manifest
 from yolo_operator.core.observed import Observed
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodChange:
+    """Labels and annotations that a pod of a server is to get; None takes one away."""
+
+    pod: Manifest
+    labels: Mapping[str, str | None] = field(default_factory=dict)
+    annotations: Mapping[str, str | None] = field(default_factory=dict)
+
+
 @dataclass(slots=True, kw_only=True)
 class Plan:
-    """What to write: objects to apply, Jobs to create, objects to delete, pods whose readiness gates to open, and the status."""
+    """What to write: objects to apply, Jobs to create, objects to delete, pods whose readiness gates to open or labels to change, and the status."""
 
     status: api.Status
     apply: list[Manifest] = field(default_factory=list)
@@ -20,6 +30,7 @@ class Plan:
     """Names of the Jobs that are waited for, those to create among them."""
     delete: list[Manifest] = field(default_factory=list)
     open_gates: list[Manifest] = field(default_factory=list)
+    change_pods: list[PodChange] = field(default_factory=list)
     finalizer: bool = False
     """Whether our finalizer is to be on the resource."""
     requeue_at: datetime | None = None

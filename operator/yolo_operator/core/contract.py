@@ -163,6 +163,13 @@ class Verification(Recorded):
     detections: int = 0
 
 
+class ServedVerification(Verification):
+    """The same of a model in a server that several share."""
+
+    memory_bytes: Annotated[int, Field(ge=0, le=MAX_COUNT)] | None = None
+    """What Triton took more after it was loaded than before; None where that cannot be told."""
+
+
 class Comparison(Recorded):
     """What the analysis Job found: the new version against the stable one, while both took requests and on the same pictures.
 

@@ -37,7 +37,7 @@ class Defaults:
     retry_max_seconds: float = 600
 
 
-def storage_of(yolo: api.YoloDeployment, defaults: Defaults) -> api.Storage:
+def storage_of(yolo: api.YoloDeployment | api.YoloServer, defaults: Defaults) -> api.Storage:
     """The storage of a resource. Raises InvalidSpec where neither it nor the administrator names one."""
     storage = yolo.spec.storage or defaults.storage
     if storage is None:
@@ -48,11 +48,11 @@ def storage_of(yolo: api.YoloDeployment, defaults: Defaults) -> api.Storage:
     return storage
 
 
-def image_of(yolo: api.YoloDeployment, defaults: Defaults) -> str:
+def image_of(yolo: api.YoloDeployment | api.YoloServer, defaults: Defaults) -> str:
     """The Triton image of a resource."""
     return yolo.spec.triton.image or defaults.triton_image
 
 
-def release_of(yolo: api.YoloDeployment, defaults: Defaults) -> releases.Release | None:
+def release_of(yolo: api.YoloDeployment | api.YoloServer, defaults: Defaults) -> releases.Release | None:
     """The release of the Triton image: what the spec says, else what the image's tag says; None where neither tells."""
     return releases.named(yolo.spec.triton.release) or releases.of_image(image_of(yolo, defaults))

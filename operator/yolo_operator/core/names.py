@@ -8,10 +8,14 @@ from typing import Any
 from yolo_operator.core import api
 
 Manifest = dict[str, Any]
+Owner = api.YoloDeployment | api.YoloServer
+"""Whose children are named here."""
 
 FIELD_MANAGER = "yolo-operator"
 FINALIZER = f"{api.GROUP}/storage"
 """Held only with deletionPolicy Delete: what was published has to be removed first."""
+SERVER_FINALIZER = f"{api.GROUP}/models"
+"""Of a YoloServer: its models have to go first."""
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 COMPONENT = "app.kubernetes.io/component"
@@ -19,6 +23,8 @@ NAME = "app.kubernetes.io/name"
 INSTANCE = "app.kubernetes.io/instance"
 OWNER = f"{api.GROUP}/deployment"
 """Label: the YoloDeployment an object belongs to."""
+SERVER_OWNER = f"{api.GROUP}/server"
+"""Label: the YoloServer an object belongs to."""
 VERSION = f"{api.GROUP}/version"
 """Label: the version of the model a pod serves, or a Job is about: of an analysis the new one."""
 REVISION = f"{api.GROUP}/revision"
@@ -46,8 +52,11 @@ SERVER = "triton"
 MERGE_CA = "merge-ca"
 """Init container of Triton pods that adds the user's CA to the image's store."""
 LOAD = "load-repository"
-DECODER = "picture-decoder"
 """Init container of Triton pods that brings the repository, where spec.storage.loader says so."""
+DECODER = "picture-decoder"
+"""Init container of Triton pods that brings what decodes pictures, where spec.pictures is enabled."""
+AGENT = "agent"
+"""Container beside a Triton that several models share."""
 MANAGED_SELECTOR = f"{MANAGED_BY}={FIELD_MANAGER}"
 
 
@@ -81,36 +90,41 @@ def versioned(yolo: api.YoloDeployment, version: int) -> str:
     return f"{yolo.name}-v{version}"
 
 
-def labels(yolo: api.YoloDeployment, component: str, version: int | None = None) -> dict[str, str]:
+def labels(owner: Owner, component: str, version: int | None = None) -> dict[str, str]:
     """Labels of an object that belongs to the resource."""
     base = {
         MANAGED_BY: FIELD_MANAGER,
         NAME: "yolo",
-        INSTANCE: yolo.name,
+        INSTANCE: owner.name,
         COMPONENT: component,
-        OWNER: yolo.name,
+        owner_label(owner): owner.name,
     }
     return base if version is None else base | {VERSION: str(version)}
 
 
-def selector(yolo: api.YoloDeployment, version: int | None = None) -> dict[str, str]:
+def owner_label(owner: Owner) -> str:
+    """The label that says whose an object is."""
+    return SERVER_OWNER if isinstance(owner, api.YoloServer) else OWNER
+
+
+def selector(owner: Owner, version: int | None = None) -> dict[str, str]:
     """Selects Triton pods only: without the component, Job pods would become endpoints."""
-    base = {OWNER: yolo.name, COMPONENT: TRITON}
+    base = {owner_label(owner): owner.name, COMPONENT: TRITON}
     return base if version is None else base | {VERSION: str(version)}
 
 
-def metadata(yolo: api.YoloDeployment, name: str, component: str, version: int | None = None) -> Manifest:
+def metadata(owner: Owner, name: str, component: str, version: int | None = None) -> Manifest:
     """Metadata of a child, owned by the resource; it does not hold up the owner's deletion."""
     return {
         "name": name,
-        "namespace": yolo.namespace,
-        "labels": labels(yolo, component, version),
+        "namespace": owner.namespace,
+        "labels": labels(owner, component, version),
         "ownerReferences": [
             {
                 "apiVersion": api.API_VERSION,
-                "kind": api.KIND,
-                "name": yolo.name,
-                "uid": yolo.uid,
+                "kind": owner.KIND,
+                "name": owner.name,
+                "uid": owner.uid,
                 "controller": True,
                 "blockOwnerDeletion": False,
             }

@@ -37,6 +37,11 @@ class Observed:
     session_fields: Support = Support()
     """Fields that the API server's HTTPRoutes have for session persistence; only where the spec asks for it."""
     namespace_terminating: bool = False
+    server: Manifest | None = None
+    """The YoloServer of spec.serverRef."""
+    server_pods: Sequence[Manifest] = ()
+    neighbours: Sequence[Manifest] = ()
+    """The other YoloDeployments that refer to it."""
 
 
 def deployments_by_version(observed: Observed) -> dict[int, Manifest]:

@@ -2,7 +2,7 @@
 
 `plan` is pure: resource, children and time in, a `Plan` out. Any event calls it, none says what changed; a lost event, a stale view
 and a crash between any two writes only mean that it is asked again. `controller.reconciler` gathers before and applies after.
-The steps of this line are here; those of `rollout` and `prune` come in between. What steps share is in `context`.
+The steps of this line are here; those of `rollout` and `prune` come in between. A resource with a serverRef goes on in `shared.model` once it is built. What steps share is in `context`.
 
     version ──► build Job ──► artifact ──► Deployment ──► pods ──► verify Job ──► gate open ──► Serving
                   │ failed                                  │ trouble    │ wrong answers
@@ -26,6 +26,7 @@ from yolo_operator.core.resources import budget, job, network_policy, overlay, s
 from yolo_operator.core.rollout import allocation, canary, compatibility, failures, routing, surge
 from yolo_operator.core.rollout.canary_step import canary_step
 from yolo_operator.core.rollout.facts import ROUTE_WAITS, Facts, gather
+from yolo_operator.core.shared import model
 
 VERIFIED_KEPT = 5
 """Verified pod templates remembered besides the live ones: one that comes back needs no second look."""
@@ -34,11 +35,16 @@ VERIFIED_KEPT = 5
 def plan(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, now: datetime) -> Plan:
     """Decide what should exist next. No I/O and no clock: same inputs, same plan. Raises InvalidSpec."""
     if yolo.deleting:
-        return deletion(yolo, observed, defaults, now)
+        return deletion(model.at_its_end(yolo, observed), observed, defaults, now)
     overlay.check(yolo.spec.triton.pod_template)
+    result = Plan(status=yolo.status, finalizer=yolo.spec.deletion_policy == "Delete")
+    if yolo.spec.server_ref is not None:
+        context = Context(yolo=model.placed(yolo, observed), observed=observed, defaults=defaults, now=now, result=result)
+        result.status = model.serve_step(context, build_step(context, context.yolo.spec.versions[0]))
+        stop_unwanted_jobs(context)
+        return result
     if yolo.spec.suspend:
         yolo = api.scaled_to_zero(yolo)
-    result = Plan(status=yolo.status, finalizer=yolo.spec.deletion_policy == "Delete")
     context = Context(yolo=yolo, observed=observed, defaults=defaults, now=now, result=result)
     network_step(context)
     built = [build_step(context, version) for version in yolo.spec.versions]
@@ -60,7 +66,7 @@ def plan(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, now: 
     requeue(context, refused_pods.next_request(observed.deployments.values(), now))
     drained = drain_step(context, state, served, allocated, facts)
     weights = routing.route_step(context, allocated)
-    published = prune_step(context, served)
+    published = prune_step(context, served, serves=all(is_serving(yolo, each, observed) for each in served))
     stop_unwanted_jobs(context)
     settled = [status.settle(yolo, each, observed) for each in served]
     computed = status.compute(yolo, settled, drained, shown(state, weights), weights, problem, observed, defaults, now)

@@ -208,7 +208,7 @@ def crashed(container: Manifest) -> Problem | None:
     if last is None or container.get("ready") or (container.get("state", {}).get("running") and container.get("started")):
         return None
     name, tail = container["name"], last.get("message", "").strip()[-600:]
-    if name in (names.LOAD, names.DECODER):
+    if name in (names.LOAD, names.DECODER, names.AGENT):
         return not_brought(name, last)
     if name not in (names.SERVER, names.MERGE_CA):
         return foreign(container, last)
@@ -227,9 +227,10 @@ def crashed(container: Manifest) -> Problem | None:
 
 
 def not_brought(name: str, ended: Manifest) -> Problem:
-    """An init container that brings the repository, or the decoder of pictures, has failed; the kubelet starts it again, so nothing of it is for good."""
+    """A container that brings models, or the decoder of pictures, has failed; the kubelet starts it again, so nothing of it is for good."""
     if ended.get("reason") == "OOMKilled":
-        return Problem("OutOfMemory", f"Container {name} was killed for lack of memory: raise spec.jobs.resources.limits.memory")
+        field = "spec.agent.resources.limits.memory of the YoloServer" if name == names.AGENT else "spec.jobs.resources.limits.memory"
+        return Problem("OutOfMemory", f"Container {name} was killed for lack of memory: raise {field}")
     answer = contract.Outcome.decode(ended.get("message", ""))
     if answer is not None and REASON.fullmatch(answer.reason):
         return Problem(answer.reason, answer.message)

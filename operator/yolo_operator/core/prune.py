@@ -1,6 +1,6 @@
 """Removing what was published: revisions beyond the retention, and on the resource's deletion all of them, in every storage that has any."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -11,17 +11,17 @@ from yolo_operator.core.defaults import Defaults, storage_of
 from yolo_operator.core.ensure_job import Ensured, ensure
 from yolo_operator.core.names import Manifest
 from yolo_operator.core.observed import Observed, finished
-from yolo_operator.core.progress import Progress, is_serving
+from yolo_operator.core.progress import Progress
 from yolo_operator.core.published import Place
 from yolo_operator.core.resources import job
 
 ENDED = frozenset({"Succeeded", "Failed"})
 
 
-def prune_step(context: Context, progress: Sequence[Progress]) -> dict[str, object]:
+def prune_step(context: Context, progress: Sequence[Progress], *, serves: bool, served: Set[str] = frozenset()) -> dict[str, object]:
     """Remove revisions beyond the retention, once everything declared serves. Returns the fields of the status that say what is where.
 
-    A Job is told what to remove, not what to keep: a revision that begins to be published meanwhile is safe from it.
+    `served` are revisions that a server of several models has or is to have. A Job is told what to remove, not what to keep: a revision that begins to be published meanwhile is safe from it.
     """
     places, forgotten = published.bounded(published.places(context.yolo, storage_of(context.yolo, context.defaults)))
     if forgotten:
@@ -31,14 +31,14 @@ def prune_step(context: Context, progress: Sequence[Progress]) -> dict[str, obje
     wanted = [each.status.revision for each in progress]
     earlier = [entry for entry in places[-1].revisions if entry not in wanted]
     places[-1] = replace(places[-1], revisions=(*earlier[-published.REVISIONS_KEPT :], *wanted))
-    used = in_use(context.observed) | {*wanted, *(each.status.built_revision for each in progress)}
+    used = in_use(context.observed) | served | {*wanted, *(each.status.built_revision for each in progress)}
     unused = [entry for place in places for entry in place.revisions if entry not in used]
     surplus = set(unused[: max(0, len(unused) - context.yolo.spec.revision_history_limit)])
     if not surplus:
         # One that went well and is recorded goes too: the same revisions may have to be removed once more.
         context.result.delete += filter(pruned, context.observed.jobs.values())
         return published.recorded([replace(place, failure=None, message="") for place in places])
-    if context.yolo.spec.suspend or not all(is_serving(context.yolo, each, context.observed) for each in progress):
+    if context.yolo.spec.suspend or not serves:
         return published.recorded(places)
     # What these Jobs said will not be true any more, should their revision be wanted again: they go first.
     outdated = [live for live in context.observed.jobs.values() if names.label(live, names.REVISION) in surplus and finished(live)]

@@ -1,7 +1,7 @@
 """What the operator and the agents of shared servers agree on: which models a pod is to have, and which it has.
 
-Values only. The operator writes `WantedModels` into an annotation of each pod, which the kubelet shows the agent within a second, and into a ConfigMap, by
-which a pod that is new, or starts while no operator runs, comes to its models. An agent answers with `ModelStates`.
+Values only. The operator writes `WantedModels` into an annotation of each pod, which the kubelet shows the agent within a second, and which is there still when
+the pod's containers start anew, be there an operator or not. An agent answers with `ModelStates`.
 """
 
 from typing import Annotated, Literal
@@ -10,8 +10,14 @@ from pydantic import Field
 
 from yolo_operator.core.contract import MAX_COUNT, Value
 
-WANTED_FILE = "models.json"
-"""Key of the ConfigMap, and file of the annotation in the pod."""
+WANTED = "yolo-operator.io/models"
+"""Annotation of a pod: WantedModels."""
+POD_DIRECTORY, WANTED_FILE, LABELS_FILE = "/etc/yolo-operator/pod", "models.json", "labels"
+"""Where the agent finds it, and the pod's labels."""
+SERVED_DIRECTORY = "/served"
+"""What the agent brings; Triton's repository is below it."""
+MODELS = "models"
+"""Directory of Triton's repository in there."""
 MEMBER = "serves.yolo-operator.io/"
 """Prefix of the label of a pod that a model's Service selects: its name is the YoloDeployment's, its value "true"."""
 AGENT_PORT = 8003

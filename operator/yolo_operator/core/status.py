@@ -233,7 +233,16 @@ def decisions(of: api.Status) -> tuple[object, ...]:
     """What a status remembers that no later look at the children could tell again."""
     of_versions = [(each.version, each.build_failure, each.verify_failure, each.rolled_back, each.freed) for each in of.versions]
     state = None if of.rollout is None else of.rollout.model_copy(update={"routed": 0})
-    return of.published, of.storage, of.previous_storages, state, of.reference_version, of.failed_rollouts, [each for each in of_versions if any(each[1:])]
+    return (
+        of.shared,
+        of.published,
+        of.storage,
+        of.previous_storages,
+        state,
+        of.reference_version,
+        of.failed_rollouts,
+        [each for each in of_versions if any(each[1:])],
+    )
 
 
 def is_available(settled: Sequence[Settled], drained: Sequence[api.VersionStatus], state: api.RolloutStatus | None) -> bool:

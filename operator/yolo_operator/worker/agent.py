@@ -20,7 +20,7 @@ from typing import Protocol
 
 from yolo_operator.core.contract import CONFIG
 from yolo_operator.core.errors import NotReady, OperatorError
-from yolo_operator.core.served_models import MEMBER, REASON_LOAD, REASON_STORAGE, ModelState, ModelStates, WantedModel, WantedModels
+from yolo_operator.core.served_models import MEMBER, MODELS, REASON_LOAD, REASON_STORAGE, ModelState, ModelStates, WantedModel, WantedModels
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +32,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
 """Seconds until a model that failed is tried again; each time twice as long."""
 LOOKS_SECONDS = 1.0
 """Between two looks at Triton where nothing has changed: it may have been restarted."""
-REVISIONS, MODELS, ASIDE, SERVING = "revisions", "models", "aside", "serving"
-"""Directories: what was brought; Triton's repository; what is on its way there or back; files with the URI that Triton has under a name."""
+REVISIONS, ASIDE, SERVING = "revisions", "aside", "serving"
+"""Directories beside Triton's repository: what was brought; what is on its way there or back; files with the URI that Triton has under a name."""
 WHOLE = ".whole"
 """Suffix of a file beside a revision's directory: all of it is there."""
 NAME = re.compile(r'^name: ".*"$', re.MULTILINE)
@@ -98,6 +98,8 @@ class Agent:
         """Bytes that a revision took, by its URI."""
         self._ready: frozenset[str] = frozenset()
         self._serial = 0
+        self._listed: set[str] | None = None
+        """YoloDeployments with a model in the newest list; None before there is one."""
         self._lock = threading.Lock()
         self._alone = threading.Lock()
         self._bringing: dict[str, threading.Lock] = {}
@@ -133,7 +135,7 @@ class Agent:
                     held.serving = ""
             if ready is None or wanted is None:
                 return
-            self._serial = wanted.serial
+            self._serial, self._listed = wanted.serial, {each.deployment for each in wanted.models}
             now = time.monotonic()
             for each in wanted.models:
                 if each.name not in self._held:
@@ -156,9 +158,12 @@ class Agent:
             return ModelStates(serial=self._serial, models=[self._state(held) for _, held in sorted(self._held.items()) if not held.leaving])
 
     def is_ready(self) -> bool:
-        """Whether Triton has all models that this pod is asked for: those whose label the pod has."""
+        """Whether Triton has all models that this pod is asked for: those that are wanted and whose label the pod has."""
         members = self._members()
         with self._lock:
+            if self._listed is None:
+                return not members
+            members &= self._listed
             served = {held.wanted.deployment for name, held in self._held.items() if held.serving and name in self._ready and not held.wanted.is_trial}
         return members <= served
 

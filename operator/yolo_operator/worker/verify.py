@@ -46,6 +46,8 @@ class VerifyOptions:
     address: str = ""
     """IP of the pod, which is asked over HTTP where it takes pictures' files."""
     http_port: int = 8000
+    served_as: str = ""
+    """Name that the pod has the revision under, where it is not `model_name`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +114,8 @@ def load(repository: Repository, options: VerifyOptions) -> Published:
         pictures = pbtxt.parse(revisions.file(repository, manifest, beside, MAX_CONFIG_BYTES).decode()) if beside in manifest.files else None
     except (text_format.ParseError, UnicodeDecodeError) as error:
         raise Unavailable("StorageInconsistent", f"{CONFIG} of {repository.uri(revision)} is not readable") from error
+    if options.served_as:
+        parsed.name = options.served_as
     return Published(manifest=manifest, config=parsed, golden=golden.read(archive), pictures=pictures)
 
 
@@ -125,7 +129,7 @@ def wait_until_ready(clients: list[Client], options: VerifyOptions) -> None:
             protocols = " and ".join(client.protocol for client in waiting)
             raise NotReady(
                 "ModelNotReady",
-                f"{options.model_name} version {options.version} is not ready over {protocols} after {options.timeout:.0f} s: see Triton's log",
+                f"{options.served_as or options.model_name} version {options.version} is not ready over {protocols} after {options.timeout:.0f} s: see Triton's log",
             )
         if waiting:
             time.sleep(1)

@@ -1,7 +1,7 @@
-"""The resource: spec and status of a YoloDeployment. The CRD is generated from these models (`make crds`).
+"""The resources: spec and status of a YoloDeployment, and of the YoloServer that several may share. The CRDs are generated from these models (`make crds`).
 
     fields ──► triton, pictures, traffic, rollout, network ──► spec ──► yolo_deployment
-       └───────────────────────────────────► status ──┘
+       └───────────────────────────────────► status ──┴──► server
 
 Every field's docstring is its description in `kubectl explain`; every string and list is bounded, or the CEL rules are
 over the API server's budget. The rest of the code imports `api`, not the modules in it.
@@ -11,20 +11,36 @@ from yolo_operator.core.api.fields import MAX_VERSION, KeyReference, LocalRefere
 from yolo_operator.core.api.network import Destination, NetworkPolicy, Peer
 from yolo_operator.core.api.pictures import Pictures
 from yolo_operator.core.api.rollout import Analysis, Rollout, Step, Verify
-from yolo_operator.core.api.spec import Build, Calibration, Export, Gpu, Proxy, Source, Spec, Storage, Version
+from yolo_operator.core.api.server import (
+    MAX_MODELS,
+    SERVER_KIND,
+    SERVER_PLURAL,
+    ServedModel,
+    ServerDisplay,
+    ServerSpec,
+    ServerStatus,
+    YoloServer,
+    on_server,
+    parse_server,
+    server_identity,
+)
+from yolo_operator.core.api.spec import Build, Calibration, Export, Gpu, PodDisruptionBudget, Proxy, Source, Spec, Storage, Version
 from yolo_operator.core.api.status import (
     PENDING,
     Condition,
     Display,
     FailedRollout,
     Failure,
+    NamedRevision,
     PreviousStorage,
     RolledBack,
     RolloutPhase,
     RolloutStatus,
+    SharedStatus,
     Status,
     StepAnalysis,
     StorageAddress,
+    VerifiedPod,
     VerifiedTemplate,
     VersionStatus,
 )
@@ -38,6 +54,7 @@ from yolo_operator.core.api.yolo_deployment import (
     VERSION,
     YoloDeployment,
     identity,
+    model_name_of,
     parse,
     parse_spec,
     parse_status,
@@ -49,9 +66,12 @@ __all__ = [
     "API_VERSION",
     "GROUP",
     "KIND",
+    "MAX_MODELS",
     "MAX_VERSION",
     "PENDING",
     "PLURAL",
+    "SERVER_KIND",
+    "SERVER_PLURAL",
     "VERSION",
     "Analysis",
     "Build",
@@ -72,10 +92,12 @@ __all__ = [
     "Metrics",
     "Mirror",
     "Model",
+    "NamedRevision",
     "NetworkPolicy",
     "ParentReference",
     "Peer",
     "Pictures",
+    "PodDisruptionBudget",
     "PodMetadata",
     "PodTemplate",
     "PreviousStorage",
@@ -86,7 +108,12 @@ __all__ = [
     "Rollout",
     "RolloutPhase",
     "RolloutStatus",
+    "ServedModel",
+    "ServerDisplay",
+    "ServerSpec",
+    "ServerStatus",
     "SessionPersistence",
+    "SharedStatus",
     "Source",
     "Spec",
     "Status",
@@ -98,17 +125,23 @@ __all__ = [
     "Tracing",
     "Traffic",
     "Triton",
+    "VerifiedPod",
     "VerifiedTemplate",
     "Verify",
     "Version",
     "VersionStatus",
     "YoloDeployment",
+    "YoloServer",
     "duration_text",
     "identity",
+    "model_name_of",
+    "on_server",
     "parse",
+    "parse_server",
     "parse_spec",
     "parse_status",
     "read_status",
     "rules",
     "scaled_to_zero",
+    "server_identity",
 ]

@@ -13,7 +13,9 @@ Parsed = TypeVar("Parsed", bound=BaseModel)
 Path = tuple[int | str, ...]
 MISSING = "missing"
 ABSENT: Any = object()
-INDEPENDENT = frozenset({"conditions", "versions", "verified", "analyses", "failedRollouts", "published", "previousStorages", "revisions"})
+INDEPENDENT = frozenset(
+    {"conditions", "versions", "verified", "analyses", "failedRollouts", "published", "previousStorages", "revisions", "models", "failures", "wanted"}
+)
 """Lists whose entries mean something without the others; any other list, as a shape, is as wrong as one of its entries."""
 
 

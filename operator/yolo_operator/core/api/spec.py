@@ -39,6 +39,8 @@ PROXY_RULE = (
     "self.matches('^http://[0-9A-Za-z._-]+:[0-9]{1,5}/?$')",
     "a proxy is http://HOST:PORT, for https:// addresses too, and without credentials: put them into the Secret of build.proxy.secretRef",
 )
+UNSHARED = "!has(self.serverRef)"
+"""How rules begin that are about resources with a serverRef."""
 NO_MIRROR = "!has(self.traffic) || !has(self.traffic.gateway) || !has(self.traffic.gateway.mirror)"
 
 
@@ -421,6 +423,66 @@ class Spec(Model):
                 "|| (has(self.networkPolicy.clients) && self.networkPolicy.clients.size() > 0)",
                 "behind a Gateway its Pods are Triton's clients: name them in spec.networkPolicy.clients",
             ),
+            (
+                "has(self.serverRef) == has(oldSelf.serverRef) && (!has(self.serverRef) || self.serverRef == oldSelf.serverRef)",
+                "spec.serverRef cannot be added, changed or removed: make a new YoloDeployment",
+            ),
+            (
+                f"{UNSHARED} || self.versions.size() == 1",
+                "with spec.serverRef there is one version at a time: a change of it is loaded beside it, verified, and takes over; remove the other versions",
+            ),
+            (
+                f"{UNSHARED} || (!has(self.versions[0].weight) || self.versions[0].weight > 0) && !has(self.versions[0].replicas)",
+                "with spec.serverRef the one version has all requests, on all pods of the YoloServer: remove weight and replicas from it",
+            ),
+            (
+                f"{UNSHARED} || !has(self.rollout) || self.rollout.strategy != 'Canary'",
+                "spec.rollout.strategy Canary is not there yet with spec.serverRef: a new revision is verified on each pod and then has all requests",
+            ),
+            (
+                f"{UNSHARED} || !has(self.rollout) || !has(self.rollout.verify) || !has(self.rollout.verify.enabled) || self.rollout.verify.enabled",
+                "with spec.serverRef each pod is verified before it takes requests: by that it is known to have the model; remove spec.rollout.verify.enabled",
+            ),
+            (
+                f"{UNSHARED} || !has(self.traffic) || self.traffic.mode != 'Gateway'",
+                "spec.traffic.mode Gateway is not there yet with spec.serverRef: set mode Service",
+            ),
+            (
+                f"{UNSHARED} || !has(self.pictures) || !self.pictures.enabled",
+                "spec.pictures is not there yet with spec.serverRef: set spec.pictures.enabled to false",
+            ),
+            (
+                f"{UNSHARED} || !has(self.networkPolicy) || !self.networkPolicy.enabled",
+                "spec.networkPolicy is not there yet with spec.serverRef: set spec.networkPolicy.enabled to false",
+            ),
+            (
+                f"{UNSHARED} || !has(self.storage)",
+                "with spec.serverRef the storage is the YoloServer's, whose pods have its keys: remove spec.storage",
+            ),
+            (
+                f"{UNSHARED} || !has(self.replicas) || self.replicas == 1",
+                "with spec.serverRef the pods are the YoloServer's: scale that, and remove spec.replicas",
+            ),
+            (
+                f"{UNSHARED} || !has(self.gpu) || (self.gpu.count == 1 && self.gpu.resourceName == 'nvidia.com/gpu' && !has(self.gpu.resourceClaimTemplateName))",
+                "with spec.serverRef the GPUs are the YoloServer's: remove spec.gpu",
+            ),
+            (
+                f"{UNSHARED} || !has(self.triton) || !(has(self.triton.image) || has(self.triton.release) || has(self.triton.podTemplate) || has(self.triton.tracing) "
+                "|| (has(self.triton.imagePullSecrets) && self.triton.imagePullSecrets.size() > 0))",
+                "with spec.serverRef image, release, imagePullSecrets, podTemplate and tracing are the YoloServer's: remove them from spec.triton",
+            ),
+            (
+                f"{UNSHARED} || !(has(self.affinity) || has(self.runtimeClassName) || has(self.priorityClassName) "
+                "|| (has(self.nodeSelector) && self.nodeSelector.size() > 0) || (has(self.tolerations) && self.tolerations.size() > 0) "
+                "|| (has(self.topologySpreadConstraints) && self.topologySpreadConstraints.size() > 0))",
+                "with spec.serverRef the YoloServer says where its pods run: remove nodeSelector, tolerations, affinity, topologySpreadConstraints, "
+                "runtimeClassName and priorityClassName",
+            ),
+            (
+                f"{UNSHARED} || !has(self.triton) || !has(self.triton.tensorrt) || !has(self.triton.tensorrt.engineCache)",
+                "spec.triton.tensorrt.engineCache is not there yet with spec.serverRef: remove it",
+            ),
         )
     )
 
@@ -439,6 +501,9 @@ class Spec(Model):
         ),
     ] = None
     """Name of the model in Triton and in the URL. Default: metadata.name. Cannot be changed."""
+    server_ref: LocalReference | None = None
+    """YoloServer of this namespace that serves the model beside others, instead of pods of its own. Image, GPUs, scheduling, storage and the number of pods
+    are that server's then. Cannot be added, changed or removed."""
     task: Task | None = None
     """What the model does: detect, segment, pose, obb or classify. Checked against the weights; required for an .onnx that does not say."""
     storage: Storage | None = None

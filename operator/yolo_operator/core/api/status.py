@@ -164,6 +164,43 @@ class FailedRollout(Model):
     """The value of spec.rollout.promote then, 0 for none: its own number, set since, asks for it anew."""
 
 
+class NamedRevision(Model):
+    """A revision under a name that a server is asked for it by."""
+
+    name: ShortText
+    """As Triton has it; a revision that is not verified yet has another name than the one that clients use."""
+    uri: Annotated[str, Field(max_length=1024)]
+    """Where it is published."""
+
+
+class VerifiedPod(NamedRevision):
+    """A pod of a server that gave the right answers for a revision."""
+
+    pod: ShortText
+    """UID of the pod."""
+    container: ShortText
+    """ID of its Triton container: one that was restarted is asked again."""
+    memory_bytes: int = 0
+    """What Triton took more after it was loaded than before; 0 where that could not be told."""
+
+
+class SharedStatus(Model):
+    """Where the model is in the YoloServer of spec.serverRef."""
+
+    server: ShortText
+    """Its name."""
+    serving: Annotated[str, Field(max_length=1024)] = ""
+    """Revision that the name clients use stands for, by where it is published; empty while none has been right."""
+    wanted: list[NamedRevision] = Field(default=[], max_length=4)
+    """What the server is to have of it."""
+    verified: list[VerifiedPod] = Field(default_factory=list, max_length=512)
+    """What was right, by pod."""
+    failures: list[Failure] = Field(default_factory=list, max_length=512)
+    """What was not, and what is tried again, by pod."""
+    memory_bytes: int = 0
+    """What it takes in a pod, at most."""
+
+
 class Condition(Model):
     """As in Kubernetes."""
 
@@ -263,6 +300,8 @@ class Status(Model):
     """What is observed of each version."""
     rollout: RolloutStatus | None = None
     """Where the canary is, with spec.rollout.strategy Canary."""
+    shared: SharedStatus | None = None
+    """Where the model is in a server of several, with spec.serverRef."""
     reference_version: int = 0
     """Version whose inputs, outputs and classes clients know: others that share its requests must agree with it. 0 while there is none."""
     failed_rollouts: list[FailedRollout] = Field(default_factory=list, max_length=32)

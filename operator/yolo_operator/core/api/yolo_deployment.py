@@ -1,7 +1,7 @@
 """The resource as a whole, and the border: behind `parse` the rest of the code meets only valid values."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import ValidationError
 
@@ -29,10 +29,14 @@ UNKNOWN_PHASE = {
 class YoloDeployment(Model):
     """A YOLO model, exported, published, served by Triton on GPUs and verified."""
 
+    KIND: ClassVar[str] = KIND
+
     name: str
     namespace: str
     uid: str
     generation: int
+    created: str = ""
+    """When; which of two came first is decided by it."""
     deleting: bool = False
     finalizers: tuple[str, ...] = ()
     spec: Spec
@@ -44,6 +48,11 @@ class YoloDeployment(Model):
     def model_name(self) -> str:
         """The model's name in Triton."""
         return self.spec.model_name or self.name
+
+
+def model_name_of(body: Mapping[str, Any]) -> str:
+    """The same of a resource as the API server gives it."""
+    return str(body["spec"].get("modelName") or body["metadata"]["name"])
 
 
 def scaled_to_zero(yolo: YoloDeployment) -> YoloDeployment:
@@ -66,6 +75,7 @@ def identity(body: Mapping[str, Any]) -> YoloDeployment:
         namespace=meta["namespace"],
         uid=meta["uid"],
         generation=meta.get("generation", 0),
+        created=meta.get("creationTimestamp", ""),
         deleting="deletionTimestamp" in meta,
         finalizers=tuple(meta.get("finalizers", ())),
         status=status,

@@ -9,6 +9,7 @@ from yolo_operator.core import api, contract, drift, names, revision
 from yolo_operator.core.defaults import Defaults, release_of, storage_of
 from yolo_operator.core.names import Manifest
 from yolo_operator.core.resources import pod, service
+from yolo_operator.core.served_models import AGENT_PORT, WantedModel
 from yolo_operator.core.triton.releases import Release
 
 UNDISTURBED = {"karpenter.sh/do-not-disrupt": "true", "cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
@@ -95,8 +96,21 @@ def build(yolo: api.YoloDeployment, version: api.Version, defaults: Defaults) ->
 
 def verify(yolo: api.YoloDeployment, version: api.Version, artifact: contract.Artifact, target: Manifest, defaults: Defaults) -> Manifest:
     """The Job that asks one Triton pod, by its IP, for the golden picture's detections."""
+    made = verify_job(yolo, version, artifact.uri, target, [], target["metadata"]["uid"], defaults)
+    made["metadata"]["labels"][names.POD_TEMPLATE_HASH] = names.label(target, names.POD_TEMPLATE_HASH)
+    return made
+
+
+def verify_on_server(yolo: api.YoloDeployment, version: api.Version, wanted: WantedModel, target: Manifest, run: str, defaults: Defaults) -> Manifest:
+    """The same of one model in a pod that has several; `run` tells apart the runs of its Triton."""
+    more = [f"--served-as={wanted.name}", f"--agent-port={AGENT_PORT}"]
+    return verify_job(yolo, version, wanted.uri, target, more, [target["metadata"]["uid"], run], defaults)
+
+
+def verify_job(yolo: api.YoloDeployment, version: api.Version, uri: str, target: Manifest, more: list[str], asked: object, defaults: Defaults) -> Manifest:
+    """A verify Job for one revision in one pod."""
     storage, limits = storage_of(yolo, defaults), yolo.spec.rollout.verify
-    root, _, revision_name = artifact.uri.rstrip("/").rpartition("/")
+    root, _, revision_name = uri.rstrip("/").rpartition("/")
     arguments = [
         "verify",
         f"--address={target['status']['podIP']}",
@@ -110,6 +124,7 @@ def verify(yolo: api.YoloDeployment, version: api.Version, artifact: contract.Ar
         f"--timeout={VERIFY_TIMEOUT_SECONDS}",
         *([] if limits.min_iou is None else [f"--min-iou={limits.min_iou}"]),
         *([] if limits.max_score_difference is None else [f"--max-score-difference={limits.max_score_difference}"]),
+        *more,
         *pod.storage_arguments(storage),
     ]
     template = pod_template(yolo, names.VERIFY, defaults, version.version)
@@ -122,17 +137,7 @@ def verify(yolo: api.YoloDeployment, version: api.Version, artifact: contract.Ar
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
         {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [contract.PERMANENT_EXIT_CODE]}},
     ]
-    made = job(
-        yolo,
-        f"{names.versioned(yolo, version.version)}-verify",
-        names.VERIFY,
-        template,
-        policy,
-        version=version.version,
-        asked=target["metadata"]["uid"],
-    )
-    made["metadata"]["labels"][names.POD_TEMPLATE_HASH] = names.label(target, names.POD_TEMPLATE_HASH)
-    return made
+    return job(yolo, f"{names.versioned(yolo, version.version)}-verify", names.VERIFY, template, policy, version=version.version, asked=asked)
 
 
 def prune(yolo: api.YoloDeployment, remove: Sequence[str] | None, storage: api.Storage, defaults: Defaults) -> Manifest:
@@ -171,7 +176,7 @@ def job(
     policy: list[Manifest],
     *,
     version: int | None = None,
-    asked: str = "",
+    asked: object = "",
 ) -> Manifest:
     """A Job around a pod template, named after the template without its images (and the UID of the pod that is asked)."""
     return {

@@ -4,7 +4,7 @@ As Kubernetes merges: objects field by field, lists of named items by their name
 as if it were not written, so nothing of ours can be taken away.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 from yolo_operator.core import api, drift, names, pod_security
@@ -37,7 +37,7 @@ OF_SERVER: Mapping[str, str] = {
     "terminationMessagePath": "the operator reads Triton's last words there",
     "terminationMessagePolicy": "the operator reads Triton's last words there",
 }
-OF_STORAGE: Mapping[str, str] = {names.MERGE_CA: "use spec.storage.caBundleRef", names.LOAD: "use spec.storage.loader", names.DECODER: "use spec.pictures"}
+OF_STORAGE = {names.MERGE_CA: "use spec.storage.caBundleRef", names.LOAD: "use spec.storage.loader", names.DECODER: "use spec.pictures"}
 """Init containers."""
 ENV = frozenset(
     {
@@ -69,13 +69,13 @@ BARE: Manifest = {
 """As much of our template as decides whether the whole keeps to the Pod Security Standard."""
 
 
-def check(template: api.PodTemplate | None) -> None:
-    """Raises InvalidSpec that names each field that is ours, or that the restricted Pod Security Standard forbids."""
+def check(template: api.PodTemplate | None, beside: Set[str] = frozenset()) -> None:
+    """Raises InvalidSpec that names each field that is ours, or that the restricted Pod Security Standard forbids. `beside`: init containers of ours besides those."""
     if template is None:
         return
     # First, since it refuses what is not of the form that the rest relies on.
     whole = laid_over(BARE, template)
-    faults = [f"{FIELD}.{path}: cannot be set: {why}" for path, why in reserved(template.metadata, merged(None, template.spec, "", "spec"))]
+    faults = [f"{FIELD}.{path}: cannot be set: {why}" for path, why in reserved(template.metadata, merged(None, template.spec, "", "spec"), beside)]
     faults += [f"{FIELD}.{path}: forbidden by the restricted Pod Security Standard, which allows {why}" for path, why in pod_security.violations(whole)]
     if faults:
         raise InvalidSpec("PodTemplateInvalid", "; ".join(faults)[:2000])
@@ -89,7 +89,7 @@ def laid_over(base: Manifest, template: api.PodTemplate | None) -> Manifest:
     return {"metadata": merged(base["metadata"], metadata, "", "metadata"), "spec": merged(base["spec"], template.spec, "", "spec")}
 
 
-def reserved(metadata: api.PodMetadata, spec: Manifest) -> Iterator[tuple[str, str]]:
+def reserved(metadata: api.PodMetadata, spec: Manifest, beside: Set[str]) -> Iterator[tuple[str, str]]:
     """Path and remedy of what the user's part, free of nulls, says of our own business."""
     for kind, keys in (("labels", metadata.labels), ("annotations", metadata.annotations)):
         for key in sorted(keys):
@@ -100,9 +100,10 @@ def reserved(metadata: api.PodMetadata, spec: Manifest) -> Iterator[tuple[str, s
     for container in spec.get("containers", ()):
         if container["name"] == names.SERVER:
             yield from of_server(container, f"spec.containers[{names.SERVER}]")
+    ours = OF_STORAGE | dict.fromkeys(beside, "it is the operator's own: give yours another name")
     for container in spec.get("initContainers", ()):
-        if container["name"] in OF_STORAGE:
-            yield f"spec.initContainers[{container['name']}]", OF_STORAGE[container["name"]]
+        if container["name"] in ours:
+            yield f"spec.initContainers[{container['name']}]", ours[container["name"]]
     for volume in spec.get("volumes", ()):
         for source in pod_security.items(pod_security.get(volume, "projected.sources")):
             for kind in sorted(set(source if isinstance(source, Mapping) else ()) - PROJECTED):

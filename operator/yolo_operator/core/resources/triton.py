@@ -22,8 +22,12 @@ ENTRYPOINT = "/opt/nvidia/nvidia_entrypoint.sh"
 file system it needs no more than /tmp."""
 CPU_LIMIT = "TRITON_CPU_LIMIT"
 """Variable: CPUs that the container may use, rounded up; those of the node where it has no limit."""
+CPU_LIMIT_ENV: Manifest = {"name": CPU_LIMIT, "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "1"}}}
+POD_UID_ENV: Manifest = {"name": "POD_UID", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.uid"}}}
+"""The secret word of the restricted endpoints."""
+RESTRICTED = ("--http-restricted-api", "--grpc-restricted-protocol")
 THREAD_PARAMETERS = frozenset({"intra_op_thread_count", "inter_op_thread_count", "execution_mode"})
-"""Of spec.triton.parameters: who sets one decides about the threads himself. The backend reads none of them with a thread pool of all models."""
+"""Of spec.triton.parameters: the backend reads none of them with a thread pool of all models."""
 POD_FIELDS = {"release", "resources", "image_pull_secrets", "pod_template", "forward_compatibility", "metrics", "tracing"}
 """Of spec.triton: what shapes the pods and not the published repository."""
 NVIDIA = "nvidia.com/gpu"
@@ -107,11 +111,15 @@ def min_ready_seconds(yolo: api.YoloDeployment, template: Manifest, live: Manife
 def strategy(yolo: api.YoloDeployment, replicas: int, *, in_place: bool) -> Manifest:
     """How so many pods are replaced, in numbers. `in_place`: only old pods make room, as many at once as spec.rollout.maxUnavailable, at least one."""
     rollout = yolo.spec.rollout
-    surge = share(rollout.max_surge, replicas, up=True)
     unavailable = min(share(rollout.max_unavailable, replicas, up=False), max(0, replicas - 1))
     if in_place:
-        surge, unavailable = 0, max(1, unavailable)
-    elif not unavailable:
+        return rolling_update(0, max(1, unavailable))
+    return rolling_update(share(rollout.max_surge, replicas, up=True), unavailable)
+
+
+def rolling_update(surge: int, unavailable: int) -> Manifest:
+    """The strategy of a Deployment, in pods."""
+    if not unavailable:
         # The Deployment controller itself, with neither, takes an old pod first, be it the only one.
         surge = max(1, surge)
     return {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": unavailable, "maxSurge": surge}}
@@ -230,6 +238,11 @@ def pod_template(yolo: api.YoloDeployment, version: api.Version, artifact: contr
         pod_spec["initContainers"] = init
     if spec.rollout.verify.enabled:
         pod_spec["readinessGates"] = [{"conditionType": names.VERIFIED_GATE}]
+    return finish(spec, labels, pod_spec)
+
+
+def finish(spec: api.Spec | api.ServerSpec, labels: dict[str, str], pod_spec: Manifest) -> Manifest:
+    """The pod template: with what the spec says of nodes, and spec.triton.podTemplate laid over."""
     tolerations = list(spec.tolerations)
     if spec.gpu.count:
         # A slice or a share of a GPU is on a node that has the taint of whole ones.
@@ -269,10 +282,6 @@ def claims(gpu: api.Gpu) -> list[Manifest]:
 def server(yolo: api.YoloDeployment, version: api.Version, artifact: contract.Artifact, mounts: list[Manifest], defaults: Defaults) -> Manifest:
     """The Triton container."""
     spec, storage = yolo.spec, storage_of(yolo, defaults)
-    limits = pod.resources(spec.triton.resources)
-    requests = {"ephemeral-storage": f"{(2 * artifact.size_bytes >> 20) + 256}Mi"} | limits.get("requests", {})
-    claimed = spec.gpu.resource_claim_template_name is not None
-    gpus = {spec.gpu.resource_name: str(spec.gpu.count)} if spec.gpu.count and not claimed else {}
     model_ready = f"/v2/models/{yolo.model_name}/versions/{version.version}/ready"
     return {
         "name": names.SERVER,
@@ -285,14 +294,13 @@ def server(yolo: api.YoloDeployment, version: api.Version, artifact: contract.Ar
             {"name": "HOME", "value": pod.TMP},
             {"name": "ORT_DISABLE_TELEMETRY", "value": "1"},
             *([{"name": contract.PICTURE_DECODER_VARIABLE, "value": contract.PICTURE_DECODER_DIRECTORY}] if spec.pictures.enabled else []),
-            *([] if spec.gpu.count else [{"name": CPU_LIMIT, "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "1"}}}]),
-            # The secret word of the restricted endpoints: nobody needs them.
-            {"name": "POD_UID", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.uid"}}},
+            *([] if spec.gpu.count else [CPU_LIMIT_ENV]),
+            POD_UID_ENV,
         ],
         "ports": [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in service.PORTS.items()],
         "volumeMounts": mounts,
         "securityContext": dict(pod.CONTAINER_SECURITY),
-        "resources": {"requests": requests | gpus, "limits": limits.get("limits", {}) | gpus, **({"claims": [{"name": CLAIM}]} if claimed else {})},
+        "resources": resources(spec, {"ephemeral-storage": f"{(2 * artifact.size_bytes >> 20) + 256}Mi"}),
         "startupProbe": {
             **http_get(model_ready),
             "periodSeconds": 2,
@@ -306,6 +314,14 @@ def server(yolo: api.YoloDeployment, version: api.Version, artifact: contract.Ar
     }
 
 
+def resources(spec: api.Spec | api.ServerSpec, disk: Manifest) -> Manifest:
+    """Requests and limits of the Triton container: its own, its GPUs, and the disk it needs."""
+    own = pod.resources(spec.triton.resources)
+    claimed = spec.gpu.resource_claim_template_name is not None
+    gpus = {spec.gpu.resource_name: str(spec.gpu.count)} if spec.gpu.count and not claimed else {}
+    return {"requests": disk | own.get("requests", {}) | gpus, "limits": own.get("limits", {}) | gpus, **({"claims": [{"name": CLAIM}]} if claimed else {})}
+
+
 def arguments(yolo: api.YoloDeployment, version: api.Version, artifact: contract.Artifact, defaults: Defaults) -> list[str]:
     """Triton's command line."""
     result = [
@@ -316,21 +332,26 @@ def arguments(yolo: api.YoloDeployment, version: api.Version, artifact: contract
         # Kubernetes keeps the last 2 KiB of the log, which a table of settings would fill: core/triton_log.py reads the cause there.
         "--log-info=false",
         f"--exit-timeout-secs={EXIT_TIMEOUT_SECONDS}",
-        "--http-restricted-api=model-repository,shared-memory,trace:yolo-operator=$(POD_UID)",
-        "--grpc-restricted-protocol=model-repository,shared-memory,trace:yolo-operator=$(POD_UID)",
+        *(f"{flag}=model-repository,shared-memory,trace:yolo-operator=$(POD_UID)" for flag in RESTRICTED),
+        *address_arguments(defaults),
     ]
-    if defaults.ipv6:
-        # In the words of its HTTP library, which then takes no IPv4. Metrics follow it; gRPC listens on both families by itself.
-        result.append("--http-address=ipv6:[::]")
     needed, release = max_input_bytes(yolo, artifact), release_of(yolo, defaults)
     if needed > DEFAULT_MAX_INPUT_BYTES and release is not None and release.http_max_input_size:
         result.append(f"--http-max-input-size={needed}")
-    return [*result, *thread_arguments(yolo), *metrics_arguments(yolo.spec.triton.metrics), *tracing_arguments(yolo, version)]
+    # Who sets one of the parameters decides about the threads himself.
+    threads = [] if THREAD_PARAMETERS & yolo.spec.triton.parameters.keys() else thread_arguments(yolo.spec.gpu)
+    traces = tracing_arguments(yolo.spec.triton.tracing, {"service.name": yolo.name, "service.version": str(version.version)})
+    return [*result, *threads, *metrics_arguments(yolo.spec.triton.metrics), *traces]
 
 
-def thread_arguments(yolo: api.YoloDeployment) -> list[str]:
+def address_arguments(defaults: Defaults) -> list[str]:
+    """Where Triton listens, in the words of its HTTP library, which then takes no IPv4. Metrics follow it; gRPC listens on both families by itself."""
+    return ["--http-address=ipv6:[::]"] if defaults.ipv6 else []
+
+
+def thread_arguments(gpu: api.Gpu) -> list[str]:
     """On the CPU as many threads as the Pod may use CPUs: ONNX Runtime by itself takes one per core of the node, in each instance."""
-    if yolo.spec.gpu.count or THREAD_PARAMETERS & yolo.spec.triton.parameters.keys():
+    if gpu.count:
         return []
     settings = ("enable-global-threadpool=1", f"intra_op_thread_count=$({CPU_LIMIT})", "inter_op_thread_count=1")
     return [f"--backend-config=onnxruntime,{setting}" for setting in settings]
@@ -344,12 +365,11 @@ def metrics_arguments(metrics: api.Metrics) -> list[str]:
     ]
 
 
-def tracing_arguments(yolo: api.YoloDeployment, version: api.Version) -> list[str]:
-    """Where traces go, and of what."""
-    tracing = yolo.spec.triton.tracing
+def tracing_arguments(tracing: api.Tracing | None, names_of: dict[str, str]) -> list[str]:
+    """Where traces go, and of what: `names_of` are the attributes that the spec may change."""
     if tracing is None:
         return []
-    attributes = {"service.name": yolo.name, "service.version": str(version.version)} | tracing.resource_attributes
+    attributes = names_of | tracing.resource_attributes
     settings = ["mode=opentelemetry", "level=TIMESTAMPS", f"rate={tracing.rate}", f"opentelemetry,url={tracing.endpoint}"]
     settings += [f"opentelemetry,resource={name}={value}" for name, value in sorted(attributes.items())]
     return [f"--trace-config={setting}" for setting in settings]
