@@ -1,4 +1,4 @@
-"""Write the CRDs from the pydantic models: `python crds/generate.py [--check]`."""
+"""Write the CRD from the pydantic models: `python crds/generate.py [--check]`."""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from yolo_operator.core import api
 
-FOLDER = Path(__file__).parent
+CRD = Path(__file__).with_name("yolodeployments.yaml")
 NAME_RULES = api.rules(
     (
         "self.metadata.name.size() <= 40",
@@ -40,20 +40,6 @@ COLUMNS = [
     ("GPU", ".spec.gpu.count", 1),
     ("Revision", ".status.display.revisions", 1),
 ]
-SERVER_COLUMNS = [
-    ("Ready", ".status.conditions[?(@.type=='Ready')].status", 0),
-    ("Models", ".status.display.models", 0),
-    ("Memory", ".status.display.memory", 0),
-    ("Replicas", ".status.display.replicas", 0),
-    ("Status", ".status.conditions[?(@.type=='Ready')].reason", 1),
-    ("GPU", ".spec.gpu.count", 1),
-]
-SERVER_NAME_RULES = api.rules(
-    (
-        "self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-        "metadata.name is at most 40 characters, starts with a letter and holds only lower-case letters, digits and hyphens: pods are labelled with it",
-    ),
-)
 
 
 class StructuralSchema(GenerateJsonSchema):
@@ -151,22 +137,6 @@ def mark_defaulted(model: type[BaseModel], schema: dict[str, Any]) -> None:
             mark_defaulted(inner, part)
 
 
-def spec_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """The schema of a spec, with the defaults that the API server fills in."""
-    spec = structural(model)
-    mark_defaulted(model, spec)
-    return spec
-
-
-def deployment_crd() -> dict[str, Any]:
-    """The CustomResourceDefinition of YoloDeployments."""
-    spec = spec_schema(api.Spec)
-    version = spec["properties"]["versions"]["items"]
-    mark_defaulted(api.Version, version)
-    names = {"plural": api.PLURAL, "singular": "yolodeployment", "shortNames": ["yolo", "yolos"]}
-    return crd(api.YoloDeployment, names, without_servers(spec), without_servers(structural(api.Status)), NAME_RULES, COLUMNS)
-
-
 def without_servers(schema: dict[str, Any]) -> dict[str, Any]:
     """A schema without what leads to a YoloServer, which has not been seen on a cluster yet: nobody can ask for one."""
     for name in ("serverRef", "shared"):
@@ -175,31 +145,30 @@ def without_servers(schema: dict[str, Any]) -> dict[str, Any]:
     return schema | ({validations: [each for each in schema[validations] if "serverRef" not in each["rule"]]} if validations in schema else {})
 
 
-def server_crd() -> dict[str, Any]:
-    """The same of YoloServers, which is written nowhere yet."""
-    names = {"plural": api.SERVER_PLURAL, "singular": "yoloserver", "shortNames": ["yserver", "yservers"]}
-    return crd(api.YoloServer, names, spec_schema(api.ServerSpec), structural(api.ServerStatus), SERVER_NAME_RULES, SERVER_COLUMNS)
-
-
-def crd(
-    resource: type[api.YoloDeployment] | type[api.YoloServer],
-    names: dict[str, Any],
-    spec: dict[str, Any],
-    status: dict[str, Any],
-    name_rules: dict[str, Any],
-    columns: list[tuple[str, str, int]],
-) -> dict[str, Any]:
-    """A CustomResourceDefinition."""
+def crd() -> dict[str, Any]:
+    """The CustomResourceDefinition."""
+    spec = structural(api.Spec)
+    mark_defaulted(api.Spec, spec)
+    version = spec["properties"]["versions"]["items"]
+    mark_defaulted(api.Version, version)
+    spec, status = without_servers(spec), without_servers(structural(api.Status))
     with_object_defaults(spec)
     without_defaults_in_lists(spec)
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{names['plural']}.{api.GROUP}"},
+        "metadata": {"name": f"{api.PLURAL}.{api.GROUP}"},
         "spec": {
             "group": api.GROUP,
             "scope": "Namespaced",
-            "names": {"kind": resource.KIND, "listKind": f"{resource.KIND}List", **names, "categories": ["all", "yolo-operator"]},
+            "names": {
+                "kind": api.KIND,
+                "listKind": f"{api.KIND}List",
+                "plural": api.PLURAL,
+                "singular": "yolodeployment",
+                "shortNames": ["yolo", "yolos"],
+                "categories": ["all", "yolo-operator"],
+            },
             "versions": [
                 {
                     "name": api.VERSION,
@@ -214,15 +183,15 @@ def crd(
                         },
                     },
                     "additionalPrinterColumns": [
-                        {"name": name, "type": "string", "jsonPath": path} | ({"priority": priority} if priority else {}) for name, path, priority in columns
+                        {"name": name, "type": "string", "jsonPath": path} | ({"priority": priority} if priority else {}) for name, path, priority in COLUMNS
                     ]
                     + [{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}],
                     "schema": {
                         "openAPIV3Schema": {
                             "type": "object",
-                            "description": " ".join((resource.__doc__ or "").split()),
+                            "description": " ".join((api.YoloDeployment.__doc__ or "").split()),
                             "required": ["spec"],
-                            **name_rules,
+                            **NAME_RULES,
                             "properties": {
                                 "apiVersion": {"type": "string"},
                                 "kind": {"type": "string"},
@@ -239,20 +208,18 @@ def crd(
 
 
 def main() -> int:
-    """Write or check the files."""
+    """Write or check the file."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="fail where a file differs instead of writing it")
-    check = parser.parse_args().check
-    for made in (deployment_crd(),):
-        path = FOLDER / f"{made['spec']['names']['plural']}.yaml"
-        text = "# Generated by `make crds` from operator/yolo_operator/core/api/. Do not edit.\n" + yaml.safe_dump(
-            made, sort_keys=False, width=140, allow_unicode=True
-        )
-        if not check:
-            path.write_text(text)
-        elif path.read_text() != text:
-            sys.stderr.write(f"{path} differs from the models: run `make crds`\n")
-            return 1
+    parser.add_argument("--check", action="store_true", help="fail where the file differs instead of writing it")
+    text = "# Generated by `make crds` from operator/yolo_operator/core/api/. Do not edit.\n" + yaml.safe_dump(
+        crd(), sort_keys=False, width=140, allow_unicode=True
+    )
+    if not parser.parse_args().check:
+        CRD.write_text(text)
+        return 0
+    if CRD.read_text() != text:
+        sys.stderr.write(f"{CRD} differs from the models: run `make crds`\n")
+        return 1
     return 0
 
 

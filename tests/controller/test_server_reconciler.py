@@ -12,6 +12,7 @@ from yolo_operator.controller.queue import Queue
 from yolo_operator.controller.reconciler import Reconciler
 from yolo_operator.core import api, names
 from yolo_operator.core.context import PodChange
+from yolo_operator.core.errors import Unavailable
 from yolo_operator.core.served_models import WANTED, WantedModels
 
 Manifest = dict[str, Any]
@@ -135,6 +136,18 @@ def test_a_spec_that_cannot_be_planned_is_stalled_and_leaves_all_as_it_is():
     stage.cluster.body["spec"]["triton"] = {"podTemplate": {"spec": {"hostNetwork": True}}}
     assert stage.passes(2) == [("status", "line-3")]
     assert stage.ready() == ("False", "PodTemplateInvalid")
+
+
+def test_a_write_that_is_refused_is_told_once_and_not_again_in_each_pass():
+    stage = Stage(server())
+    stage.passes(2)
+    stage.cluster.body["spec"]["replicas"] = 2
+    stage.kube.faults["apply", "Deployment"] = Unavailable("Forbidden", "a quota")
+    stage.passes(2)
+    assert stage.ready() == ("False", "Forbidden")
+    assert not stage.went_well
+    stage.cluster.later(60)
+    assert stage.passes() == [("apply", "line-3")], "tried again, and the status is as it was"
 
 
 def test_it_is_deleted_after_its_models():

@@ -45,6 +45,12 @@ class Key(NamedTuple):
         return Key(self.namespace, self.name)
 
 
+def key_of(kind: Kind, body: Mapping[str, Any]) -> Key:
+    """The key of a resource of ours, as it gets passes."""
+    key = Key.of(body)
+    return Key.of_server(key.namespace, key.name) if kind is kinds.SERVER else key
+
+
 def server_of(body: Mapping[str, Any]) -> Key | None:
     """The YoloServer that a YoloDeployment refers to."""
     name = body.get("spec", {}).get("serverRef", {}).get("name", "")
@@ -137,7 +143,6 @@ class Cache:
         """The children of a YoloServer, and the YoloDeployments that refer to it."""
         return ServerObserved(
             deployments=self.children(kinds.DEPLOYMENT, key, uid),
-            budgets=self.children(kinds.BUDGET, key, uid),
             pods=self.pods(key),
             models=self.models(key),
         )

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from yolo_operator.controller import kinds, telemetry
-from yolo_operator.controller.cache import Cache, Key, server_of
+from yolo_operator.controller.cache import Cache, Key, key_of, server_of
 from yolo_operator.controller.kinds import Kind
 from yolo_operator.controller.queue import Queue
 
@@ -37,7 +37,7 @@ def concerned(kind: Kind, body: Mapping[str, Any], cache: Cache) -> Iterator[Key
         if server is not None:
             yield server
         return
-    key = Key.of_server(*Key.of(body)[:2]) if kind is kinds.SERVER else Key.owner_of(body)
+    key = key_of(kind, body) if kind is kinds.SERVER else Key.owner_of(body)
     if key.name:
         yield key
     if key.is_server and kind in (kinds.SERVER, kinds.POD):

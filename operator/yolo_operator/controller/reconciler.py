@@ -1,7 +1,7 @@
 """One pass over one resource: gather, plan, record, apply, status. The status is written on success and on failure."""
 
+import functools
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -12,26 +12,21 @@ from yolo_operator.controller.claims import STANDS_BACK_SECONDS, Claims
 from yolo_operator.controller.gateway_features import GatewayFeatures
 from yolo_operator.controller.image_updates import ImageUpdates
 from yolo_operator.controller.kinds import Manifest
-from yolo_operator.controller.kube import Conflict, Kube, Missing
-from yolo_operator.controller.leader import LeadershipLost
+from yolo_operator.controller.kube import Kube
 from yolo_operator.controller.queue import Queue
-from yolo_operator.controller.refusals import Refusals
+from yolo_operator.controller.refusals import Refusals, one_pass
 from yolo_operator.controller.server_reconciler import ServerReconciler
 from yolo_operator.controller.writer import Writer
 from yolo_operator.core import api, conditions, names, status
 from yolo_operator.core.context import Plan
 from yolo_operator.core.defaults import Defaults
-from yolo_operator.core.errors import InvalidSpec, Unavailable
+from yolo_operator.core.errors import InvalidSpec
 from yolo_operator.core.observed import Observed, verified_at_gate
 from yolo_operator.core.plan import plan
-from yolo_operator.core.progress import BUILDING, STARTING, VERIFYING
 from yolo_operator.core.prune import retained
 from yolo_operator.core.published import places
 
 log = logging.getLogger(__name__)
-
-ORDINARY = frozenset({BUILDING, STARTING, VERIFYING})
-"""Reasons for which Ready is False on the way from the apply to the first answer."""
 
 
 class Reconciler:
@@ -45,8 +40,8 @@ class Reconciler:
         self._image_updates = ImageUpdates(cache, defaults)
         self._defaults = defaults
         self._now = now
-        self._writer = Writer(kube, cache)
         self._claims = Claims(identity)
+        self._writer = Writer(kube, cache, self._claims)
         self._servers = ServerReconciler(kube=kube, cache=cache, writer=self._writer, claims=self._claims, defaults=defaults, now=now)
         self._unread: dict[Key, tuple[str, ...]] = {}
         """What of a status could not be read, as it was told last."""
@@ -62,16 +57,9 @@ class Reconciler:
             self._unread.pop(key, None)
             self._enqueue_due(key)
             return True
-        started = time.monotonic()
-        refusals = Refusals()
-        with refusals.faults(key):
-            try:
-                await self._pass(key, body, refusals)
-            except LeadershipLost as lost:
-                refusals.note(Unavailable("LeadershipLost", str(lost)))
+        went_well = await one_pass(key, body, functools.partial(self._pass, key, body))
         self._enqueue_due(key)
-        seconds = time.monotonic() - started
-        return refusals.tell(key, body, seconds)
+        return went_well
 
     async def _pass(self, key: Key, body: Manifest, refusals: Refusals) -> None:
         now = self._now()
@@ -121,7 +109,7 @@ class Reconciler:
         if error is not None:
             computed = status.failed(yolo, error, now, base=computed)
         if computed is not None:
-            await self._report(yolo, body, computed)
+            await self._writer.report(body, yolo.status.conditions, computed)
 
     async def _stand_back(self, key: Key, body: Manifest, other: str) -> None:
         """Say that another operator looks after a resource."""
@@ -148,15 +136,7 @@ class Reconciler:
         if refusals.summary() is not None or conditions.is_true(computed.conditions, conditions.READY):
             # That all is well is for the end of the pass to say. What is still to come is said at once: two writes for one step cost the API server two.
             computed = computed.model_copy(update={"conditions": yolo.status.conditions, "observed_generation": yolo.status.observed_generation})
-        return await self._write_status(body, computed)
-
-    async def _write_status(self, body: Manifest, computed: api.Status) -> Manifest:
-        """Write a status in this operator's name; the resource as it is then."""
-        named = computed.model_copy(update={"operator": self._claims.identity or None})
-        written = await self._kube.write_status(body, dumped(named))
-        self._cache.put(kinds.YOLO, written)
-        self._claims.claim(Key.of(body))
-        return written
+        return await self._writer.status(body, computed)
 
     async def _apply(self, yolo: api.YoloDeployment, body: Manifest, decided: Plan, now: datetime, refusals: Refusals) -> Manifest:
         """Write what the plan wants and differs; the readiness gates are open by then. What is refused is noted and holds up nothing else."""
@@ -188,26 +168,3 @@ class Reconciler:
             body = await self._kube.set_finalizer(body, present=decided.finalizer)
             self._cache.put(kinds.YOLO, body)
         return body
-
-    async def _report(self, yolo: api.YoloDeployment, body: Manifest, computed: api.Status) -> None:
-        """Write the status where it differs, and an Event where Ready has turned in this pass."""
-        found = body.get("status", {}).get("operator")
-        # One without a name, or of an earlier release, is not written anew for the name alone.
-        if self._claims.another(found) or dumped(computed.model_copy(update={"operator": found})) != body.get("status"):
-            try:
-                await self._write_status(body, computed)
-            except (Missing, Conflict):
-                # It is gone, or another one of its name is there, which has a pass of its own.
-                return
-        old, ready = (conditions.find(each, conditions.READY) for each in (yolo.status.conditions, computed.conditions))
-        if ready is None:
-            return
-        # Where nothing is amiss two tell all: that it has begun, and that it serves.
-        if old is None or old.status == "Unknown" or ((old.status, old.reason) != (ready.status, ready.reason) and ready.reason not in ORDINARY):
-            stalled = conditions.is_true(computed.conditions, conditions.STALLED)
-            await self._kube.event(body, reason=ready.reason, message=f"{ready.type}: {ready.message or ready.status}", warning=stalled)
-
-
-def dumped(computed: api.Status) -> Manifest:
-    """A status as it is written."""
-    return computed.model_dump(mode="json", by_alias=True, exclude_none=True)

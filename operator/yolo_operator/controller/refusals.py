@@ -1,7 +1,8 @@
 """Writes of one pass that were refused: each is noted, none holds up the others, and the status tells of all of them."""
 
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -95,3 +96,14 @@ class Refusals:
             fields |= {"reason": error.reason, "error": error.message}
         log.log(logging.INFO if well else logging.WARNING, "reconciled", extra=fields)
         return well
+
+
+async def one_pass(key: Key, body: Manifest, steps: Callable[[Refusals], Awaitable[None]]) -> bool:
+    """Run the steps of a pass, whatever becomes of them; whether it went well."""
+    started, refusals = time.monotonic(), Refusals()
+    with refusals.faults(key):
+        try:
+            await steps(refusals)
+        except LeadershipLost as lost:
+            refusals.note(Unavailable("LeadershipLost", str(lost)))
+    return refusals.tell(key, body, time.monotonic() - started)

@@ -1,4 +1,4 @@
-"""Writes the children of a resource where they differ from what is wanted, and what is changed in Pods that others make."""
+"""Writes what belongs to a resource where it differs from what is wanted: its status, its children, and what is changed in Pods that others make."""
 
 import logging
 from collections.abc import Sequence
@@ -6,15 +6,19 @@ from datetime import datetime
 
 from yolo_operator.controller import kinds
 from yolo_operator.controller.applied import Applied, Child
-from yolo_operator.controller.cache import Cache, Key, resource_version
+from yolo_operator.controller.cache import Cache, Key, key_of, resource_version
+from yolo_operator.controller.claims import Claims
 from yolo_operator.controller.kinds import Manifest
-from yolo_operator.controller.kube import Conflict, Kube, Missing
+from yolo_operator.controller.kube import Conflict, Kube, Missing, kind_of
 from yolo_operator.controller.refusals import Refusals
-from yolo_operator.core import clock, drift, names
+from yolo_operator.core import api, clock, conditions, drift, names
 from yolo_operator.core.context import PodChange
+from yolo_operator.core.progress import BUILDING, STARTING, VERIFYING
 
 log = logging.getLogger(__name__)
 
+ORDINARY = frozenset({BUILDING, STARTING, VERIFYING})
+"""Reasons for which Ready is False on the way from the apply to the first answer."""
 MUTATED_SHOWN = 10
 """Paths that an Event names."""
 
@@ -22,14 +26,42 @@ MUTATED_SHOWN = 10
 class Writer:
     """Of one process: it remembers what the cluster's admission makes of what it applies."""
 
-    def __init__(self, kube: Kube, cache: Cache) -> None:
+    def __init__(self, kube: Kube, cache: Cache, claims: Claims) -> None:
         self._kube = kube
         self._cache = cache
+        self._claims = claims
         self._applied = Applied()
 
     def forget(self, owner: Key) -> None:
         """A resource is gone."""
         self._applied.forget(owner)
+
+    async def status(self, body: Manifest, computed: api.Status | api.ServerStatus) -> Manifest:
+        """Write a status in this operator's name; the resource as it is then."""
+        kind = kind_of(body)
+        named = computed.model_copy(update={"operator": self._claims.identity or None})
+        written = await self._kube.write_status(body, dumped(named))
+        self._cache.put(kind, written)
+        self._claims.claim(key_of(kind, body))
+        return written
+
+    async def report(self, body: Manifest, before: Sequence[api.Condition], computed: api.Status | api.ServerStatus) -> None:
+        """Write the status where it differs, and an Event where Ready has turned in this pass."""
+        found = body.get("status", {}).get("operator")
+        # One without a name, or of an earlier release, is not written anew for the name alone.
+        if self._claims.another(found) or dumped(computed.model_copy(update={"operator": found})) != body.get("status"):
+            try:
+                await self.status(body, computed)
+            except (Missing, Conflict):
+                # It is gone, or another one of its name is there, which has a pass of its own.
+                return
+        old, ready = (conditions.find(each, conditions.READY) for each in (before, computed.conditions))
+        if ready is None:
+            return
+        # Where nothing is amiss two tell all: that it has begun, and that it serves.
+        if old is None or old.status == "Unknown" or ((old.status, old.reason) != (ready.status, ready.reason) and ready.reason not in ORDINARY):
+            stalled = conditions.is_true(computed.conditions, conditions.STALLED)
+            await self._kube.event(body, reason=ready.reason, message=f"{ready.type}: {ready.message or ready.status}", warning=stalled)
 
     async def open_gates(self, pods: Sequence[Manifest], now: datetime, refusals: Refusals) -> None:
         """Let Pods in."""
@@ -51,7 +83,7 @@ class Writer:
 
     async def apply(self, body: Manifest, manifest: Manifest) -> None:
         """Apply one child of a resource, if it differs. Raises Unavailable NameConflict and DriftFight, and what the API server says."""
-        kind, owner = kinds.BY_NAME[manifest["kind"]], key_of(body)
+        kind, owner = kinds.BY_NAME[manifest["kind"]], key_of(kind_of(body), body)
         manifest = drift.marked(manifest)
         child = Child.of(owner, manifest)
         live = self._cache.get(kind, Key.of(manifest))
@@ -75,6 +107,7 @@ class Writer:
             await self._kube.event(body, reason="Mutated", message=message, warning=False)
 
 
-def key_of(body: Manifest) -> Key:
-    """The key of a resource that gets passes."""
-    return Key.of_server(*Key.of(body)[:2]) if body.get("kind") == kinds.SERVER.name else Key.of(body)
+def dumped(computed: api.Status | api.ServerStatus) -> Manifest:
+    """A status as it is written."""
+    found: Manifest = computed.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return found

@@ -113,6 +113,11 @@ def selector(owner: Owner, version: int | None = None) -> dict[str, str]:
     return base if version is None else base | {VERSION: str(version)}
 
 
+def selector_text(selected: Mapping[str, str]) -> str:
+    """A selector as kubectl and autoscalers take it."""
+    return ",".join(f"{key}={value}" for key, value in sorted(selected.items()))
+
+
 def metadata(owner: Owner, name: str, component: str, version: int | None = None) -> Manifest:
     """Metadata of a child, owned by the resource; it does not hold up the owner's deletion."""
     return {

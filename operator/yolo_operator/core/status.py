@@ -6,7 +6,7 @@ from datetime import datetime
 
 from yolo_operator.core import api, conditions, names, pods
 from yolo_operator.core.defaults import Defaults, release_of
-from yolo_operator.core.errors import InvalidSpec, OperatorError
+from yolo_operator.core.errors import OperatorError
 from yolo_operator.core.names import Manifest
 from yolo_operator.core.observed import Observed, anything_runs, template_hash, triton_pods
 from yolo_operator.core.progress import (
@@ -173,7 +173,7 @@ def compute(
         grpc_url=url(yolo, "grpc"),
         replicas=replicas,
         ready_replicas=ready,
-        selector=",".join(f"{key}={value}" for key, value in sorted(names.selector(yolo).items())),
+        selector=names.selector_text(names.selector(yolo)),
         triton_release=release.name if release else "",
         task=next((version.artifact.task for version in all_versions if version.artifact is not None), ""),
         display=display(yolo, all_versions, ready, sum(each.wanted for each in settled)),
@@ -278,13 +278,7 @@ def first_obstacle(
 
 def failed(yolo: api.YoloDeployment, error: OperatorError, now: datetime, base: api.Status | None = None) -> api.Status:
     """The status after an error: what is known (`base`) stays, the conditions name the error."""
-    stalled = isinstance(error, InvalidSpec)
-    kinds = [
-        (conditions.READY, False, error.reason, error.message),
-        (conditions.RECONCILING, not stalled, "Stalled" if stalled else error.reason, "" if stalled else error.message),
-        (conditions.STALLED, stalled, error.reason if stalled else "NotStalled", error.message if stalled else ""),
-    ]
-    return with_conditions(yolo, base or yolo.status, kinds, now)
+    return with_conditions(yolo, base or yolo.status, conditions.of_error(error), now)
 
 
 def deleting(yolo: api.YoloDeployment, reason: str, message: str, now: datetime) -> api.Status:
@@ -293,14 +287,9 @@ def deleting(yolo: api.YoloDeployment, reason: str, message: str, now: datetime)
     return with_conditions(yolo, yolo.status, kinds, now)
 
 
-def with_conditions(yolo: api.YoloDeployment, base: api.Status, kinds: Sequence[tuple[str, bool, str, str]], now: datetime) -> api.Status:
-    """A status with some conditions replaced; their transition times follow from what the resource shows now."""
-    new = [
-        conditions.make(yolo.status.conditions, kind, status=status, reason=reason, message=text, generation=yolo.generation, now=now)
-        for kind, status, reason, text in kinds
-    ]
-    rest = [condition for condition in base.conditions if condition.type not in {kind for kind, *_ in kinds}]
-    merged = sorted([*rest, *new], key=lambda condition: condition.type)
+def with_conditions(yolo: api.YoloDeployment, base: api.Status, said: Sequence[conditions.Said], now: datetime) -> api.Status:
+    """A status with some conditions replaced."""
+    merged = conditions.replaced(base.conditions, said, yolo.status.conditions, yolo.generation, now)
     return base.model_copy(update={"conditions": merged, "observed_generation": yolo.generation})
 
 

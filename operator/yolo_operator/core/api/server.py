@@ -3,15 +3,14 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
 from yolo_operator.core.api import mended
 from yolo_operator.core.api.fields import Freeform, IntOrPercent, Labels, LocalReference, Model, ObjectName, Quantity, Resources, ShortText, rules
 from yolo_operator.core.api.spec import Gpu, PodDisruptionBudget, Storage
 from yolo_operator.core.api.status import Condition
 from yolo_operator.core.api.triton import Metrics, PodTemplate, Tracing
-from yolo_operator.core.api.yolo_deployment import YoloDeployment
-from yolo_operator.core.errors import InvalidSpec
+from yolo_operator.core.api.yolo_deployment import YoloDeployment, read_spec
 
 SERVER_KIND = "YoloServer"
 SERVER_PLURAL = "yoloservers"
@@ -180,12 +179,7 @@ class YoloServer(Model):
 
 def parse_server(body: Mapping[str, Any]) -> YoloServer:
     """Read a resource as the API server gives it. Raises InvalidSpec."""
-    try:
-        spec = ServerSpec.model_validate(body.get("spec", {}))
-    except ValidationError as error:
-        faults = "; ".join(f"spec.{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
-        raise InvalidSpec("InvalidSpec", faults[:2000]) from error
-    return server_identity(body).model_copy(update={"spec": spec})
+    return server_identity(body).model_copy(update={"spec": read_spec(ServerSpec, body.get("spec", {}))})
 
 
 def server_identity(body: Mapping[str, Any]) -> YoloServer:

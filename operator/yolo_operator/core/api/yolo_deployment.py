@@ -1,7 +1,7 @@
 """The resource as a whole, and the border: behind `parse` the rest of the code meets only valid values."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import ValidationError
 
@@ -11,6 +11,7 @@ from yolo_operator.core.api.spec import Spec
 from yolo_operator.core.api.status import Status
 from yolo_operator.core.errors import InvalidSpec
 
+Parsed = TypeVar("Parsed", bound=Model)
 GROUP = "yolo-operator.io"
 VERSION = "v1alpha1"
 KIND = "YoloDeployment"
@@ -85,8 +86,13 @@ def identity(body: Mapping[str, Any]) -> YoloDeployment:
 
 def parse_spec(spec: Mapping[str, Any]) -> Spec:
     """Read a spec; raises InvalidSpec that names each wrong field. The API server has refused most of this already."""
+    return read_spec(Spec, spec)
+
+
+def read_spec(model: type[Parsed], spec: Mapping[str, Any]) -> Parsed:
+    """The same of any of our kinds."""
     try:
-        return Spec.model_validate(spec)
+        return model.model_validate(spec)
     except ValidationError as error:
         faults = "; ".join(f"spec.{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
         raise InvalidSpec("InvalidSpec", faults[:2000]) from error

@@ -15,9 +15,7 @@ DEADLINE_SECONDS = 1800
 def build(server: api.YoloServer, live: Manifest | None, defaults: Defaults) -> Manifest:
     """The Deployment. Where the live one was rendered from the same inputs its template is sent again as it was."""
     inputs = template_inputs(server, defaults)
-    template = triton.noted_template(live, names.RENDERED)
-    if template is None or template["metadata"]["labels"].get(names.TEMPLATE) != inputs:
-        template = pod_template(server, inputs, defaults)
+    template = triton.rendered_from(live, inputs) or pod_template(server, inputs, defaults)
     metadata = names.metadata(server, server.name, names.TRITON)
     metadata["annotations"] = {names.RENDERED: names.canonical(template)}
     replicas, rollout = server.spec.replicas, server.spec.rollout

@@ -58,9 +58,7 @@ def build(
     restarts nothing.
     """
     inputs = template_inputs(yolo, artifact, defaults)
-    template = noted_template(live, names.RENDERED)
-    if template is None or template["metadata"]["labels"].get(names.TEMPLATE) != inputs:
-        template = pod_template(yolo, version, artifact, inputs, defaults)
+    template = rendered_from(live, inputs) or pod_template(yolo, version, artifact, inputs, defaults)
     return around(yolo, version.version, template, replicas, live)
 
 
@@ -156,6 +154,12 @@ def takes_first(live: Manifest) -> bool:
 def remember_verified(deployment: Manifest) -> None:
     """Note that a Deployment's template is verified: it is what a later one that fails goes back to."""
     deployment["metadata"]["annotations"][names.VERIFIED_TEMPLATE] = deployment["metadata"]["annotations"][names.RENDERED]
+
+
+def rendered_from(live: Manifest | None, inputs: str) -> Manifest | None:
+    """The pod template of a live Deployment, if it was rendered from these inputs."""
+    template = noted_template(live, names.RENDERED)
+    return template if template is not None and template["metadata"]["labels"].get(names.TEMPLATE) == inputs else None
 
 
 def noted_template(live: Manifest | None, annotation: str) -> Manifest | None:

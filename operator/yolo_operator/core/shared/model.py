@@ -8,7 +8,7 @@ The server's own pass (`server`) reads what is wanted from the status. Pods belo
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from yolo_operator.core import api, drift, jobs, names, pods, status, verification
+from yolo_operator.core import api, drift, names, pods, status, verification
 from yolo_operator.core.context import Context, PodChange
 from yolo_operator.core.contract import ServedVerification
 from yolo_operator.core.ensure_job import ensure, failed
@@ -86,7 +86,7 @@ def serve_step(context: Context, progress: Progress) -> api.Status:
     decision = decide(model, there, Room(budget=budget(context.observed), others=of_others(yolo, context.observed.neighbours), took=took))
     asked_of = {names.digest(uri) for uri in (model.target, model.serving, decision.serving)}
     kept = [failure for failure in before.failures if failure.key.rpartition(" ")[2] in asked_of]
-    after = verify_step(context, decision, before.model_copy(update={"server": server, "serving": decision.serving, "failures": kept}), seen)
+    after, running = verify_step(context, decision, before.model_copy(update={"server": server, "serving": decision.serving, "failures": kept}), seen)
     change_members(context, decision, seen)
     context.result.apply.append(service.of_model(yolo, server))
     shared = after.model_copy(
@@ -95,14 +95,13 @@ def serve_step(context: Context, progress: Progress) -> api.Status:
             "memory_bytes": sum(took.get(each.uri, model.target_bytes if each.uri == model.target else 0) for each in decision.wanted),
         }
     )
-    progress = told(context, progress, decision, shared, taken, seen)
+    progress = told(progress, decision, shared, taken, running, seen)
     settled = settle(context, progress, shared, model, there)
     revisions = {uri.rpartition("/")[2] for uri in (shared.serving, *(each.uri for each in shared.wanted)) if uri}
     published = prune_step(context, [progress], serves=settled.serving, served=revisions)
     weights = {progress.version.version: 100 if settled.available else 0}
     computed = status.compute(yolo, [settled], [], None, weights, None, context.observed, context.defaults, context.now)
-    selector = ",".join(f"{key}={value}" for key, value in sorted(service.members(yolo, server).items()))
-    return computed.model_copy(update=published | {"shared": shared, "selector": selector})
+    return computed.model_copy(update=published | {"shared": shared, "selector": names.selector_text(service.members(yolo, server))})
 
 
 def server_name(yolo: api.YoloDeployment) -> str:
@@ -151,8 +150,8 @@ def failure_key(yolo: api.YoloDeployment, seen: Seen, wanted: WantedModel) -> st
     return f"{run_of(yolo, seen)} {wanted.name} {names.digest(wanted.uri)}"
 
 
-def verify_step(context: Context, decision: Decision, recorded: api.SharedStatus, seen: Sequence[Seen]) -> api.SharedStatus:
-    """Have pods asked that have not been for what they have; what is right and what failed, of the pods that are there."""
+def verify_step(context: Context, decision: Decision, recorded: api.SharedStatus, seen: Sequence[Seen]) -> tuple[api.SharedStatus, Problem | None]:
+    """Have pods asked that have not been for what they have; what is right and what failed, of the pods that are there, and what Jobs show that run."""
     yolo = context.yolo
     by_name = {each.name: each for each in seen}
     asked = {each.name for each in decision.wanted}
@@ -160,11 +159,13 @@ def verify_step(context: Context, decision: Decision, recorded: api.SharedStatus
     silent = {each.uid for each in seen if not each.container}
     verified = [entry for entry in recorded.verified if entry.name in asked and ((entry.pod, entry.container) in runs or entry.pod in silent)]
     failures = {failure.key: failure for failure in recorded.failures if failure.key.partition(" ")[0] in {each.uid for each in seen}}
+    running = None
     for pod_name, wanted in decision.verify:
         pod = by_name[pod_name]
         key = failure_key(yolo, pod, wanted)
         made = job.verify_on_server(yolo, yolo.spec.versions[0], wanted, pod.pod, pod.container, context.defaults)
         found = ensure(context, made, failures.get(key), key=key, answering=("verify",), result=ServedVerification)
+        running = running or (found.problem if found.running else None)
         failures.pop(key, None)
         if found.failure is not None:
             failures[key] = found.failure
@@ -173,7 +174,7 @@ def verify_step(context: Context, decision: Decision, recorded: api.SharedStatus
             verified = [entry for entry in verified if (entry.pod, entry.name) != (pod.uid, wanted.name)]
             verified.append(api.VerifiedPod(name=wanted.name, uri=wanted.uri, pod=pod.uid, container=pod.container, memory_bytes=memory))
     ordered = sorted(verified, key=lambda entry: (entry.pod, entry.name))
-    return recorded.model_copy(update={"verified": ordered, "failures": [failures[key] for key in sorted(failures)]})
+    return recorded.model_copy(update={"verified": ordered, "failures": [failures[key] for key in sorted(failures)]}), running
 
 
 def change_members(context: Context, decision: Decision, seen: Sequence[Seen]) -> None:
@@ -184,7 +185,7 @@ def change_members(context: Context, decision: Decision, seen: Sequence[Seen]) -
         context.result.change_pods += [PodChange(pod=by_name[name], labels={label: value}) for name in pods_of]
 
 
-def told(context: Context, progress: Progress, decision: Decision, shared: api.SharedStatus, taken: Problem | None, seen: Sequence[Seen]) -> Progress:
+def told(progress: Progress, decision: Decision, shared: api.SharedStatus, taken: Problem | None, running: Problem | None, seen: Sequence[Seen]) -> Progress:
     """The version, with what keeps the server from serving it."""
     if taken is not None:
         return failed(progress, taken)
@@ -197,19 +198,8 @@ def told(context: Context, progress: Progress, decision: Decision, shared: api.S
     waited = [failure for failure in shared.failures if failure.key.rpartition(" ")[2] in {names.digest(each.uri) for each in decision.wanted}]
     if waited:
         return failed(progress, Problem(waited[0].reason, waited[0].message, waited[0].permanent))
-    running = jobs_problem(context)
     trouble = running or pods.latest_problem((each.pod for each in seen if not pods.is_ready(each.pod)), job=False)
     return progress if trouble is None else replace(progress, problem=trouble)
-
-
-def jobs_problem(context: Context) -> Problem | None:
-    """What the Pods of verify Jobs show that are waited for."""
-    for name in sorted(context.result.jobs):
-        live = context.observed.jobs.get(name)
-        state = jobs.read(live, context.observed.pods, ("verify",), context.now, context.observed.refused_jobs.get(name, ""))
-        if isinstance(state, jobs.Running) and state.problem is not None:
-            return state.problem
-    return None
 
 
 def settle(context: Context, progress: Progress, shared: api.SharedStatus, model: SharedModel, there: Sequence[ServerPod]) -> status.Settled:

@@ -7,7 +7,6 @@ Which model goes where is decided in the passes of the YoloDeployments (`model`)
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from yolo_operator.core import api, conditions, drift, image_updates, names, pods, refused_pods
 from yolo_operator.core.context import PodChange
@@ -28,7 +27,6 @@ class ServerObserved:
     """What there is of a server, and the YoloDeployments that refer to it."""
 
     deployments: Mapping[str, Manifest] = field(default_factory=dict)
-    budgets: Mapping[str, Manifest] = field(default_factory=dict)
     pods: Sequence[Manifest] = ()
     models: Sequence[Manifest] = ()
 
@@ -51,8 +49,8 @@ class Member:
     name: str
     model: str
     shared: api.SharedStatus
-    ready: Mapping[str, Any]
-    """Its condition Ready."""
+    reason: str
+    """Of its condition Ready."""
     deleting: bool
 
     @property
@@ -89,12 +87,12 @@ def plan_server(server: api.YoloServer, observed: ServerObserved, defaults: Defa
 def member_of(body: Manifest) -> Member:
     """A YoloDeployment, as far as the server is concerned."""
     status = api.parse_status(body.get("status", {}))
-    ready = next((each.model_dump() for each in status.conditions if each.type == conditions.READY), {})
+    ready = conditions.find(status.conditions, conditions.READY)
     return Member(
         name=body["metadata"]["name"],
         model=api.model_name_of(body),
         shared=status.shared or api.SharedStatus(server=""),
-        ready=ready,
+        reason="Pending" if ready is None else ready.reason,
         deleting="deletionTimestamp" in body["metadata"],
     )
 
@@ -173,7 +171,7 @@ def status_of(
         conditions=conditions_of(server, problem, ready, now),
         replicas=len(there),
         ready_replicas=ready,
-        selector=",".join(f"{key}={value}" for key, value in sorted(names.selector(server).items())),
+        selector=names.selector_text(names.selector(server)),
         triton_release=release.name if release else "",
         display=display(server, models, ready),
         models=models[: api.MAX_MODELS],
@@ -215,18 +213,11 @@ def conditions_of(server: api.YoloServer, problem: Problem | None, ready: int, n
     ]
 
 
-def failed(server: api.YoloServer, error: OperatorError, stalled: bool, now: datetime) -> api.ServerStatus:
-    """The status after an error: what is known stays, the conditions name the error."""
-    kinds = [
-        (conditions.READY, False, error.reason, error.message),
-        (conditions.RECONCILING, not stalled, "Stalled" if stalled else error.reason, "" if stalled else error.message),
-        (conditions.STALLED, stalled, error.reason if stalled else "NotStalled", error.message if stalled else ""),
-    ]
-    before = server.status.conditions
-    new = [conditions.make(before, kind, status=on, reason=why, message=text, generation=server.generation, now=now) for kind, on, why, text in kinds]
-    rest = [each for each in before if each.type not in {kind for kind, *_ in kinds}]
-    merged = sorted([*rest, *new], key=lambda each: each.type)
-    return server.status.model_copy(update={"conditions": merged, "observed_generation": server.generation})
+def failed(server: api.YoloServer, error: OperatorError, now: datetime, base: api.ServerStatus | None = None) -> api.ServerStatus:
+    """The status after an error: what is known (`base`) stays, the conditions name the error."""
+    base = base or server.status
+    merged = conditions.replaced(base.conditions, conditions.of_error(error), server.status.conditions, server.generation, now)
+    return base.model_copy(update={"conditions": merged, "observed_generation": server.generation})
 
 
 def served(member: Member, there: Sequence[Manifest]) -> api.ServedModel:
@@ -237,7 +228,7 @@ def served(member: Member, there: Sequence[Manifest]) -> api.ServedModel:
         deployment=member.name,
         model=member.model,
         revision=member.shared.serving.rpartition("/")[2],
-        phase="Terminating" if member.deleting else str(member.ready.get("reason", "Pending")),
+        phase="Terminating" if member.deleting else member.reason,
         pods=len(asked),
         memory_bytes=member.shared.memory_bytes,
     )
