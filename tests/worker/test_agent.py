@@ -65,7 +65,7 @@ class World:
         self.options = AgentOptions(wanted=(folder / "annotation", folder / "models.json"), labels=folder / "labels", directory=folder / "data")
         self.contents = {A: "first", B: "second", BROKEN: "broken"}
         self.brought = Counter()
-        self.used = 1000
+        self.used, self.grows = 1000, 70
         self.triton = FakeTriton(folder / "data" / MODELS)
         self.agent = self.begin()
 
@@ -81,7 +81,7 @@ class World:
         (directory / "helmet" / "1" / "model.onnx").write_text(self.contents[uri])
 
     def memory(self):
-        self.used += 70
+        self.used += self.grows
         return self.used
 
     def want(self, *models, serial=0, file="models.json"):
@@ -130,6 +130,13 @@ def test_a_revision_is_tried_under_another_name_and_then_takes_the_place_of_the_
     world.settle(lambda _: world.triton.has == {"helmet": "second"})
     assert world.brought == {A: 1, B: 1}
     assert world.agent.states().models[0].memory_bytes == 70, "what it took is known from the trial"
+
+
+def test_a_model_that_gets_memory_which_another_left_counts_as_large_as_its_files(world):
+    world.grows = -70
+    world.want(wanted(A))
+    files = world.settle()["helmet"].memory_bytes
+    assert files == len("first") + len('name: "helmet"\nmax_batch_size: 1\n')
 
 
 def test_a_model_that_does_not_load_hurts_itself_alone_and_what_it_was_serves_on(world):
@@ -297,6 +304,11 @@ class Load:
         self._thread.join()
 
 
+def process_with(argument):
+    """Where the kernel tells of the process with this argument."""
+    return next(each.parent for each in Path("/proc").glob("[0-9]*/cmdline") if argument.encode() in each.read_bytes().split(b"\0"))
+
+
 def first_number(seed):
     return round(float(yolo_models.answers(yolo_models.detector(seed=seed), yolo_models.picture())["output0"][0, 0, 0]), 3)
 
@@ -318,6 +330,9 @@ def test_models_come_change_and_go_in_a_real_triton_and_no_request_is_lost(weed,
     options = AgentOptions(wanted=(tmp_path / "models.json",), labels=tmp_path / "labels", directory=tmp_path / "data")
     restricted = "--http-restricted-api=model-repository:yolo-operator=secret"
 
+    # Of the machine's Tritons only ours: other tests run theirs beside it.
+    mine = tmp_path / "processes"
+
     def want(*models):
         options.wanted[0].write_text(WantedModels(models=models).model_dump_json(by_alias=True))
 
@@ -329,14 +344,16 @@ def test_models_come_change_and_go_in_a_real_triton_and_no_request_is_lost(weed,
             time.sleep(0.1)
 
     def agent_of(http):
-        return Agent(options, TritonControl(f"http://127.0.0.1:{http}", ("yolo-operator", "secret")), bring, lambda: memory.host(Path("/proc")))
+        return Agent(options, TritonControl(f"http://127.0.0.1:{http}", ("yolo-operator", "secret")), bring, lambda: memory.host(mine))
 
+    mine.mkdir()
     (options.directory / MODELS).mkdir(parents=True)
     with triton_server.running(str(options.directory / MODELS), tmp_path / "triton.log", restricted, mode="explicit") as (http, _, _):
+        (mine / "1").symlink_to(process_with(f"--http-port={http}"))
         agent = agent_of(http)
         want(wanted(first))
         settle(agent, helmet="Ready")
-        assert agent.states().models[0].memory_bytes
+        assert agent.states().models[0].memory_bytes > 1 << 20
         with Load(http, "helmet") as asked:
             want(wanted(first), wanted(other, "forklift", "forklift", "forklift"))
             settle(agent, helmet="Ready", forklift="Ready")

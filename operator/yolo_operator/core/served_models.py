@@ -62,7 +62,8 @@ class ModelState(Value):
     message: str = ""
     """Why it failed, in Triton's or the storage's words."""
     memory_bytes: Annotated[int, Field(ge=0, le=MAX_COUNT)] | None = None
-    """What Triton took more after it was loaded than before: of the GPUs, or of the host where there is none; None where that cannot be told."""
+    """What Triton took more after it was loaded than before: of the GPUs, or of the host where there is none, and no less than its
+    files have; None where that cannot be told."""
 
 
 class ModelStates(Value):

@@ -265,8 +265,8 @@ class Agent:
                 self._alone.release()
         with self._lock:
             if before is not None and after is not None and not held.serving:
-                # What takes another's place would seem smaller than it is.
-                self._took[wanted.uri] = max(0, after - before)
+                # What takes another's place would seem smaller than it is; so would one that gets memory which another left to the process.
+                self._took[wanted.uri] = max(after - before, size(revision / wanted.model))
             held.serving, held.loaded, held.failure, held.pause = wanted.uri, time.monotonic(), None, FIRST_PAUSE
             self._ready |= {wanted.name}
             (self._options.directory / SERVING / wanted.name).write_text(wanted.uri)
@@ -318,6 +318,11 @@ class Laid:
 def link(source: str, target: str) -> None:
     """A hard link."""
     Path(target).hardlink_to(source)
+
+
+def size(directory: Path) -> int:
+    """Bytes of the files in it."""
+    return sum(each.stat().st_size for each in directory.rglob("*") if each.is_file())
 
 
 def digest(uri: str) -> str:
