@@ -28,8 +28,10 @@ def running(name: str) -> int | None:
     except (FileNotFoundError, json.JSONDecodeError):
         return None
     pid = int(known["pid"])
-    # A pid alone may belong to somebody else by now: the start time and the program's path make it ours.
-    if _start_time(pid) != known["start"] or known["program"] not in _command_line(pid):
+    # A pid alone may belong to somebody else by now: the start time and the program's path make it ours. For a moment, while nsenter gives its place
+    # to the program, the kernel shows no command line: taken for an end, it would be started twice, and the second one finds the port taken.
+    line = _command_line(pid)
+    if _start_time(pid) != known["start"] or (line and known["program"] not in line):
         return None
     return pid
 
