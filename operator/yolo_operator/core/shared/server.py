@@ -74,11 +74,14 @@ def plan_server(server: api.YoloServer, observed: ServerObserved, defaults: Defa
         if change is not None:
             result.change_pods.append(change)
     complete = [*server.status.complete_templates]
-    for pod in there:
-        if pods.waits_at_gate(pod) and pods.answers(pod) and may_open(pod, members, complete):
+    for pod in filter(pods.answers, there):
+        if pods.waits_at_gate(pod):
+            if not may_open(pod, members, complete):
+                continue
             result.open_gates.append(pod)
-            if not missing(pod, members) and template_hash(pod) not in complete:
-                complete.append(template_hash(pod))
+        # Also of a gate that is open already: an operator may have ended before it wrote this down.
+        if not missing(pod, members) and template_hash(pod) not in complete:
+            complete.append(template_hash(pod))
     result.apply += [resources.build(server, live, defaults), budget.of_server(server)]
     result.status = status_of(server, observed, members, there, wanted, complete[-TEMPLATES_KEPT:], defaults, now)
     return result
