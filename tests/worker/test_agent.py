@@ -239,6 +239,21 @@ def test_a_pod_is_ready_when_it_has_the_models_whose_labels_it_has(world):
     assert not world.agent.is_ready(), "under the name of a trial nobody asks"
 
 
+def test_a_triton_that_was_restarted_is_not_ready_from_that_moment_on(world):
+    """Not only from the agent's next look at it: it would be sent requests for models that it does not know yet."""
+    world.want(wanted(A))
+    world.label("helmet")
+    world.settle()
+    assert world.agent.is_ready()
+    world.triton.restart()
+    assert not world.agent.is_ready()
+    world.triton.up = False
+    assert not world.agent.is_ready()
+    world.triton.up = True
+    world.settle(lambda _: world.triton.has == {"helmet": "first"})
+    assert world.agent.is_ready()
+
+
 def test_it_tells_over_http(world):
     world.want(wanted(A))
     world.label("helmet")

@@ -158,13 +158,20 @@ class Agent:
             return ModelStates(serial=self._serial, models=[self._state(held) for _, held in sorted(self._held.items()) if not held.leaving])
 
     def is_ready(self) -> bool:
-        """Whether Triton has all models that this pod is asked for: those that are wanted and whose label the pod has."""
+        """Whether Triton has, at this moment, all models that this pod is asked for: those that are wanted and whose label the pod has.
+
+        Triton is asked, for it may have been restarted since the last look at it, and would answer that it does not know them.
+        """
         members = self._members()
+        try:
+            ready = self._triton.ready()
+        except OperatorError:
+            return False
         with self._lock:
             if self._listed is None:
                 return not members
             members &= self._listed
-            served = {held.wanted.deployment for name, held in self._held.items() if held.serving and name in self._ready and not held.wanted.is_trial}
+            served = {held.wanted.deployment for name, held in self._held.items() if held.serving and name in ready and not held.wanted.is_trial}
         return members <= served
 
     def _state(self, held: Held) -> ModelState:

@@ -81,7 +81,8 @@ def pod_template(server: api.YoloServer, inputs: str, defaults: Defaults) -> Man
 
 
 def triton_container(server: api.YoloServer, defaults: Defaults) -> Manifest:
-    """Triton, with no model when it starts. Whether it has those that the pod is asked for the agent tells."""
+    """Triton, with no model when it starts. Whether it has those that the pod is asked for the agent tells: from the moment it has been restarted it takes no
+    requests until then, which a probe of the agent's own container would notice too late."""
     spec = server.spec
     live = triton.http_get("/v2/health/live")
     mounts: list[Manifest] = [
@@ -107,7 +108,7 @@ def triton_container(server: api.YoloServer, defaults: Defaults) -> Manifest:
         "securityContext": dict(pod.CONTAINER_SECURITY),
         "resources": triton.resources(spec, {}),
         "startupProbe": {**live, "periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 600},
-        "readinessProbe": {**live, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 3},
+        "readinessProbe": {**probe(READY_PATH), "periodSeconds": 2, "timeoutSeconds": 5, "failureThreshold": 3},
         "livenessProbe": triton.liveness(python=False),
         "lifecycle": {"preStop": {"sleep": {"seconds": triton.PRE_STOP_SECONDS}}},
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -158,11 +159,10 @@ def agent(server: api.YoloServer, defaults: Defaults) -> Manifest:
         "securityContext": made["securityContext"] | user,
         "ports": [{"name": "agent", "containerPort": AGENT_PORT, "protocol": "TCP"}],
         "startupProbe": {**probe(STATES_PATH), "periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 120},
-        "readinessProbe": {**probe(READY_PATH), "periodSeconds": 2, "timeoutSeconds": 5, "failureThreshold": 2},
         "livenessProbe": {**probe(STATES_PATH), "periodSeconds": 10, "timeoutSeconds": 10, "failureThreshold": 6},
     }
 
 
 def probe(path: str) -> Manifest:
-    """A probe of the agent."""
-    return {"httpGet": {"path": path, "port": "agent"}}
+    """A probe that asks the agent."""
+    return {"httpGet": {"path": path, "port": AGENT_PORT}}

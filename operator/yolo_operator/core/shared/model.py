@@ -113,7 +113,8 @@ def seen_of(pod: Manifest) -> Seen:
     """A pod, as far as Triton and the agent in it answer."""
     found = {each["name"]: each for each in pods.containers(pod)}
     triton, agent = found.get(names.SERVER, {}), found.get(names.AGENT, {})
-    answers = bool(triton.get("ready") and agent.get("started") and pod.get("status", {}).get("podIP"))
+    # Not whether it is ready: that it is with all models that the pod is asked for.
+    answers = bool(triton.get("started") and "running" in triton.get("state", {}) and agent.get("started") and pod.get("status", {}).get("podIP"))
     return Seen(pod=pod, container=str(triton.get("containerID", ""))[-64:] if answers else "")
 
 
