@@ -13,7 +13,7 @@ export YOLO_AUTOINSTALL := false
 
 include tests/cluster/cluster.mk
 
-.PHONY: help demo test test-unit test-all test-releases parts bench bench-load bench-pictures bench-scale bench-start bench-wire lint format crds golden verify venv lock sbom licences
+.PHONY: help demo test test-unit test-all test-releases parts bench bench-load bench-many bench-pictures bench-scale bench-start bench-wire lint format crds golden verify venv lock sbom licences
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-20s %s\n", $$1, $$2}' | sed 's/: .*  /  /'
@@ -59,12 +59,16 @@ bench-pictures: parts ## The ways that a picture's file can take through Triton,
 bench-load: parts ## From the storage to a serving pod, by Triton and by an init container, for docs/performance.md
 	@$(BIN)/python bench/load.py
 
+bench-many: parts ## Twenty models in one YoloServer, and in twenty YoloDeployments, for docs/performance.md
+	@$(BIN)/python bench/many.py
+
 bench-start: parts ## From apply to the first right answer, beside the same work by hand, for docs/performance.md
 	@$(BIN)/python bench/start.py
 
 N ?= 1000
-bench-scale: prerequisites venv ## N resources (1000): time, CPU, memory and requests of the operator, for docs/performance.md
-	@$(BIN)/python bench/scale.py $(N)
+PER_SERVER ?= 0
+bench-scale: prerequisites venv ## N resources (1000), PER_SERVER of them on each YoloServer (0): time, CPU, memory and requests of the operator, for docs/performance.md
+	@$(BIN)/python bench/scale.py $(N) --per-server $(PER_SERVER)
 
 MADE := $(VENV)/made-for-$(shell cat requirements/dev.txt pyproject.toml | sha256sum | cut -c1-12)-$(shell pwd | sha256sum | cut -c1-6)
 
@@ -89,15 +93,15 @@ lint: venv ## Format, rules, types, layers, generated files
 format: venv ## Write the code as the formatter wants it
 	@$(BIN)/ruff format -q . && $(BIN)/ruff check -q --no-cache --fix .
 
-crds: venv ## Write the CRD from operator/yolo_operator/core/api/, docs/spec.md and the chart's copy
+crds: venv ## Write the CRDs from operator/yolo_operator/core/api/, their pages in docs/ and the chart's copies
 	@$(BIN)/python crds/generate.py
 	@$(BIN)/python crds/reference.py
-	@cp crds/yolodeployments.yaml helm/yolo-operator/files/yolodeployments.yaml
+	@cp crds/*.yaml helm/yolo-operator/files/
 
 verify: venv ## What is generated is as its source says
 	@$(BIN)/python crds/generate.py --check
 	@$(BIN)/python crds/reference.py --check
-	@cmp crds/yolodeployments.yaml helm/yolo-operator/files/yolodeployments.yaml || { echo "the chart's CRD is old: run make crds"; exit 1; }
+	@for each in crds/*.yaml; do cmp $$each helm/yolo-operator/files/$${each##*/} || { echo "the chart's CRDs are old: run make crds"; exit 1; }; done
 
 golden: venv ## Write the golden files anew; look at the diff
 	@$(BIN)/pytest -q tests/core --update-golden

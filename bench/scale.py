@@ -30,7 +30,7 @@ from renewals import Renewals
 from urllib3.exceptions import HTTPError
 
 import gen
-from yolo_operator.controller.kinds import DEPLOYMENT, POD, YOLO, Manifest
+from yolo_operator.controller.kinds import DEPLOYMENT, POD, SERVER, YOLO, Manifest
 from yolo_operator.core import names
 
 PORT = control_plane.free_port()
@@ -161,16 +161,17 @@ def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("resources", type=int, nargs="?", default=1000)
+    parser.add_argument("--per-server", type=int, default=0, help="so many of them on each YoloServer, of one pod; 0: each has pods of its own")
     parser.add_argument("--steady-seconds", type=float, default=130)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="scale-") as folder, control_plane.running(Path(folder)) as plane, Kubelets(plane.client()):
-        rows = list(measure(plane, Path(folder), given.resources, given.steady_seconds))
+        rows = list(measure(plane, Path(folder), given.resources, given.per_server, given.steady_seconds))
     print(f"| N = {given.resources} | |\n| --- | --- |")
     for what, value in rows:
         print(f"| {what} | {value} |")
 
 
-def measure(plane: control_plane.ControlPlane, folder: Path, count: int, steady: float) -> Iterator[tuple[str, str]]:
+def measure(plane: control_plane.ControlPlane, folder: Path, count: int, per_server: int, steady: float) -> Iterator[tuple[str, str]]:
     """Lines of the table, one after the other."""
     client = plane.client()
     for number in range(NAMESPACES):
@@ -183,11 +184,14 @@ def measure(plane: control_plane.ControlPlane, folder: Path, count: int, steady:
         born: dict[str, float] = {}
 
         def make(number: int) -> None:
-            body = resource(number)
+            body = resource(number, per_server)
             born[body["metadata"]["name"]] = time.monotonic()
             plane.client().create(YOLO, body)
 
         before, cpu, began = operator.requests(), operator.cpu(), time.monotonic()
+        for number in range(-(-count // per_server) if per_server else 0):
+            server = gen.written_server(server_name(number), storage=gen.STORAGE, gpu={"count": 0})
+            client.create(SERVER, gen.merged(server, {"metadata": {"namespace": f"scale-{number % NAMESPACES}"}}))
         at_once(make, count)
         ready.wait(operator, count)
         seconds = time.monotonic() - began
@@ -240,10 +244,17 @@ def floor(plane: control_plane.ControlPlane, count: int) -> float:
     return seconds
 
 
-def resource(number: int) -> Manifest:
-    """A YoloDeployment of one version."""
-    metadata: dict[str, Any] = {"namespace": f"scale-{number % NAMESPACES}", "name": f"m{number:05}", "uid": None, "generation": None, "resourceVersion": None}
-    return gen.body(metadata=metadata)
+def server_name(number: int) -> str:
+    """Name of a YoloServer."""
+    return f"line-{number:03}"
+
+
+def resource(number: int, per_server: int) -> Manifest:
+    """A YoloDeployment of one version; with several on a server one of those of its namespace."""
+    server = number // per_server if per_server else number
+    metadata: dict[str, Any] = {"namespace": f"scale-{server % NAMESPACES}", "name": f"m{number:05}", "uid": None, "generation": None, "resourceVersion": None}
+    shared: dict[str, Any] = {"serverRef": {"name": server_name(server)}, "storage": None, "replicas": None} if per_server else {}
+    return gen.body(name=metadata["name"], metadata=metadata, **shared)
 
 
 def at_once(what: Callable[[int], object], count: int) -> None:

@@ -1,8 +1,9 @@
-"""Write the CRD from the pydantic models: `python crds/generate.py [--check]`."""
+"""Write the CRDs from the pydantic models: `python crds/generate.py [--check]`."""
 
 import argparse
 import json
 import sys
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,32 +15,81 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from yolo_operator.core import api
 
-CRD = Path(__file__).with_name("yolodeployments.yaml")
-NAME_RULES = api.rules(
-    (
-        "self.metadata.name.size() <= 40",
-        "metadata.name is at most 40 characters: Services and Jobs are named after it",
-    ),
-    (
-        "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-        "metadata.name starts with a letter and holds only lower-case letters, digits and hyphens: Services are named after it",
-    ),
-    (
-        "!self.metadata.name.matches('-v[0-9]+$')",
-        "metadata.name must not end in -v and digits: NAME-v1 is the Service of version 1",
+FOLDER = Path(__file__).parent
+AT_MOST_40 = (
+    "self.metadata.name.size() <= 40",
+    "metadata.name is at most 40 characters: Services and Jobs are named after it",
+)
+STARTS_WITH_A_LETTER = (
+    "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+    "metadata.name starts with a letter and holds only lower-case letters, digits and hyphens: Services are named after it",
+)
+NO_VERSION = "!self.metadata.name.matches('-v[0-9]+$')"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """What a CRD says besides the fields."""
+
+    kind: str
+    plural: str
+    short_names: tuple[str, ...]
+    model: type[BaseModel]
+    spec: type[BaseModel]
+    items: tuple[tuple[str, type[BaseModel]], ...] = ()
+    """Lists of the spec whose items have defaults of their own."""
+    status: type[BaseModel]
+    pending: bool = False
+    """Whether the API server writes a first condition itself, for a resource that no operator has seen yet."""
+    name_rules: tuple[tuple[str, str], ...]
+    columns: tuple[tuple[str, str, int], ...]
+    """Name, path, priority: 1 is shown by -o wide."""
+
+
+YOLO_DEPLOYMENT = Resource(
+    kind=api.KIND,
+    plural=api.PLURAL,
+    short_names=("yolo", "yolos"),
+    model=api.YoloDeployment,
+    spec=api.Spec,
+    items=(("versions", api.Version),),
+    status=api.Status,
+    pending=True,
+    name_rules=(AT_MOST_40, STARTS_WITH_A_LETTER, (NO_VERSION, "metadata.name must not end in -v and digits: NAME-v1 is the Service of version 1")),
+    columns=(
+        ("Ready", ".status.conditions[?(@.type=='Ready')].status", 0),
+        ("Status", ".status.conditions[?(@.type=='Ready')].reason", 0),
+        ("Versions", ".status.display.versions", 0),
+        ("Replicas", ".status.display.replicas", 0),
+        ("URL", ".status.url", 0),
+        ("Model", ".status.display.model", 1),
+        ("Task", ".status.task", 1),
+        ("GPU", ".spec.gpu.count", 1),
+        ("Revision", ".status.display.revisions", 1),
     ),
 )
-COLUMNS = [
-    ("Ready", ".status.conditions[?(@.type=='Ready')].status", 0),
-    ("Status", ".status.conditions[?(@.type=='Ready')].reason", 0),
-    ("Versions", ".status.display.versions", 0),
-    ("Replicas", ".status.display.replicas", 0),
-    ("URL", ".status.url", 0),
-    ("Model", ".status.display.model", 1),
-    ("Task", ".status.task", 1),
-    ("GPU", ".spec.gpu.count", 1),
-    ("Revision", ".status.display.revisions", 1),
-]
+YOLO_SERVER = Resource(
+    kind=api.SERVER_KIND,
+    plural=api.SERVER_PLURAL,
+    short_names=("yserver", "yservers"),
+    model=api.YoloServer,
+    spec=api.ServerSpec,
+    status=api.ServerStatus,
+    name_rules=(
+        AT_MOST_40,
+        STARTS_WITH_A_LETTER,
+        (NO_VERSION, "metadata.name must not end in -v and digits: NAME-v1 is the Deployment of version 1 of a YoloDeployment"),
+    ),
+    columns=(
+        ("Ready", ".status.conditions[?(@.type=='Ready')].status", 0),
+        ("Models", ".status.display.models", 0),
+        ("Memory", ".status.display.memory", 0),
+        ("Replicas", ".status.display.replicas", 0),
+        ("Status", ".status.conditions[?(@.type=='Ready')].reason", 1),
+        ("GPU", ".spec.gpu.count", 1),
+    ),
+)
+RESOURCES = (YOLO_DEPLOYMENT, YOLO_SERVER)
 
 
 class StructuralSchema(GenerateJsonSchema):
@@ -137,36 +187,28 @@ def mark_defaulted(model: type[BaseModel], schema: dict[str, Any]) -> None:
             mark_defaulted(inner, part)
 
 
-def without_servers(schema: dict[str, Any]) -> dict[str, Any]:
-    """A schema without what leads to a YoloServer, which has not been seen on a cluster yet: nobody can ask for one."""
-    for name in ("serverRef", "shared"):
-        schema["properties"].pop(name, None)
-    validations = "x-kubernetes-validations"
-    return schema | ({validations: [each for each in schema[validations] if "serverRef" not in each["rule"]]} if validations in schema else {})
-
-
-def crd() -> dict[str, Any]:
-    """The CustomResourceDefinition."""
-    spec = structural(api.Spec)
-    mark_defaulted(api.Spec, spec)
-    version = spec["properties"]["versions"]["items"]
-    mark_defaulted(api.Version, version)
-    spec, status = without_servers(spec), without_servers(structural(api.Status))
+def crd(resource: Resource) -> dict[str, Any]:
+    """A CustomResourceDefinition."""
+    spec = structural(resource.spec)
+    mark_defaulted(resource.spec, spec)
+    for name, item in resource.items:
+        mark_defaulted(item, spec["properties"][name]["items"])
     with_object_defaults(spec)
     without_defaults_in_lists(spec)
+    pending = {"default": {"conditions": [api.PENDING.model_dump(by_alias=True, exclude_defaults=True)]}} if resource.pending else {}
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{api.PLURAL}.{api.GROUP}"},
+        "metadata": {"name": f"{resource.plural}.{api.GROUP}"},
         "spec": {
             "group": api.GROUP,
             "scope": "Namespaced",
             "names": {
-                "kind": api.KIND,
-                "listKind": f"{api.KIND}List",
-                "plural": api.PLURAL,
-                "singular": "yolodeployment",
-                "shortNames": ["yolo", "yolos"],
+                "kind": resource.kind,
+                "listKind": f"{resource.kind}List",
+                "plural": resource.plural,
+                "singular": resource.kind.lower(),
+                "shortNames": [*resource.short_names],
                 "categories": ["all", "yolo-operator"],
             },
             "versions": [
@@ -183,21 +225,22 @@ def crd() -> dict[str, Any]:
                         },
                     },
                     "additionalPrinterColumns": [
-                        {"name": name, "type": "string", "jsonPath": path} | ({"priority": priority} if priority else {}) for name, path, priority in COLUMNS
+                        {"name": name, "type": "string", "jsonPath": path} | ({"priority": priority} if priority else {})
+                        for name, path, priority in resource.columns
                     ]
                     + [{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}],
                     "schema": {
                         "openAPIV3Schema": {
                             "type": "object",
-                            "description": " ".join((api.YoloDeployment.__doc__ or "").split()),
+                            "description": " ".join((resource.model.__doc__ or "").split()),
                             "required": ["spec"],
-                            **NAME_RULES,
+                            **api.rules(*resource.name_rules),
                             "properties": {
                                 "apiVersion": {"type": "string"},
                                 "kind": {"type": "string"},
                                 "metadata": {"type": "object"},
                                 "spec": spec,
-                                "status": status | {"default": {"conditions": [api.PENDING.model_dump(by_alias=True, exclude_defaults=True)]}},
+                                "status": structural(resource.status) | pending,
                             },
                         }
                     },
@@ -208,19 +251,22 @@ def crd() -> dict[str, Any]:
 
 
 def main() -> int:
-    """Write or check the file."""
+    """Write or check the files."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="fail where the file differs instead of writing it")
-    text = "# Generated by `make crds` from operator/yolo_operator/core/api/. Do not edit.\n" + yaml.safe_dump(
-        crd(), sort_keys=False, width=140, allow_unicode=True
-    )
-    if not parser.parse_args().check:
-        CRD.write_text(text)
-        return 0
-    if CRD.read_text() != text:
-        sys.stderr.write(f"{CRD} differs from the models: run `make crds`\n")
-        return 1
-    return 0
+    parser.add_argument("--check", action="store_true", help="fail where a file differs instead of writing it")
+    check, differ = parser.parse_args().check, []
+    for resource in RESOURCES:
+        path = FOLDER / f"{resource.plural}.yaml"
+        text = "# Generated by `make crds` from operator/yolo_operator/core/api/. Do not edit.\n" + yaml.safe_dump(
+            crd(resource), sort_keys=False, width=140, allow_unicode=True
+        )
+        if not check:
+            path.write_text(text)
+        elif not path.exists() or path.read_text() != text:
+            differ.append(path)
+    for path in differ:
+        sys.stderr.write(f"{path} differs from the models: run `make crds`\n")
+    return 1 if differ else 0
 
 
 if __name__ == "__main__":

@@ -64,6 +64,11 @@ def written(name: str = "helmet", **spec: Any) -> Manifest:
     return {"apiVersion": api.API_VERSION, "kind": api.KIND, "metadata": {"name": name}, "spec": merged(smallest, spec)}
 
 
+def written_server(name: str = "line-3", **spec: Any) -> Manifest:
+    """A YoloServer as a user writes it."""
+    return {"apiVersion": api.API_VERSION, "kind": api.SERVER_KIND, "metadata": {"name": name}, "spec": spec}
+
+
 def yolo(**fields: Any) -> api.YoloDeployment:
     """A parsed YoloDeployment; the same keywords as `body`."""
     return api.parse(body(**fields))

@@ -1,4 +1,4 @@
-"""The real API server: kubectl against the running cluster, the CRD of this working copy, a namespace per module."""
+"""The real API server: kubectl against the running cluster, the CRDs of this working copy, a namespace per module."""
 
 import json
 import os
@@ -95,14 +95,16 @@ def another_release(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def crd(another_release: None) -> None:
-    """The CRD of this working copy."""
-    answer = Kubectl("default")("apply", "--server-side", "--force-conflicts", "-f", str(REPOSITORY / "crds" / "yolodeployments.yaml"))
+    """The CRDs of this working copy."""
+    files = [argument for crd in sorted((REPOSITORY / "crds").glob("*.yaml")) for argument in ("-f", str(crd))]
+    answer = Kubectl("default")("apply", "--server-side", "--force-conflicts", *files)
     assert answer.ok, answer.err
     # `kubectl wait` ends with an error on a CRD that has no conditions yet. What `kubectl explain` reads comes last of all.
     limit = time.monotonic() + 90
-    while not (published := Kubectl("default")("explain", "yolodeployments.status.conditions")).ok:
-        assert time.monotonic() < limit, published.err
-        time.sleep(0.5)
+    for kind in ("yolodeployments", "yoloservers"):
+        while not (published := Kubectl("default")("explain", f"{kind}.status.conditions")).ok:
+            assert time.monotonic() < limit, published.err
+            time.sleep(0.5)
 
 
 @pytest.fixture(scope="session")
@@ -129,5 +131,5 @@ def kubectl(crd: None) -> Iterator[Kubectl]:
     answer = here("create", "-f", "-", text=json.dumps(namespace))
     assert answer.ok, answer.err
     yield here
-    here("delete", "yolodeployments", "--all", "--wait=false")
+    here("delete", "yolodeployments,yoloservers", "--all", "--wait=false")
     here("delete", "namespace", name, "--wait=false")

@@ -30,19 +30,24 @@ def fields(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, A
         yield from fields(part.get("items", {}), f"{path}.{name}")
 
 
-def test_it_is_established_without_a_complaint(kubectl):
-    answer = kubectl("get", "crd", "yolodeployments.yolo-operator.io", "-o", "json")
+KINDS = pytest.mark.parametrize("plural", ["yolodeployments", "yoloservers"])
+
+
+@KINDS
+def test_it_is_established_without_a_complaint(kubectl, plural):
+    answer = kubectl("get", "crd", f"{plural}.yolo-operator.io", "-o", "json")
     conditions = {condition["type"]: condition for condition in json.loads(answer.out)["status"]["conditions"]}
     assert conditions["Established"]["status"] == "True"
     assert conditions["NamesAccepted"]["status"] == "True"
     assert "NonStructuralSchema" not in conditions
 
 
-def test_every_field_of_the_spec_is_described(kubectl):
-    answer = kubectl("get", "crd", "yolodeployments.yolo-operator.io", "-o", "json")
+@KINDS
+def test_every_field_of_the_spec_is_described(kubectl, plural):
+    answer = kubectl("get", "crd", f"{plural}.yolo-operator.io", "-o", "json")
     schema = json.loads(answer.out)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     found = dict(fields(schema["properties"]["spec"], "spec"))
-    assert len(found) > 70
+    assert len(found) > 50
     assert [path for path, part in found.items() if len(part.get("description", "")) < 8] == []
 
 
@@ -107,8 +112,9 @@ def test_argo_cd_finds_in_sync_what_has_not_changed_and_nothing_else(kubectl, fl
         kubectl("delete", "yolodeployment", config["metadata"]["name"], "--wait=false")
 
 
-def test_nothing_is_filled_in_inside_a_list(kubectl):
-    answer = kubectl("get", "crd", "yolodeployments.yolo-operator.io", "-o", "json")
+@KINDS
+def test_nothing_is_filled_in_inside_a_list(kubectl, plural):
+    answer = kubectl("get", "crd", f"{plural}.yolo-operator.io", "-o", "json")
     schema = json.loads(answer.out)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 
     def defaults(part: dict[str, Any], path: str, *, in_list: bool) -> Iterator[str]:
@@ -126,6 +132,59 @@ def test_the_defaults_of_the_schema_are_those_of_the_models(kubectl):
     kubectl.apply(gen.written("defaults"))
     stored = kubectl.get("defaults")["spec"]
     assert api.parse_spec(stored) == api.parse_spec(gen.written()["spec"])
+
+
+def test_the_defaults_of_a_server_are_those_of_its_models(kubectl):
+    assert kubectl.apply(gen.written_server("bare"), "--validate=strict").ok
+    stored = yaml.safe_load(kubectl("get", "yoloserver", "bare", "-o", "yaml").out)["spec"]
+    assert stored["agent"]["resources"]["limits"] == {"memory": "1Gi"}, "the API server writes them"
+    assert api.ServerSpec.model_validate(stored) == api.ServerSpec.model_validate({})
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        pytest.param({"serverRef": {"name": "line-3"}}, id="a model on a server"),
+        pytest.param({"serverRef": {"name": "line-3"}, "modelName": "hat", "triton": {"maxBatchSize": 4, "parameters": {"a": "1"}}}, id="with its own batches"),
+        pytest.param({"serverRef": {"name": "line-3"}, "versions": [gen.version(7, weight=1)], "suspend": True}, id="with all requests, suspended"),
+    ],
+)
+def test_a_model_on_a_server_is_accepted(kubectl, spec):
+    answer = kubectl.apply(gen.written(**spec), "--dry-run=server", "--validate=strict")
+    assert answer.ok, answer.err
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        pytest.param({"replicas": 0, "memoryBudget": "20Gi", "gpu": {"count": 0}}, id="on the CPU"),
+        pytest.param({"memoryBudget": 20000000000, "gpu": {"resourceClaimTemplateName": "one-gpu"}}, id="a budget in bytes, a claim for GPUs"),
+        pytest.param({"rollout": {"maxSurge": 0, "maxUnavailable": 1}, "podDisruptionBudget": {"maxUnavailable": "50%"}}, id="no spare GPU"),
+    ],
+)
+def test_a_good_server_is_accepted(kubectl, spec):
+    answer = kubectl.apply(gen.written_server(**spec), "--dry-run=server", "--validate=strict")
+    assert answer.ok, answer.err
+
+
+def test_a_servers_status_is_shown_in_the_columns(kubectl):
+    assert kubectl.apply(gen.written_server("columns", replicas=2, gpu={"count": 0})).ok
+    ready = {"type": "Ready", "status": "True", "reason": "Serving", "message": "", "lastTransitionTime": "2026-11-22T03:00:00Z", "observedGeneration": 1}
+    model = {"deployment": "helmet", "model": "hat", "revision": "0123456789", "phase": "Serving", "pods": 2, "memoryBytes": 1 << 34}
+    display = {"models": "18/20", "memory": "11/20Gi", "replicas": "2/2"}
+    written = api.ServerStatus.model_validate({"observedGeneration": 1, "conditions": [ready], "models": [model], "display": display, "serial": 3})
+    sent = written.model_dump(mode="json", by_alias=True, exclude_none=True)
+    body = gen.written_server("columns") | {"status": sent}
+    del body["spec"]
+    applied = kubectl.apply(body, "--server-side", "--field-manager=yolo-operator", "--force-conflicts", "--subresource=status")
+    assert applied.ok, applied.err
+    assert yaml.safe_load(kubectl("get", "yserver", "columns", "-o", "yaml").out)["status"] == sent
+    header, row = kubectl("get", "yservers", "columns").out.splitlines()
+    assert header.split() == ["NAME", "READY", "MODELS", "MEMORY", "REPLICAS", "AGE"]
+    assert row.split()[:5] == ["columns", "True", "18/20", "11/20Gi", "2/2"]
+    answer = kubectl("scale", "yoloserver", "columns", "--replicas=3")
+    assert answer.ok, answer.err
+    assert yaml.safe_load(kubectl("get", "yserver", "columns", "-o", "yaml").out)["spec"]["replicas"] == 3
 
 
 @pytest.mark.parametrize("path", [pytest.param(path, id=path.name) for path in EXAMPLES] or [pytest.param(None, id="none")])

@@ -251,6 +251,85 @@ def test_a_bad_name_is_refused(kubectl, name, words):
     assert [word for word in words if word not in answer.err] == [], answer.err
 
 
+def shared(**more: Any) -> dict[str, Any]:
+    """A spec whose model a YoloServer has, with fields that do not go with that."""
+    return {"serverRef": {"name": "line-3"}} | more
+
+
+ON_A_SERVER = [
+    pytest.param({"versions": [gen.version(1), gen.version(2, weight=0)]}, ["one version at a time"], id="two versions"),
+    pytest.param({"versions": [gen.version(1, weight=0)]}, ["weight"], id="no requests"),
+    pytest.param({"versions": [gen.version(1, replicas=2)]}, ["replicas"], id="pods of a version"),
+    pytest.param({"rollout": {"strategy": "Canary"}}, ["spec.rollout.strategy Canary is not there yet"], id="a canary"),
+    pytest.param({"rollout": {"verify": {"enabled": False}}}, ["each pod is verified"], id="no verification"),
+    pytest.param(gen.behind_a_gateway(), ["spec.traffic.mode Gateway is not there yet"], id="a Gateway"),
+    pytest.param({"pictures": {"enabled": True}}, ["spec.pictures is not there yet"], id="pictures' files"),
+    pytest.param(network(), ["spec.networkPolicy is not there yet"], id="policies"),
+    pytest.param(storage(), ["remove spec.storage"], id="a storage"),
+    pytest.param({"replicas": 2}, ["the pods are the YoloServer's"], id="replicas"),
+    pytest.param({"gpu": {"count": 0}}, ["remove spec.gpu"], id="no GPU"),
+    pytest.param({"gpu": {"resourceName": "nvidia.com/mig-1g.5gb"}}, ["remove spec.gpu"], id="another GPU"),
+    pytest.param({"triton": {"image": "triton:1"}}, ["remove them from spec.triton"], id="an image"),
+    pytest.param({"triton": {"podTemplate": {"spec": {"hostNetwork": False}}}}, ["remove them from spec.triton"], id="a pod template"),
+    pytest.param({"triton": {"forwardCompatibility": True}}, ["remove them from spec.triton"], id="other CUDA"),
+    pytest.param({"nodeSelector": {"a": "b"}}, ["where its pods run"], id="a node selector"),
+    pytest.param({"tolerations": [{"operator": "Exists"}]}, ["where its pods run"], id="a toleration"),
+    pytest.param({"triton": {"tensorrt": {"enabled": True, "engineCache": {"persistentVolumeClaim": "a"}}}}, ["engineCache"], id="a cache of engines"),
+    pytest.param({"serverRef": {"name": "Line_3"}}, ["spec.serverRef.name"], id="a name that no server can have"),
+    pytest.param({"serverRef": {}}, ["spec.serverRef.name", "Required"], id="no name"),
+]
+
+SERVERS = [
+    pytest.param({"replica": 3}, ["unknown field", "spec.replica"], id="an unknown field"),
+    pytest.param({"replicas": 101}, ["spec.replicas", "100"], id="too many pods"),
+    pytest.param({"memoryBudget": "much"}, ["spec.memoryBudget"], id="a budget that is no quantity"),
+    pytest.param({"rollout": {"maxSurge": 0}}, ["cannot both be 0"], id="pods that can never be replaced"),
+    pytest.param(storage("gs://models"), ["spec.storage.uri", "s3://BUCKET/PREFIX"], id="another storage"),
+    pytest.param({"gpu": {"resourceClaimTemplateName": "a", "count": 2}}, ["remove gpu.resourceName and gpu.count"], id="a claim and a number"),
+    pytest.param({"triton": {"forwardCompatibility": True}, "gpu": {"count": 0}}, ["forwardCompatibility", "spec.gpu.count"], id="CUDA without a GPU"),
+    pytest.param({"triton": {"release": "2.60.0"}}, ["spec.triton.release"], id="a release that is none"),
+    pytest.param({"serviceAccountName": "a/b"}, ["spec.serviceAccountName"], id="another's account"),
+]
+
+
+@pytest.mark.parametrize(("more", "words"), ON_A_SERVER)
+def test_what_is_the_servers_is_refused_of_a_model(kubectl, more, words):
+    answer = kubectl.apply(gen.written(**shared(**more)), "--dry-run=server", "--validate=strict")
+    assert not answer.ok, "accepted"
+    assert [word for word in words if word not in answer.err] == [], answer.err
+
+
+@pytest.mark.parametrize(("spec", "words"), SERVERS)
+def test_a_bad_server_is_refused(kubectl, spec, words):
+    answer = kubectl.apply(gen.written_server(**spec), "--dry-run=server", "--validate=strict")
+    assert not answer.ok, "accepted"
+    assert [word for word in words if word not in answer.err] == [], answer.err
+
+
+@pytest.mark.parametrize(("name", "words"), NAMES)
+def test_a_servers_bad_name_is_refused(kubectl, name, words):
+    answer = kubectl.apply(gen.written_server(name), "--dry-run=server")
+    assert not answer.ok, "accepted"
+    assert [word for word in words if word not in answer.err] == [], answer.err
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param({"serverRef": {"name": "a"}}, {"serverRef": {"name": "b"}}, id="changed"),
+        pytest.param({}, {"serverRef": {"name": "a"}}, id="added"),
+        pytest.param({"serverRef": {"name": "a"}}, {"serverRef": None}, id="removed"),
+    ],
+)
+def test_the_server_stays(kubectl, before, after):
+    name = f"shared-{len(str(before))}-{len(str(after))}"
+    assert kubectl.apply(gen.written(name, suspend=True, **before)).ok
+    answer = kubectl.apply(gen.written(name, suspend=True, **after))
+    assert not answer.ok
+    assert "spec.serverRef cannot be added, changed or removed: make a new YoloDeployment" in answer.err
+    assert kubectl.apply(gen.written(name, suspend=True, restartedAt="now", **before), "--dry-run=server").ok, "all else may change"
+
+
 @pytest.mark.parametrize(("spec", "words"), SPECS)
 def test_a_bad_spec_is_refused(kubectl, spec, words):
     answer = kubectl.apply(gen.written(**spec), "--dry-run=server", "--validate=strict")

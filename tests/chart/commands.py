@@ -18,7 +18,7 @@ Right = tuple[str, str, str]
 
 REPOSITORY = Path(__file__).parents[2]
 CHART = REPOSITORY / "helm" / "yolo-operator"
-CRD = REPOSITORY / "crds" / "yolodeployments.yaml"
+CRDS = sorted((REPOSITORY / "crds").glob("*.yaml"))
 CACHE = Path(os.environ.get("YOLO_OPERATOR_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "yolo-operator")
 KUBECONFIG = CACHE / "state" / "kubeconfig"
 

@@ -18,11 +18,11 @@ import pytest
 import yaml
 
 from chart import chart_values
-from chart.commands import CHART, CRD, CommandFailed, Manifest, Program, Render, settings_of
+from chart.commands import CHART, CRDS, CommandFailed, Manifest, Program, Render, settings_of
 
 pytestmark = pytest.mark.cluster
 
-CRD_NAME = "customresourcedefinition/yolodeployments.yolo-operator.io"
+CRD_NAMES = [f"customresourcedefinition/{crd.stem}.yolo-operator.io" for crd in CRDS]
 RESTRICTED = [f"pod-security.kubernetes.io/{mode}=restricted" for mode in ("enforce", "warn")]
 NEEDS_OTHER_CRD = {"ServiceMonitor"}
 
@@ -57,12 +57,11 @@ def namespace(kubectl: Program) -> Iterator[Callable[[], str]]:
 
 
 @pytest.fixture(scope="module")
-def crd_as_found(kubectl: Program) -> Iterator[None]:
-    """Who owned the CRD before, and what it said, is put back."""
-    text = kubectl("get", CRD_NAME, "--ignore-not-found", "--show-managed-fields", "-o", "json")
+def crds_as_found(kubectl: Program) -> Iterator[None]:
+    """Who owned the CRDs before, and what they said, is put back."""
+    texts = [kubectl("get", name, "--ignore-not-found", "--show-managed-fields", "-o", "json") for name in CRD_NAMES]
     yield
-    if text:
-        found = json.loads(text)
+    for found in map(json.loads, filter(None, texts)):
         del found["metadata"]["resourceVersion"]
         kubectl("replace", "-f", "-", given=json.dumps(found))
 
@@ -118,9 +117,9 @@ class Release:
 
 
 @pytest.fixture(scope="module")
-def release(helm: Program, kubectl: Program, namespace: Callable[[], str], crd_as_found: None) -> Iterator[Release]:
+def release(helm: Program, kubectl: Program, namespace: Callable[[], str], crds_as_found: None) -> Iterator[Release]:
     made = Release(helm, kubectl, namespace(), namespace())
-    # The CRD may be another's: applied by kubectl, or by the release of an earlier run.
+    # The CRDs may be another's: applied by kubectl, or by the release of an earlier run.
     made.install("--take-ownership", "--force-conflicts")
     yield made
     kubectl("-n", made.models, "delete", "yolodeployments", "--all", "--timeout=60s")
@@ -255,24 +254,27 @@ def test_an_upgrade_that_changes_nothing_restarts_nothing(release: Release) -> N
     assert release.keys() == keys
 
 
-def test_an_upgrade_brings_the_new_crd(release: Release, tmp_path: Path) -> None:
+def test_an_upgrade_brings_the_new_crds(release: Release, tmp_path: Path) -> None:
     changed = copytree(CHART, tmp_path / "chart")
-    text = CRD.read_text()
-    description = "Names an object in the resource's own namespace."
-    assert description in text.replace("''", "'")
-    copy = changed / "files" / "yolodeployments.yaml"
-    copy.write_text(text.replace(description.replace("'", "''"), "Changed by a test.").replace(description, "Changed by a test."))
-    # kubectl, which brought the CRD before the chart did, may still hold a share in it.
+    description = "Name of the object, in the same namespace."
+    for crd in CRDS:
+        text = crd.read_text()
+        assert description in text
+        (changed / "files" / crd.name).write_text(text.replace(description, "Changed by a test."))
+    # kubectl, which brought the CRDs before the chart did, may still hold a share in them.
     release.upgrade("--force-conflicts", chart=changed)
-    assert "Changed by a test." in release.kubectl("get", CRD_NAME, "-o", "json")
+    assert all("Changed by a test." in release.kubectl("get", name, "-o", "json") for name in CRD_NAMES)
     release.upgrade()
-    assert "Changed by a test." not in release.kubectl("get", CRD_NAME, "-o", "json")
+    assert not any("Changed by a test." in release.kubectl("get", name, "-o", "json") for name in CRD_NAMES)
 
 
-def test_uninstalling_keeps_the_crd_and_a_new_installation_takes_it_up(release: Release) -> None:
-    uid = json.loads(release.kubectl("get", CRD_NAME, "-o", "json"))["metadata"]["uid"]
+def test_uninstalling_keeps_the_crds_and_a_new_installation_takes_them_up(release: Release) -> None:
+    def uids() -> list[str]:
+        return [json.loads(release.kubectl("get", name, "-o", "json"))["metadata"]["uid"] for name in CRD_NAMES]
+
+    before = uids()
     release.helm("uninstall", "yolo-operator", "-n", release.namespace, "--wait")
-    assert json.loads(release.kubectl("get", CRD_NAME, "-o", "json"))["metadata"]["uid"] == uid
+    assert uids() == before
     with pytest.raises(CommandFailed):
         release.get("deployment yolo-operator")
     release.install()
@@ -284,13 +286,13 @@ def test_uninstalling_keeps_the_crd_and_a_new_installation_takes_it_up(release: 
     eventually(one_of_the_new_leads, 60)
 
 
-def test_a_release_elsewhere_takes_the_crd_over_as_the_docs_say(release: Release, namespace: Callable[[], str]) -> None:
+def test_a_release_elsewhere_takes_the_crds_over_as_the_docs_say(release: Release, namespace: Callable[[], str]) -> None:
     elsewhere = namespace()
     install = ("install", "yolo-operator", CHART, "-n", elsewhere, "--dry-run=server", *settings_of({"namespaces": [elsewhere]}))
 
     def own(where: str) -> None:
         keys = {"release-name": "yolo-operator", "release-namespace": where}
-        release.kubectl("annotate", CRD_NAME, "--overwrite", *(f"meta.helm.sh/{key}={value}" for key, value in keys.items()))
+        release.kubectl("annotate", *CRD_NAMES, "--overwrite", *(f"meta.helm.sh/{key}={value}" for key, value in keys.items()))
 
     with pytest.raises(CommandFailed, match="invalid ownership metadata"):
         release.helm(*install)

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from chart import chart_values
-from chart.commands import CHART, CRD, CommandFailed, Manifest, Program, Render, rights, settings_of
+from chart.commands import CHART, CRDS, CommandFailed, Manifest, Program, Render, rights, settings_of
 from yolo_operator.controller import kinds
 from yolo_operator.controller.settings import Settings
 
@@ -49,17 +49,19 @@ def test_only_a_list_of_namespaces_warns_those_who_apply_elsewhere(render: Rende
     assert binding["spec"] == {"policyName": policy["metadata"]["name"], "validationActions": ["Warn"]}, "it refuses nothing"
 
 
-def test_the_chart_carries_the_generated_crd() -> None:
-    assert (CHART / "files" / "yolodeployments.yaml").read_bytes() == CRD.read_bytes(), "cp crds/yolodeployments.yaml helm/yolo-operator/files/"
+def test_the_chart_carries_the_generated_crds() -> None:
+    assert len(CRDS) == 2
+    for crd in CRDS:
+        assert (CHART / "files" / crd.name).read_bytes() == crd.read_bytes(), f"cp crds/{crd.name} helm/yolo-operator/files/"
 
 
-def test_the_crd_is_rendered_as_it_is_and_kept_when_the_release_goes(render: Render) -> None:
-    (crd,) = of_kind(render(), "CustomResourceDefinition")
-    assert crd["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
-    assert json.dumps(crd) == json.dumps(yaml.safe_load(CRD.read_text()))
+def test_the_crds_are_rendered_as_they_are_and_kept_when_the_release_goes(render: Render) -> None:
+    crds = of_kind(render(), "CustomResourceDefinition")
+    assert [crd["metadata"].pop("annotations") for crd in crds] == [{"helm.sh/resource-policy": "keep"}] * 2
+    assert sorted(map(json.dumps, crds)) == sorted(json.dumps(yaml.safe_load(crd.read_text())) for crd in CRDS)
 
 
-def test_the_crd_can_be_left_to_others(render: Render) -> None:
+def test_the_crds_can_be_left_to_others(render: Render) -> None:
     assert not of_kind(render({"crds.install": False}), "CustomResourceDefinition")
 
 
@@ -78,7 +80,7 @@ def test_no_rule_is_wider_than_its_words(render: Render, values: Manifest) -> No
 
 
 @pytest.mark.parametrize("values", [chart_values.DEFAULT, chart_values.NAMESPACED], ids=["whole cluster", "namespaced"])
-@pytest.mark.parametrize("kind", [*kinds.WATCHED, *kinds.ROUTES], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [*kinds.BY_NAME.values()], ids=lambda kind: kind.name)
 def test_the_operator_may_watch_what_it_watches(render: Render, values: Manifest, kind: kinds.Kind) -> None:
     assert verbs(render(values), kind) >= {"list", "watch"}
 
@@ -86,6 +88,8 @@ def test_the_operator_may_watch_what_it_watches(render: Render, values: Manifest
 NEEDED = [
     pytest.param(kinds.YOLO, "", {"list", "watch", "patch"}, id="YoloDeployments get a finalizer and nothing else"),
     pytest.param(kinds.YOLO, "/status", {"patch"}, id="their status is applied"),
+    pytest.param(kinds.SERVER, "", {"list", "watch", "patch"}, id="so do YoloServers"),
+    pytest.param(kinds.SERVER, "/status", {"patch"}, id="theirs too"),
     pytest.param(kinds.DEPLOYMENT, "", {"list", "watch", "create", "patch", "delete"}, id="Deployments are applied"),
     pytest.param(kinds.SERVICE, "", {"list", "watch", "create", "patch", "delete"}, id="Services are applied"),
     pytest.param(kinds.BUDGET, "", {"list", "watch", "create", "patch", "delete"}, id="budgets are applied"),
@@ -97,7 +101,7 @@ NEEDED = [
     pytest.param(kinds.CRD, "", {"get"}, id="the CRD of HTTPRoutes is read"),
     pytest.param(kinds.JOB, "", {"list", "watch", "create", "delete"}, id="Jobs are created, never changed"),
     pytest.param(kinds.POD, "", {"list", "watch"}, id="Pods are watched, never made"),
-    pytest.param(kinds.POD, "/status", {"patch"}, id="their gate is opened"),
+    pytest.param(kinds.POD, "/status", {"patch"}, id="their gate is opened, and those of a YoloServer are told their models"),
     pytest.param(kinds.EVENT, "", {"create", "list"}, id="Events are written, and listed where a Job has no Pod"),
     pytest.param(kinds.LEASE, "", {"get", "create", "update"}, id="the Lease is taken and renewed"),
 ]

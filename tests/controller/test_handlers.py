@@ -147,7 +147,7 @@ def test_what_is_not_ours_is_never_shown(watching, api):
             api.put(kind, child(kind, "foreign", **{names.MANAGED_BY: "Helm"}))
         await it.quiet()
         assert [it.cache.get(kind, Key("factory", "foreign")) for kind in kinds.CHILDREN] == [None] * len(kinds.CHILDREN)
-        asked = {request.query.get("labelSelector") for request in api.watches() + api.lists() if "yolodeployments" not in request.path}
+        asked = {request.query.get("labelSelector") for request in api.watches() + api.lists() if kinds.YOLO.group not in request.path}
         assert asked == {names.MANAGED_SELECTOR}
 
     watching(scenario)
@@ -213,7 +213,7 @@ def test_with_namespaces_nothing_is_asked_about_others(watching, api):
     watching(scenario, "factory", "lab")
     served = {kind.path(namespace) for kind in kinds.WATCHED for namespace in ("factory", "lab")}
     assert {request.path for request in api.watches()} == served
-    served |= {kind.path(namespace) for kind in kinds.ROUTES for namespace in ("factory", "lab")}
+    served |= {kind.path(namespace) for kind in kinds.OPTIONAL for namespace in ("factory", "lab")}
     assert {request.path for request in api.lists()} == served, "no list of Namespaces or of CRDs either: the role would not allow it"
 
 

@@ -132,7 +132,7 @@ def test_a_round_lists_every_kind_that_is_watched(play):
     async def scenario(stage: Stage) -> None:
         stage.cache.not_served.add(kinds.GRPC_ROUTE)
         await stage.rounds()
-        assert stage.asked == [(kind.name, "") for kind in (*kinds.WATCHED, kinds.HTTP_ROUTE)]
+        assert stage.asked == [(kind.name, "") for kind in (*kinds.WATCHED, kinds.SERVER, kinds.HTTP_ROUTE)]
 
     play(scenario)
 

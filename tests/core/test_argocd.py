@@ -136,3 +136,26 @@ def test_a_restart_rolls_the_pods():
     cluster.reconcile()
     annotations = cluster.objects["Deployment"]["helmet-v1"]["spec"]["template"]["metadata"]["annotations"]
     assert annotations["yolo-operator.io/restarted-at"] == cluster.body["spec"]["restartedAt"]
+
+
+def server(reason: str, *, ready: bool, deleted: bool = False) -> Manifest:
+    """A YoloServer whose condition Ready has a reason."""
+    conditions = [{"type": "Ready", "status": str(ready), "reason": reason, "message": "…", "observedGeneration": 1}]
+    metadata = {"name": "line-3", "generation": 1} | ({"deletionTimestamp": "2026-11-22T03:00:00Z"} if deleted else {})
+    return {"metadata": metadata, "spec": {}, "status": {"conditions": conditions}}
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        pytest.param(server("Serving", ready=True), "Healthy", id="all pods have all models"),
+        pytest.param(server("Starting", ready=False), "Progressing", id="pods start"),
+        pytest.param(server("InUse", ready=False, deleted=True), "Progressing", id="it waits for its models' end"),
+    ],
+)
+def test_a_server_is_shown_by_the_same_script(body, shown):
+    assert run(CONFIG["resource.customizations.health.yolo-operator.io_YoloServer"], body)["status"] == shown
+    actions = yaml.safe_load(CONFIG["resource.customizations.actions.yolo-operator.io_YoloServer"])
+    assert set(run(actions["discovery.lua"], body)) == {"restart"}
+    (restart,) = actions["definitions"]
+    assert run(restart["action.lua"], body)["spec"]["restartedAt"]

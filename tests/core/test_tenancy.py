@@ -18,14 +18,15 @@ import gen
 from yolo_operator.core import api, contract, names, pod_security
 from yolo_operator.core.defaults import storage_of
 from yolo_operator.core.errors import InvalidSpec
-from yolo_operator.core.resources import analysis, budget, job, network_policy, route, service, triton
+from yolo_operator.core.resources import analysis, budget, job, network_policy, route, server, service, triton
+from yolo_operator.core.served_models import MODELS, SERVED_DIRECTORY, WantedModel
 
 Manifest = dict[str, Any]
 
-CRD = yaml.safe_load((Path(__file__).parents[2] / "crds" / "yolodeployments.yaml").read_text(encoding="utf-8"))
-SCHEMA: Manifest = CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+CRDS = Path(__file__).parents[2] / "crds"
 FULL: Manifest = gen.body(
     modelName="hat",
+    serverRef={"name": "line-3"},
     storage={
         "region": "eu-central-1",
         "readSecretRef": {"name": "read"},
@@ -91,6 +92,11 @@ FULL: Manifest = gen.body(
     },
 )["spec"]
 """A spec in which every text is set."""
+FULL_SERVER: Manifest = {
+    **{field: FULL[field] for field in ("storage", "serviceAccountName", "gpu", "nodeSelector", "runtimeClassName", "priorityClassName", "restartedAt")},
+    "triton": {field: FULL["triton"][field] for field in ("image", "imagePullSecrets", "release", "tracing", "podTemplate")},
+}
+"""A YoloServer's."""
 
 HOSTILE = [
     pytest.param("../other", id="a way up"),
@@ -130,7 +136,13 @@ def texts(schema: Manifest, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[
         yield from texts(schema["additionalProperties"], (*path, "{}"))
 
 
-TEXTS = dict(texts(SCHEMA))
+def texts_of(plural: str) -> dict[tuple[str, ...], Manifest]:
+    """Every free text of a CRD's spec."""
+    crd = yaml.safe_load((CRDS / f"{plural}.yaml").read_text(encoding="utf-8"))
+    return dict(texts(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]))
+
+
+TEXTS, SERVER_TEXTS = texts_of(api.PLURAL), texts_of(api.SERVER_PLURAL)
 
 
 def put(spec: Any, path: tuple[str, ...], value: str) -> None:
@@ -182,9 +194,12 @@ def objects(spec: Manifest) -> list[Manifest]:
     version, defaults = resource.spec.versions[0], gen.DEFAULTS
     artifact = contract.Artifact.model_validate(gen.artifact_of(resource))
     state = api.RolloutStatus.model_validate({"revision": "0123456789", "step": 1, "weight": 20, "started": "2026-11-22T03:00:00Z"})
+    server_name = spec["serverRef"]["name"]
     return [
         job.build(resource, version, defaults),
         job.verify(resource, version, artifact, gen.pod(), defaults),
+        job.verify_on_server(resource, version, WantedModel(name="hat", uri=artifact.uri, model="hat", deployment="helmet"), gen.pod(), "0", defaults),
+        service.of_model(resource, server_name),
         job.prune(resource, None, storage_of(resource, defaults), defaults),
         analysis.build(resource, version, 1, artifact, state, timedelta(minutes=1), [gen.pod()], [gen.pod()], defaults),
         triton.build(resource, version, artifact, 1, None, defaults),
@@ -193,6 +208,18 @@ def objects(spec: Manifest) -> list[Manifest]:
         *network_policy.build(resource),
         *route.build(resource, {1: 100}, [1], session=resource.spec.traffic.gateway.session_persistence if resource.spec.traffic.gateway else None),
     ]
+
+
+def objects_of_a_server(spec: Manifest) -> list[Manifest]:
+    """Every object that follows from a YoloServer's."""
+    resource = api.parse_server(gen.body(name="line-3") | {"kind": api.SERVER_KIND, "spec": spec})
+    return [server.build(resource, None, gen.DEFAULTS), budget.of_server(resource)]
+
+
+BOTH = pytest.mark.parametrize(
+    ("full", "described", "made_of"),
+    [pytest.param(FULL, TEXTS, objects, id="YoloDeployment"), pytest.param(FULL_SERVER, SERVER_TEXTS, objects_of_a_server, id="YoloServer")],
+)
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -219,29 +246,31 @@ def harm(made: Manifest) -> list[str]:
                 found.append(f"a variable is put in: {path}")
             if match := re.match("--(?:root|model-repository)=(.*)", value):
                 own = "/factory/helmet" if "--root" in value else "/factory/helmet/[0-9a-f]{10}"
-                found += [] if re.fullmatch(f"s3://.*{own}", match[1]) else [f"another's prefix: {value}"]
+                found += [] if re.fullmatch(f"s3://.*{own}|{SERVED_DIRECTORY}/{MODELS}", match[1]) else [f"another's prefix: {value}"]
     return found
 
 
+@BOTH
 @pytest.mark.parametrize("value", HOSTILE)
-def test_a_hostile_text_is_refused_or_harmless_in_every_field(value):
+def test_a_hostile_text_is_refused_or_harmless_in_every_field(full, described, made_of, value):
     harmful = {}
-    for path, schema in TEXTS.items():
+    for path, schema in described.items():
         if refuses(schema, value):
             continue
-        spec = copy.deepcopy(FULL)
+        spec = copy.deepcopy(full)
         put(spec, path, value)
         try:
-            harmful[path] = [fault for made in objects(spec) for fault in harm(made)]
+            harmful[path] = [fault for made in made_of(spec) for fault in harm(made)]
         except InvalidSpec:
             continue
     assert {path: faults for path, faults in harmful.items() if faults} == {}
 
 
-def test_the_full_spec_sets_every_text_and_does_no_harm():
-    for path in TEXTS:
-        put(copy.deepcopy(FULL), path, "a")
-    assert [fault for made in objects(FULL) for fault in harm(made)] == []
+@BOTH
+def test_the_full_spec_sets_every_text_and_does_no_harm(full, described, made_of):
+    for path in described:
+        put(copy.deepcopy(full), path, "a")
+    assert [fault for made in made_of(full) for fault in harm(made)] == []
 
 
 @pytest.mark.parametrize(

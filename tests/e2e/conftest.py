@@ -27,10 +27,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def cluster() -> Cluster:
-    """The running cluster, with the CRD of this checkout."""
+    """The running cluster, with the CRDs of this checkout."""
     found = Cluster()
-    found.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds" / "yolodeployments.yaml"))
-    found.wait("the CRD", lambda: found.serves("yolodeployments"), 60)
+    files = [argument for crd in sorted((ROOT / "crds").glob("*.yaml")) for argument in ("-f", str(crd))]
+    found.kubectl("apply", "--server-side", "--force-conflicts", *files)
+    found.wait("the CRDs", lambda: found.serves("yolodeployments") and found.serves("yoloservers"), 60)
     return found
 
 

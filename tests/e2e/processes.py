@@ -24,3 +24,8 @@ def kill(pod: Manifest) -> None:
     for pid in processes_of(pod):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def command_of(pid: int) -> str:
+    """A process's name, as the kernel has it: its first 15 characters."""
+    return (Path("/proc") / str(pid) / "comm").read_text().strip()

@@ -7,9 +7,9 @@ import re
 from e2e.cluster import Cluster
 from e2e.storage import SECRET
 
-KINDS = "yolodeployments,deployments,services,poddisruptionbudgets,jobs,pods,events"
+KINDS = "yolodeployments,yoloservers,deployments,services,poddisruptionbudgets,jobs,pods,events"
 """Whole: their specs name Secrets and hold none, Pods' statuses have the termination messages."""
-OURS = "yolo-operator.io/deployment"
+OURS = ("yolo-operator.io/deployment", "yolo-operator.io/server")
 TELLTALE = re.compile(
     "|".join(
         [
@@ -37,4 +37,5 @@ def check_namespace(cluster: Cluster, namespace: str) -> None:
         check(f"{each['kind']} {namespace}/{each['metadata']['name']}", json.dumps(each))
     # Containers that have not started have no log, which is no error here.
     everything = ("--all-containers", "--prefix", "--tail=-1", "--ignore-errors", "--max-log-requests=200")
-    check(f"a log in {namespace}", cluster.kubectl("logs", "-n", namespace, "-l", OURS, *everything))
+    for label in OURS:
+        check(f"a log in {namespace}", cluster.kubectl("logs", "-n", namespace, "-l", label, *everything))

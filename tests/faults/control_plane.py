@@ -19,13 +19,13 @@ from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_d
 from urllib3.exceptions import HTTPError
 
 from http_server import free_port
-from yolo_operator.controller.kinds import YOLO, Kind
+from yolo_operator.controller.kinds import SERVER, YOLO, Kind
 
 sys.path.append(str(Path(__file__).parents[1] / "cluster"))
 from builds import build_programs, program, release_build
 
 CRD = Kind("CustomResourceDefinition", "apiextensions.k8s.io", "v1", "customresourcedefinitions", selector="")
-CRDS = Path(__file__).parents[2] / "crds" / "yolodeployments.yaml"
+CRDS = Path(__file__).parents[2] / "crds"
 RELEASE = os.environ.get("YOLO_OPERATOR_TEST_KUBERNETES", "")
 """Of the API server and the controllers, 1.37 for example; empty: the cluster's own (make test-releases)."""
 TOKEN = "the-tests-token"
@@ -70,9 +70,10 @@ def running(folder: Path) -> Iterator[ControlPlane]:
         stack.enter_context(process("kube-apiserver", api_server_arguments(folder, etcd, port), folder))
         client = plane.client()
         wait_until(lambda: client.text("/readyz"), lambda: (folder / "kube-apiserver.log").read_text(encoding="utf-8")[-4000:])
-        client.create(CRD, yaml.safe_load(CRDS.read_text(encoding="utf-8")))
-        wait_until(lambda: client.list(YOLO), lambda: "the CRD is not served")
-        # After the CRD: the garbage collector looks for new kinds twice a minute only.
+        for crd in sorted(CRDS.glob("*.yaml")):
+            client.create(CRD, yaml.safe_load(crd.read_text(encoding="utf-8")))
+        wait_until(lambda: (client.list(YOLO), client.list(SERVER)), lambda: "the CRDs are not served")
+        # After the CRDs: the garbage collector looks for new kinds twice a minute only.
         stack.enter_context(process("kube-controller-manager", controller_manager_arguments(plane.kubeconfig), folder))
         yield plane
 

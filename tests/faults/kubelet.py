@@ -1,7 +1,7 @@
 """What would become of the Pods if there were nodes: a simulated kubelet, with a storage as far as Jobs and Triton touch it.
 
 A worker's Pod ends at once and leaves the word that its container would; a Triton pod loads its model if its revision is published, answers, and is
-ready once its gates are open. `told` says otherwise for a namespace and a component.
+ready once its gates are open. A YoloServer's pod has what is published of its list, and is ready with all that its labels say it is asked for. `told` says otherwise for a namespace and a component.
 """
 
 import itertools
@@ -18,6 +18,8 @@ from urllib3.exceptions import HTTPError
 import gen
 from yolo_operator.controller.kinds import POD, Manifest
 from yolo_operator.core import clock, contract, names, pods
+from yolo_operator.core.served_models import MEMBER, WantedModels
+from yolo_operator.core.shared.server import listed
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +42,8 @@ class Kubelet:
         """UIDs of the Jobs that ran to build a revision, by namespace and revision."""
         self.told: dict[tuple[str, str], tuple[int, contract.Outcome]] = {}
         """Exit code and last word of all Pods of a namespace and a component from now on."""
+        self.loaded: dict[str, dict[str, str]] = {}
+        """URIs of the revisions that YoloServers' pods have, by address and name."""
 
     def __enter__(self) -> "Kubelet":
         self._thread.start()
@@ -66,7 +70,10 @@ class Kubelet:
         metadata, status = pod["metadata"], pod.get("status", {})
         if "deletionTimestamp" in metadata or status.get("phase") in {"Succeeded", "Failed"}:
             return
-        wanted = self._serving(pod) if names.label(pod, names.COMPONENT) == names.TRITON else self._ended(pod)
+        if names.label(pod, names.SERVER_OWNER) and names.label(pod, names.COMPONENT) == names.TRITON:
+            wanted = self._sharing(pod)
+        else:
+            wanted = self._serving(pod) if names.label(pod, names.COMPONENT) == names.TRITON else self._ended(pod)
         if wanted is None:
             return
         try:
@@ -97,10 +104,32 @@ class Kubelet:
             "containerStatuses": [runs],
         }
 
+    def _sharing(self, pod: Manifest) -> Manifest | None:
+        """The status of a YoloServer's pod; None where it is so already."""
+        address = pod["status"].get("podIP") or next(self._addresses)
+        wanted = listed(pod) or WantedModels()
+        there = [each for each in wanted.models if each.uri.rpartition("/")[2] in self.published[bucket_path(each.uri.rpartition("/")[0])]]
+        self.loaded[address] = {each.name: each.uri for each in there}
+        asked = {key.removeprefix(MEMBER) for key in pod["metadata"]["labels"] if key.startswith(MEMBER)} & {each.deployment for each in wanted.models}
+        has_all = asked <= {each.deployment for each in there if not each.is_trial}
+        states = {"ContainersReady": has_all, "Ready": has_all and pods.gate_is_open(pod)}
+        if "podIP" in pod["status"] and all(pods.condition(pod, kind) is value for kind, value in states.items()):
+            return None
+        running = {"state": {"running": {}}, "started": True, "restartCount": 0, "imageID": ""}
+        now = clock.text(datetime.now(UTC))
+        return {
+            "phase": "Running",
+            "podIP": address,
+            "podIPs": [{"ip": address}],
+            "conditions": [{"type": kind, "status": str(value), "lastTransitionTime": now} for kind, value in states.items()],
+            "containerStatuses": [gen.container_status(names.SERVER, ready=True, containerID=f"containerd://{pod['metadata']['uid']}", **running)],
+            "initContainerStatuses": [gen.container_status(names.AGENT, ready=has_all, **running)],
+        }
+
     def _ended(self, pod: Manifest) -> Manifest:
         """The status of a worker's Pod that has run."""
         component = names.label(pod, names.COMPONENT)
-        code, outcome = self.told.get((pod["metadata"]["namespace"], component)) or (0, self._done(pod, component))
+        code, outcome = self.told.get((pod["metadata"]["namespace"], component)) or self._done(pod, component)
         answering = ANSWERING[component]
         found = {
             kind: [
@@ -112,8 +141,8 @@ class Kubelet:
         }
         return {"phase": "Failed" if code else "Succeeded", **found}
 
-    def _done(self, pod: Manifest, component: str) -> contract.Outcome:
-        """What a worker does, and says of it."""
+    def _done(self, pod: Manifest, component: str) -> tuple[int, contract.Outcome]:
+        """What a worker does; its exit code, and what it says of it."""
         (container,) = [each for each in pod["spec"]["containers"] if each["name"] == ANSWERING[component]]
         match component:
             case names.BUILD:
@@ -121,16 +150,21 @@ class Kubelet:
                 (job,) = pod["metadata"]["ownerReferences"]
                 self.builds[pod["metadata"]["namespace"], revision].add(job["uid"])
                 self.published[bucket_path(root)].add(revision)
-                return contract.Outcome(result=gen.artifact(f"{root}/{revision}"))
+                return finds(**gen.artifact(f"{root}/{revision}"))
             case names.VERIFY:
-                return contract.Outcome(result=gen.verification())
+                said = dict(flags(container))
+                if "--served-as" not in said:
+                    return finds(**gen.verification())
+                if self.loaded.get(said["--address"], {}).get(said["--served-as"]) != f"{said['--root']}/{said['--revision']}":
+                    return 1, contract.Outcome(reason="ModelNotReady", message="it is not loaded")
+                return finds(**gen.verification(memoryBytes=100 << 20))
             case names.PRUNE:
                 published, arguments = self.published[bucket_path(flag(container, "--root"))], container["args"]
                 removed = set(published) if "--all" in arguments else set(arguments[arguments.index("--remove") + 1 :])
                 published -= removed
-                return contract.Outcome(result={"removed": len(removed)})
+                return finds(removed=len(removed))
             case _:
-                return contract.Outcome(result=dict(COMPARISON))
+                return finds(**COMPARISON)
 
 
 def flag(container: Manifest, name: str) -> str:

@@ -16,11 +16,13 @@ from mortal import Mortal
 
 import gen
 from yolo_operator.controller import kinds
-from yolo_operator.controller.kinds import YOLO, Manifest
+from yolo_operator.controller.kinds import SERVER, YOLO, Manifest
 from yolo_operator.core import names, pods
 from yolo_operator.core.observed import finished
+from yolo_operator.core.shared.server import listed
 
 NAME = "helmet"
+SERVER_NAME = "line-3"
 SECONDS = 180
 """For anything to come true on a busy machine; on an idle one most of it is minReadySeconds of the Deployments and the Job controller's second for each Job."""
 NOT_ALIKE = {"uid", "resourceVersion", "creationTimestamp", "managedFields", "generation", "job", "clusterIP", "clusterIPs"} | {
@@ -29,11 +31,12 @@ NOT_ALIKE = {"uid", "resourceVersion", "creationTimestamp", "managedFields", "ge
     "reached",
     "promoted",
     "heldSeconds",
+    "serial",
     "lastTransitionTime",
     "lastUpdateTime",
 }
 """Fields that differ between two runs of the same scenario."""
-SHOWN = (*kinds.WATCHED, REPLICA_SET)
+SHOWN = (*kinds.WATCHED, kinds.SERVER, REPLICA_SET)
 REVISION_OF_TEMPLATE = "deployment.kubernetes.io/revision"
 
 
@@ -54,6 +57,20 @@ class Place:
         body = gen.body(metadata={"namespace": self.namespace, "uid": None, "generation": None, "resourceVersion": None}, **spec)
         self._client.create(YOLO, body)
 
+    def create_server(self, **spec: Any) -> None:
+        """Make a YoloServer that the resource may refer to."""
+        self._client.create(
+            SERVER, gen.merged(gen.written_server(SERVER_NAME, storage=gen.STORAGE, gpu={"count": 0}, **spec), {"metadata": {"namespace": self.namespace}})
+        )
+
+    def edit_server(self, **spec: Any) -> None:
+        """Change its spec."""
+        self._client.patch(SERVER, self.namespace, SERVER_NAME, {"spec": spec})
+
+    def delete_server(self) -> None:
+        """It waits until no resource refers to it."""
+        self._client.delete(SERVER, self.namespace, SERVER_NAME)
+
     def replace(self, spec: Mapping[str, Any]) -> None:
         """Put another spec in the place of the one that is there."""
         self._client.patch(YOLO, self.namespace, NAME, [{"op": "replace", "path": "/spec", "value": spec}], form="application/json-patch+json")
@@ -72,10 +89,11 @@ class Place:
     def abandon(self) -> None:
         """End its operator, and leave the operators of other places nothing to look after."""
         self.operator.kill()
-        if self.body:
-            self.delete()
-        if self.body:
-            self._client.patch(YOLO, self.namespace, NAME, {"metadata": {"finalizers": None}})
+        for kind, name in ((YOLO, NAME), (SERVER, SERVER_NAME)):
+            if self._client.get(kind, self.namespace, name):
+                self._client.delete(kind, self.namespace, name)
+            if self._client.get(kind, self.namespace, name):
+                self._client.patch(kind, self.namespace, name, {"metadata": {"finalizers": None}})
 
     # What can be seen.
 
@@ -83,6 +101,11 @@ class Place:
     def body(self) -> Manifest:
         """The resource, empty where it is gone."""
         return self._client.get(YOLO, self.namespace, NAME) or {}
+
+    @property
+    def server(self) -> Manifest:
+        """The YoloServer, empty where there is none."""
+        return self._client.get(SERVER, self.namespace, SERVER_NAME) or {}
 
     @property
     def published(self) -> list[str]:
@@ -94,9 +117,9 @@ class Place:
         # A copy: the kubelet's thread adds to it.
         return {revision: len(jobs) for (namespace, revision), jobs in self.kubelet.builds.copy().items() if namespace == self.namespace}
 
-    def condition(self, kind: str) -> tuple[str, str]:
-        """Status and reason of a condition that is about the spec as it is now."""
-        body = self.body
+    def condition(self, kind: str, body: Manifest | None = None) -> tuple[str, str]:
+        """Status and reason of a condition that is about the spec as it is now, of the resource or of another one."""
+        body = self.body if body is None else body
         for found in body.get("status", {}).get("conditions", ()):
             if found["type"] == kind and found.get("observedGeneration") == body["metadata"]["generation"]:
                 return found["status"], found["reason"]
@@ -104,6 +127,10 @@ class Place:
 
     def is_ready(self) -> bool:
         return self.condition("Ready")[0] == "True"
+
+    def is_shared(self) -> bool:
+        """Whether it serves, and so does its server."""
+        return self.is_ready() and self.condition("Ready", self.server)[0] == "True"
 
     def until(self, reached: Callable[[], object], seconds: float = SECONDS) -> float:
         """Wait for something to come true; returns how long it took. An operator that ends as it was not told to is an error."""
@@ -133,12 +160,17 @@ class Place:
         """How all objects are, and the storage."""
         found = {kind.name: self._client.list(kind, self.namespace) for kind in SHOWN}
         seen = {
-            "YoloDeployment": [{**body, "finalizers": body["metadata"].get("finalizers", [])} for body in found["YoloDeployment"]],
+            "YoloDeployment": [{**without_pods(body), "finalizers": body["metadata"].get("finalizers", [])} for body in found["YoloDeployment"]],
+            "YoloServer": [{**body, "finalizers": body["metadata"].get("finalizers", [])} for body in found["YoloServer"]],
             "Deployment": [without_reports(live) for live in found["Deployment"]],
             "Service": found["Service"],
             "PodDisruptionBudget": [live | {"status": {}} for live in found["PodDisruptionBudget"]],
             "ReplicaSet": [[live["metadata"]["labels"], live["spec"]["replicas"]] for live in found["ReplicaSet"]],
-            "Pod": [[pod["metadata"]["labels"], pods.gate_is_open(pod), pods.is_ready(pod)] for pod in found["Pod"] if not names.label(pod, names.JOB_NAME)],
+            "Pod": [
+                [pod["metadata"]["labels"], pods.gate_is_open(pod), pods.is_ready(pod), models_of(pod)]
+                for pod in found["Pod"]
+                if not names.label(pod, names.JOB_NAME)
+            ],
             "Job": [[live["metadata"]["labels"], finished(live)] for live in found["Job"]],
         }
         text = json.dumps(alike(seen))
@@ -172,6 +204,23 @@ def alike(value: Any) -> Any:
             return [alike(each) for each in value]
         case _:
             return value
+
+
+def models_of(pod: Manifest) -> list[Manifest]:
+    """What a YoloServer's pod has been told to have."""
+    found = listed(pod)
+    return [] if found is None else [each.model_dump(mode="json") for each in found.models]
+
+
+def without_pods(body: Mapping[str, Any]) -> Manifest:
+    """A YoloDeployment without the names of the pods that a YoloServer's verification was about: how many there are stays."""
+    shared = body.get("status", {}).get("shared")
+    if shared is None:
+        return dict(body)
+    verified = sorted(
+        ({key: value for key, value in each.items() if key not in {"pod", "container"}} for each in shared.get("verified", ())), key=names.canonical
+    )
+    return gen.merged(body, {"status": {"shared": {"verified": verified}}})
 
 
 def without_reports(live: Mapping[str, Any]) -> Manifest:

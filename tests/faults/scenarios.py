@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from kubelet import finds, refuses
-from place import SECONDS, Place, difference
+from place import SECONDS, SERVER_NAME, Place, difference
 from proxy import Proxy
 
 import gen
@@ -30,6 +30,8 @@ class Scenario:
     """Whether it may have come to its end: the state says whether all has."""
     given: Mapping[str, Any] | None = field(default_factory=dict)
     """Fields of the spec that is served before; None where nothing is there."""
+    server: Mapping[str, Any] | None = None
+    """Fields of the YoloServer's spec that is there before."""
 
 
 def wrong_answers(here: Place) -> None:
@@ -57,6 +59,18 @@ def gives_up(here: Place) -> bool:
     return here.condition("Stalled") == ("True", "WrongAnswers") and here.condition("Available")[0] == "True"
 
 
+def made_shared(here: Place) -> None:
+    here.create_server(replicas=2)
+    here.create(**SHARED)
+
+
+def both_deleted(here: Place) -> None:
+    here.delete_server()
+    here.delete()
+
+
+SHARED: Mapping[str, Any] = {"serverRef": {"name": SERVER_NAME}, "storage": None, "replicas": None}
+SHARED_ONES = ("a model comes to a YoloServer", "a model of a YoloServer changes", "a YoloServer gets other pods")
 SCENARIOS = (
     Scenario(name="a resource is made", given=None, change=lambda here: here.create(), ends=Place.is_ready),
     Scenario(
@@ -78,6 +92,22 @@ SCENARIOS = (
     Scenario(name="a canary with wrong answers", given={"replicas": 2}, change=wrong_canary, ends=lambda here: state(here) == ("Degraded", 1)),
     Scenario(name="an image with wrong answers, and back", change=wrong_answers, ends=gives_up),
     Scenario(name="it is deleted, with what it published", given={"deletionPolicy": "Delete"}, change=Place.delete, ends=lambda here: not here.body),
+    Scenario(name=SHARED_ONES[0], given=None, change=made_shared, ends=Place.is_shared),
+    Scenario(
+        name=SHARED_ONES[1],
+        given=SHARED,
+        server={"replicas": 2},
+        change=lambda here: here.edit(triton={"maxBatchSize": 4}),
+        ends=Place.is_shared,
+    ),
+    Scenario(name=SHARED_ONES[2], given=SHARED, server={"replicas": 2}, change=lambda here: here.edit_server(restartedAt="now"), ends=Place.is_shared),
+    Scenario(
+        name="a YoloServer and its model are deleted",
+        given=SHARED | {"deletionPolicy": "Delete"},
+        server={},
+        change=both_deleted,
+        ends=lambda here: not here.body and not here.server,
+    ),
 )
 
 
@@ -93,12 +123,14 @@ def given(scenario: Scenario, places: Sequence[Place]) -> None:
     if scenario.given is None:
         return
     for here in places:
+        if scenario.server is not None:
+            here.create_server(**scenario.server)
         here.create(**scenario.given)
     everywhere = places[0].operator.everywhere()
     everywhere.start()
 
     def serve(here: Place) -> None:
-        here.until(here.is_ready, SECONDS + len(places))
+        here.until(here.is_ready if scenario.server is None else here.is_shared, SECONDS + len(places))
         here.rest()
 
     try:
@@ -129,6 +161,6 @@ def undisturbed(scenario: Scenario, here: Place) -> Undisturbed:
     here.until(lambda: not found.state["YoloDeployment"] or "reconciled" in here.operator.lines()[-1])
     here.rest()
     here.operator.kill()
-    assert here.operator.writes == 0
+    assert here.operator.writes == 0, here.told_last()
     assert difference(found.state, here.state()) == ""
     return found

@@ -15,7 +15,7 @@ import wrongs
 from control_plane import free_port
 from place import Place, difference
 from proxy import Asked, Fault, Proxy
-from scenarios import SCENARIOS, Scenario, Undisturbed, begin, given
+from scenarios import SCENARIOS, SHARED_ONES, Scenario, Undisturbed, begin, given
 
 QUICK = {"resync.GRACE_SECONDS": 0.5, "kube.REQUEST_TIMEOUT_SECONDS": 3}
 BURST, OFTEN = 30, 1.5
@@ -27,6 +27,7 @@ twice on the average, and now and then all of them three times. What does not ba
 LONGEST = 400
 """Seconds until all is well again: with half of all writes refused a pause between two passes comes to a minute."""
 CREATION, WEIGHTS = SCENARIOS[:2]
+COMES, CHANGES, OTHER_PODS = (next(each for each in SCENARIOS if each.name == name) for name in SHARED_ONES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,9 @@ ROWS = (
     Row(name="half of all requests are answered 500", fault=wrongs.Failing, marks=()),
     Row(name="watches break as soon as they are open", fault=wrongs.SlamsShut),
     Row(name="three in ten events are lost, and weights change", fault=wrongs.Lossy, scenario=WEIGHTS),
+    Row(name="three in ten events are lost, and a model comes to a YoloServer", fault=wrongs.Lossy, scenario=COMES),
+    Row(name="watches are 3 s late, and a model of a YoloServer changes", fault=wrongs.Late, scenario=CHANGES),
+    Row(name="events of several objects come in any order, up to 3 s late, and a YoloServer gets other pods", fault=wrongs.Shuffled, scenario=OTHER_PODS),
     Row(name="watches are 3 s late", fault=wrongs.Late),
     Row(name="watches are 3 s late, and weights change", fault=wrongs.Late, scenario=WEIGHTS),
     Row(name="events of several objects come in any order, up to 3 s late", fault=wrongs.Shuffled, scenario=WEIGHTS),

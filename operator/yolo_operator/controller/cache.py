@@ -66,7 +66,7 @@ class Cache:
         self._models: dict[Key, dict[Key, Manifest]] = {}
         """YoloDeployments by the server that they refer to."""
         self._changed: list[set[Key]] = []
-        self.not_served: set[Kind] = {*kinds.NOT_YET}
+        self.not_served: set[Kind] = set()
         """Kinds that the API server has no CRD of."""
 
     def put(self, kind: Kind, body: Mapping[str, Any]) -> bool:

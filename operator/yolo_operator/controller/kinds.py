@@ -55,10 +55,10 @@ EVENT = Kind("Event", "", "v1", "events")
 CHILDREN = (DEPLOYMENT, JOB, POD, SERVICE, BUDGET, NETWORK_POLICY)
 WATCHED = (YOLO, *CHILDREN)
 ROUTES = (HTTP_ROUTE, GRPC_ROUTE)
-"""Children too, but not Kubernetes' own: their CRDs may be missing, come and go."""
-NOT_YET = (SERVER,)
-"""Kinds that have no CRD yet: they are not asked for."""
-BY_NAME: Mapping[str, Kind] = {kind.name: kind for kind in (*WATCHED, *ROUTES, *NOT_YET)}
+"""Children too, but not Kubernetes' own."""
+OPTIONAL = (SERVER, *ROUTES)
+"""Kinds that the operator does without where their CRDs are missing: those of the Gateway API, and ours where only the image is of this release."""
+BY_NAME: Mapping[str, Kind] = {kind.name: kind for kind in (*WATCHED, *OPTIONAL)}
 
 POD_FIELDS = frozenset({"nodeName", "resourceClaims", "initContainers"})
 """Of a Pod's spec: where it is, what it waits for, and which of its containers are sidecars."""

@@ -1,4 +1,4 @@
-"""Lists and watches all children, page by page, for ever. Fills the cache and enqueues, as handlers.py does.
+"""Lists and watches all children and the YoloServers, page by page, for ever. Fills the cache and enqueues, as handlers.py does.
 
 kopf is not for them. What it indexes before it begins costs, at the start, the square of what there is. And of kinds whose CRDs may be missing,
 come and go, as those of the Gateway API: without scanning it looks for a kind at its start and never again. With scanning it has to list and watch
@@ -27,7 +27,7 @@ WATCH_SECONDS, INACTIVE_SECONDS = 300.0, 120.0
 
 
 class Watches:
-    """Lists and watches the children for ever."""
+    """Lists and watches them for ever."""
 
     def __init__(self, *, kube: Kube, cache: Cache, queue: Queue[Key], namespaces: tuple[str, ...]) -> None:
         self._kube = kube
@@ -35,21 +35,22 @@ class Watches:
         self._queue = queue
         self._namespaces = namespaces or ("",)
         self.listed = asyncio.Event()
-        """Set once all children are known: no pass may begin before, or it would make anew what is there."""
+        """Set once all of them are known: no pass may begin before, or it would make anew what is there."""
+        self._models_known = False
 
     async def run(self) -> None:
         """For ever."""
-        since = {(kind, namespace): await self._first_list(kind, namespace) for kind in (*kinds.CHILDREN, *kinds.ROUTES) for namespace in self._namespaces}
+        since = {(kind, namespace): await self._first_list(kind, namespace) for kind in (*kinds.CHILDREN, *kinds.OPTIONAL) for namespace in self._namespaces}
         self.listed.set()
         async with asyncio.TaskGroup() as group:
             for (kind, namespace), version in since.items():
                 group.create_task(self._follow(kind, namespace, version))
 
     async def _first_list(self, kind: Kind, namespace: str) -> str:
-        """As `_list`, which is tried for as long as it takes; routes may be missing."""
+        """As `_list`, which is tried for as long as it takes; what is optional may be missing."""
         while True:
             since = await self._list(kind, namespace)
-            if since or kind in kinds.ROUTES:
+            if since or kind in kinds.OPTIONAL:
                 return since
             await asyncio.sleep(RETRY_SECONDS)
 
@@ -63,12 +64,28 @@ class Watches:
                 if not since:
                     await asyncio.sleep(RECHECK_SECONDS if kind in self._cache.not_served else RETRY_SECONDS)
 
+    async def _know_models(self) -> None:
+        """Before the first YoloServer is known: all YoloDeployments, which kopf may still be listing. Who knows only some of a server's models takes the
+        others for gone, and their pods from them."""
+        while not self._models_known:
+            try:
+                for namespace in self._namespaces:
+                    async for page in self._kube.pages(kinds.YOLO, namespace):
+                        for body in page["items"]:
+                            self._cache.put(kinds.YOLO, body)
+                self._models_known = True
+            except OperatorError as error:
+                log.warning("not listed", extra={"kind": kinds.YOLO.name, "error": error.message})
+                await asyncio.sleep(RETRY_SECONDS)
+
     async def _list(self, kind: Kind, namespace: str) -> str:
         """Bring the cache to what is there. Returns the version to watch from, empty where there is nothing to watch."""
         present, version = set[Key](), ""
         try:
             async for page in self._kube.pages(kind, namespace):
                 version = str(page["metadata"]["resourceVersion"])
+                if kind is kinds.SERVER and page["items"]:
+                    await self._know_models()
                 for body in page["items"]:
                     present.add(Key.of(body))
                     if self._cache.put(kind, body):
@@ -94,6 +111,8 @@ class Watches:
             async with contextlib.aclosing(shown):
                 async for event, body in shown:
                     since = body["metadata"]["resourceVersion"]
+                    if kind is kinds.SERVER:
+                        await self._know_models()
                     if event != "BOOKMARK":
                         events.received(kind, event, body, self._cache, self._queue)
         except OperatorError as error:

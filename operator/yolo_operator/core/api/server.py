@@ -70,6 +70,15 @@ class ServerRollout(Model):
 class ServerSpec(Model):
     """What is wanted."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "!has(self.triton) || !self.triton.forwardCompatibility || !has(self.gpu) || self.gpu.count > 0",
+                "spec.triton.forwardCompatibility is for GPUs: set spec.gpu.count to 1 or more, or remove it",
+            ),
+        )
+    )
+
     replicas: int = Field(default=1, ge=0, le=100)
     """Pods; each has all models."""
     memory_budget: Quantity | None = None
@@ -156,8 +165,6 @@ class ServerStatus(Model):
     """The models, by the names of their YoloDeployments."""
     serial: int = 0
     """Of the list of models that the pods have, which grows with each change."""
-    list_digest: ShortText = ""
-    """Of that list."""
     complete_templates: list[ShortText] = Field(default=[], max_length=32)
     """Pod templates, by the hashes of their ReplicaSets, of which a pod has served all models."""
 

@@ -469,8 +469,9 @@ class Spec(Model):
             ),
             (
                 f"{UNSHARED} || !has(self.triton) || !(has(self.triton.image) || has(self.triton.release) || has(self.triton.podTemplate) || has(self.triton.tracing) "
+                "|| (has(self.triton.forwardCompatibility) && self.triton.forwardCompatibility) "
                 "|| (has(self.triton.imagePullSecrets) && self.triton.imagePullSecrets.size() > 0))",
-                "with spec.serverRef image, release, imagePullSecrets, podTemplate and tracing are the YoloServer's: remove them from spec.triton",
+                "with spec.serverRef image, release, imagePullSecrets, forwardCompatibility, podTemplate and tracing are the YoloServer's: remove them from spec.triton",
             ),
             (
                 f"{UNSHARED} || !(has(self.affinity) || has(self.runtimeClassName) || has(self.priorityClassName) "
