@@ -115,7 +115,8 @@ def begin(here: Place, proxy: Proxy) -> None:
     """Start the operator, and wait until all its watches are open."""
     proxy.asked.clear()
     here.operator.start()
-    here.until(lambda: len({asked.path for asked in proxy.asked if asked.watch}) >= len(kinds.WATCHED))
+    wanted = {kind.plural for kind in (*kinds.WATCHED, kinds.SERVER)}
+    here.until(lambda: {asked.path.rpartition("/")[2] for asked in proxy.asked if asked.watch} >= wanted)
 
 
 def given(scenario: Scenario, places: Sequence[Place]) -> None:

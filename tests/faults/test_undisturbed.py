@@ -9,4 +9,4 @@ def test_a_resource_is_served_by_one_build_and_a_new_operator_writes_nothing(wit
     state = without_fault(SCENARIOS[0]).state
     assert list(state["builds"].values()) == [1]
     assert list(state["builds"]) == state["published"]
-    assert [ready for _, _, ready in state["Pod"]] == [True]
+    assert [ready for _, _, ready, _ in state["Pod"]] == [True]
