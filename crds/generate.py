@@ -39,8 +39,6 @@ class Resource:
     items: tuple[tuple[str, type[BaseModel]], ...] = ()
     """Lists of the spec whose items have defaults of their own."""
     status: type[BaseModel]
-    pending: bool = False
-    """Whether the API server writes a first condition itself, for a resource that no operator has seen yet."""
     name_rules: tuple[tuple[str, str], ...]
     columns: tuple[tuple[str, str, int], ...]
     """Name, path, priority: 1 is shown by -o wide."""
@@ -54,7 +52,6 @@ YOLO_DEPLOYMENT = Resource(
     spec=api.Spec,
     items=(("versions", api.Version),),
     status=api.Status,
-    pending=True,
     name_rules=(AT_MOST_40, STARTS_WITH_A_LETTER, (NO_VERSION, "metadata.name must not end in -v and digits: NAME-v1 is the Service of version 1")),
     columns=(
         ("Ready", ".status.conditions[?(@.type=='Ready')].status", 0),
@@ -195,7 +192,8 @@ def crd(resource: Resource) -> dict[str, Any]:
         mark_defaulted(item, spec["properties"][name]["items"])
     with_object_defaults(spec)
     without_defaults_in_lists(spec)
-    pending = {"default": {"conditions": [api.PENDING.model_dump(by_alias=True, exclude_defaults=True)]}} if resource.pending else {}
+    # Without conditions others take a resource that no operator has seen for done.
+    pending = {"default": {"conditions": [api.PENDING.model_dump(by_alias=True, exclude_defaults=True)]}}
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",

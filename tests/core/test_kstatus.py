@@ -9,14 +9,21 @@ from typing import Any, ClassVar
 import pytest
 import yaml
 
+import gen
 from e2e.cluster import CACHE
 from search import Search, searched
 from simulation import Simulation, serving
 from yolo_operator.core.names import Manifest
 
-CRD = yaml.safe_load((Path(__file__).parents[2] / "crds" / "yolodeployments.yaml").read_text(encoding="utf-8"))
-ABSENT: Manifest = CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["default"]
-"""What the API server shows where there is no status: not yet, or not any more."""
+
+def absent(plural: str) -> Manifest:
+    """What the API server shows where there is no status: not yet, or not any more."""
+    crd = yaml.safe_load((Path(__file__).parents[2] / "crds" / f"{plural}.yaml").read_text(encoding="utf-8"))
+    found: Manifest = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["default"]
+    return found
+
+
+ABSENT = absent("yolodeployments")
 STEPS = 2_000
 
 
@@ -78,3 +85,22 @@ def test_a_suspended_resource_is_not_done():
     cluster.edit(suspend=True)
     cluster.run()
     assert asked(cluster.body) == ["InProgress"]
+
+
+def test_a_server_that_nobody_has_seen_is_not_taken_for_done():
+    fresh = gen.written_server() | {"status": absent("yoloservers")}
+    fresh["metadata"] = fresh["metadata"] | {"generation": 1}
+
+    def shown(ready: bool, reason: str, **metadata: str) -> Manifest:
+        conditions = [
+            {"type": kind, "status": str(value), "reason": reason} for kind, value in (("Ready", ready), ("Reconciling", not ready), ("Stalled", False))
+        ]
+        return fresh | {"metadata": fresh["metadata"] | metadata, "status": {"observedGeneration": 1, "conditions": conditions}}
+
+    in_use = shown(ready=False, reason="InUse", deletionTimestamp="2026-11-23T00:00:00Z")
+    assert asked(fresh, shown(ready=True, reason="Serving"), shown(ready=False, reason="Starting"), in_use) == [
+        "InProgress",
+        "Current",
+        "InProgress",
+        "Terminating",
+    ]
