@@ -135,7 +135,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def side(nodeid: str) -> str:
     """What a test shares with others."""
     folder = nodeid.split("/")[1]
-    return "the cluster" if folder in {"apiserver", "chart", "e2e"} else folder
+    return "the cluster" if folder in {"chart", "e2e"} else folder
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

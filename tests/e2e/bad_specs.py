@@ -286,6 +286,7 @@ HEALING = [
             cure=lambda environment: environment.cluster.apply(environment.object("v1", "Secret", "hub", stringData={"token": hub.TOKEN})),
         ),
         id="a Secret without the token that a Hugging Face repository wants",
+        marks=pytest.mark.matrix,
     ),
     pytest.param(
         Row(

@@ -104,6 +104,7 @@ def test_a_classifier_is_quantized_and_served_near_fp32(
     assert found["shared"] >= 0.9 * found["local"], found
 
 
+@pytest.mark.matrix
 def test_a_calibration_that_spoils_the_model_is_refused(
     cluster: Cluster, namespace: str, yolo: Callable[..., Manifest], pictures: Callable[[str], str]
 ) -> None:

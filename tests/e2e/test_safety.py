@@ -102,6 +102,7 @@ def test_an_update_to_wrong_answers_leaves_the_old_pods_serving(
     gate(False)
 
 
+@pytest.mark.matrix
 def test_killing_the_operator_again_and_again_leads_to_the_same_end(
     cluster: Cluster, namespace: str, yolo: Callable[..., Manifest], operator: OperatorProcess
 ) -> None:

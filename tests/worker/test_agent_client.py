@@ -1,5 +1,6 @@
 """What a verify Job learns of a model from the agent of its pod."""
 
+import itertools
 import time
 
 import pytest
@@ -44,7 +45,7 @@ def pod(tmp_path, monkeypatch):
         (directory / "helmet" / "config.pbtxt").write_text('name: "helmet"\n')
 
     triton = Triton()
-    agent = Agent(AgentOptions(wanted=(wanted,), labels=tmp_path / "labels", directory=tmp_path / "served"), triton, bring, lambda: 100)
+    agent = Agent(AgentOptions(wanted=(wanted,), labels=tmp_path / "labels", directory=tmp_path / "served"), triton, bring, itertools.count(100, 70).__next__)
     with agent_server.answering(agent, 0) as server:
         yield agent, triton, AgentClient("127.0.0.1", server.server_address[1])
 
@@ -63,7 +64,7 @@ def test_a_model_that_is_loaded_is_told_with_what_it_takes(pod):
         client.wait_until_served("helmet", URI, 0.1)
     reconcile(agent, {"Ready"})
     found = client.wait_until_served("helmet", URI, 5)
-    assert (found.state, found.memory_bytes) == ("Ready", 0)
+    assert (found.state, found.memory_bytes) == ("Ready", 70)
     assert client.state("helmet", f"{URI}0") is None, "another revision"
 
 
