@@ -192,6 +192,9 @@ def test_a_server_is_not_known_before_all_of_its_models_are():
 def test_where_there_is_no_server_models_are_not_listed_twice():
     async def scenario(it: Watching) -> None:
         await until(lambda: len(it.api.watches) == len(ALL))
+        for _, watch in it.api.watches:
+            watch.put_nowait({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "999"}}})
+        await asyncio.sleep(0.1)
 
     assert kinds.YOLO.path() not in {path for path, _ in watched(scenario).asked}
 

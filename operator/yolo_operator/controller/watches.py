@@ -111,9 +111,9 @@ class Watches:
             async with contextlib.aclosing(shown):
                 async for event, body in shown:
                     since = body["metadata"]["resourceVersion"]
-                    if kind is kinds.SERVER:
-                        await self._know_models()
                     if event != "BOOKMARK":
+                        if kind is kinds.SERVER:
+                            await self._know_models()
                         events.received(kind, event, body, self._cache, self._queue)
         except OperatorError as error:
             log.info("watch ended", extra={"kind": kind.name, "error": error.message})
