@@ -283,7 +283,6 @@ def test_copies_that_the_gateways_class_does_not_list_are_left_out_and_the_reque
     cluster.wait_ready(namespace, "model")
 
 
-@pytest.mark.matrix
 def test_crds_that_go_and_come_again_need_no_restart(cluster: Cluster, namespace: str, gateway: Gateway, operator: OperatorProcess) -> None:
     process = operator.pid
     gateway.stop()
