@@ -36,12 +36,12 @@ class Answer:
 class Kubectl:
     """kubectl in one namespace."""
 
-    def __init__(self, namespace: str) -> None:
-        self.namespace = namespace
+    def __init__(self, kubeconfig: Path, namespace: str) -> None:
+        self.kubeconfig, self.namespace = kubeconfig, namespace
 
     def __call__(self, *arguments: str, text: str | None = None) -> Answer:
         done = subprocess.run(
-            [program(), "--namespace", self.namespace, *arguments],
+            [program(), "--kubeconfig", str(self.kubeconfig), "--namespace", self.namespace, *arguments],
             input=text,
             capture_output=True,
             text=True,
@@ -79,35 +79,25 @@ def older_than(*release: int) -> bool:
     return bool(control_plane.RELEASE) and tuple(int(part) for part in control_plane.RELEASE.split(".")) < release
 
 
-@pytest.fixture(scope="session")
-def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """An API server of its own, that other tests change nothing of; of another release of Kubernetes, where one is asked for."""
-    with control_plane.running(tmp_path_factory.mktemp("control-plane")) as plane, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KUBECONFIG", str(plane.kubeconfig))
-        answer = Kubectl("default")("version", "-o", "json")
+@pytest.fixture(scope="package")
+def everywhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
+    """kubectl for an API server of the tests' own, with the CRDs of this working copy; of another release of Kubernetes, where one is asked for."""
+    with control_plane.running(tmp_path_factory.mktemp("control-plane")) as plane:
+        found = Kubectl(plane.kubeconfig, "default")
         wanted = control_plane.RELEASE.partition(".")[2]
-        assert json.loads(answer.out)["serverVersion"]["minor"] == wanted or not wanted, "another one than was asked for"
-        yield
+        assert json.loads(found("version", "-o", "json").out)["serverVersion"]["minor"] == wanted or not wanted, "another one than was asked for"
+        # The CRDs are there; what `kubectl explain` reads comes last of all.
+        limit = time.monotonic() + 90
+        for kind in ("yolodeployments", "yoloservers"):
+            while not (published := found("explain", f"{kind}.status.conditions")).ok:
+                assert time.monotonic() < limit, published.err
+                time.sleep(0.5)
+        yield found
 
 
-@pytest.fixture(scope="session")
-def crd(api_server: None) -> None:
-    """The CRDs of this working copy."""
-    files = [argument for crd in sorted((REPOSITORY / "crds").glob("*.yaml")) for argument in ("-f", str(crd))]
-    answer = Kubectl("default")("apply", "--server-side", "--force-conflicts", *files)
-    assert answer.ok, answer.err
-    # `kubectl wait` ends with an error on a CRD that has no conditions yet. What `kubectl explain` reads comes last of all.
-    limit = time.monotonic() + 90
-    for kind in ("yolodeployments", "yoloservers"):
-        while not (published := Kubectl("default")("explain", f"{kind}.status.conditions")).ok:
-            assert time.monotonic() < limit, published.err
-            time.sleep(0.5)
-
-
-@pytest.fixture(scope="session")
-def gateway_api() -> None:
+@pytest.fixture(scope="package")
+def gateway_api(everywhere: Kubectl) -> None:
     """The Gateway API's CRDs, as `make gateway` has brought them."""
-    everywhere = Kubectl("default")
     for crd in sorted((cache() / "gateway-api").glob("*.yaml")):
         # Its rule isIP is unknown to Kubernetes 1.30, and no route of ours is one.
         if not (crd.stem.endswith("_tlsroutes") and older_than(1, 31)):
@@ -120,10 +110,10 @@ def gateway_api() -> None:
 
 
 @pytest.fixture(scope="module")
-def kubectl(crd: None) -> Iterator[Kubectl]:
+def kubectl(everywhere: Kubectl) -> Iterator[Kubectl]:
     """kubectl in a fresh namespace that enforces the restricted Pod Security Standard."""
     name = f"apiserver-{uuid.uuid4().hex[:8]}"
-    here = Kubectl(name)
+    here = Kubectl(everywhere.kubeconfig, name)
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": RESTRICTED}}
     answer = here("create", "-f", "-", text=json.dumps(namespace))
     assert answer.ok, answer.err
