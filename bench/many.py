@@ -17,18 +17,16 @@ from bench import PORT
 from wire import start_client
 
 from e2e import storage as s3
-from e2e.cluster import Cluster, Manifest
+from e2e.cluster import Cluster, condition
 from e2e.conftest import make_namespace, remove_namespace, weed_image, yolo_deployment
 from e2e.line import Line, server_of
 from e2e.load import Load
 from e2e.operator_process import OperatorProcess
 from e2e.processes import command_of, processes_of
-from e2e.twenty import size_of, sources
+from e2e.twenty import serve, size_of, sources
 from yolo_operator.core import names
 
 DEADLINE = 1200.0
-AT_ONCE = 4
-"""Builds, each of which takes a GB of memory."""
 
 
 def main() -> None:
@@ -57,15 +55,11 @@ def main() -> None:
 def measured(line: Line, way: str, models: list[tuple[str, str]], last: tuple[str, str], add: Callable[[str, str], None]) -> dict[str, float]:
     """The figures of one way; what it made is gone then."""
     say(f"{way}: 20 models")
-    for some in (models[first : first + AT_ONCE] for first in range(0, len(models), AT_ONCE)):
-        for name, source in some:
-            add(name, source)
-        for name, _ in some:
-            line.ready(name, DEADLINE)
+    serve(line, models, add)
     for name, _ in models:
         with Load(line.cluster.service_ip(line.namespace, name), name, http=1, grpc=0, size=size_of(name)) as load:
             line.cluster.wait(f"answers of {name}", lambda load=load: load.so_far().answers.total() >= 10, 60)
-    time.sleep(10)
+    time.sleep(10)  # memory is measured at rest
     pods = [pod for pod in line.cluster.list("pods", line.namespace, f"{names.COMPONENT}={names.TRITON}") if "deletionTimestamp" not in pod["metadata"]]
     pids = [pid for pod in pods for pid in processes_of(pod)]
     found = {
@@ -83,7 +77,7 @@ def measured(line: Line, way: str, models: list[tuple[str, str]], last: tuple[st
     say(f"{way}: one more")
     name, source = last
     add(name, source)
-    line.cluster.wait("its build", lambda: condition_of(line, name, "Built"), DEADLINE)
+    line.cluster.wait("its build", lambda: condition(line.cluster.yolo(line.namespace, name), "Built").get("status") == "True", DEADLINE)
     began = time.monotonic()
     with Load(line.cluster.service_ip(line.namespace, name), name, http=1, grpc=0, pause=0.05) as load:
         line.cluster.wait("its first answer", lambda load=load: load.so_far().answers.total(), DEADLINE)
@@ -91,12 +85,6 @@ def measured(line: Line, way: str, models: list[tuple[str, str]], last: tuple[st
     line.cluster.kubectl("delete", "yolodeployments,yoloservers", "-n", line.namespace, "--all", "--timeout=300s", timeout=310)
     line.cluster.wait("the pods' end", lambda: not line.cluster.list("pods", line.namespace, f"{names.COMPONENT}={names.TRITON}"), 300)
     return found
-
-
-def condition_of(line: Line, name: str, kind: str) -> bool:
-    """Whether a condition is True."""
-    conditions: list[Manifest] = line.cluster.yolo(line.namespace, name).get("status", {}).get("conditions", [])
-    return any(each["type"] == kind and each["status"] == "True" for each in conditions)
 
 
 def memory(pids: Iterable[int]) -> int:

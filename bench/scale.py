@@ -254,7 +254,7 @@ def resource(number: int, per_server: int) -> Manifest:
     server = number // per_server if per_server else number
     metadata: dict[str, Any] = {"namespace": f"scale-{server % NAMESPACES}", "name": f"m{number:05}", "uid": None, "generation": None, "resourceVersion": None}
     shared: dict[str, Any] = {"serverRef": {"name": server_name(server)}, "storage": None, "replicas": None} if per_server else {}
-    return gen.body(name=metadata["name"], metadata=metadata, **shared)
+    return gen.body(metadata=metadata, **shared)
 
 
 def at_once(what: Callable[[int], object], count: int) -> None:

@@ -20,7 +20,6 @@ import gen
 sys.path.append(str(Path(__file__).parents[1] / "faults"))
 import control_plane
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
 
 

@@ -44,6 +44,13 @@ class Tally:
         return f"{self.answers.total()} answers, by version {dict(sorted(self.answers.items()))}, {len(self.failures)} failures {self.failures[:5]}"
 
 
+def record_fault(record_property: Callable[[str, str], None], fault: str, lost: str, seconds: float | None = None) -> None:
+    """A row of docs/reliability.md: a fault that the whole cluster met once and that ended well; `seconds` until all had healed."""
+    row = {"Fault": fault, "On": "the whole cluster", "Tried": "1", "Ended well": "1", "Requests lost": lost}
+    for column, text in (row | ({} if seconds is None else {"Seconds to recover": f"{seconds:.0f}"})).items():
+        record_property(column, text)
+
+
 class Load:
     """Threads that each ask, wait `pause` seconds, and ask again; a connection each request, or one for each client (keep_alive).
 

@@ -15,7 +15,7 @@ import pytest
 from e2e import storage as s3
 from e2e.cluster import CACHE, Cluster, Manifest, condition
 from e2e.conftest import make_namespace, remove_namespace, yolo_deployment
-from e2e.load import Load
+from e2e.load import Load, record_fault
 from e2e.operator_process import OperatorProcess
 from e2e.processes import kill, processes_of
 from e2e.storage import Storage
@@ -272,12 +272,4 @@ def test_what_serves_goes_on_and_all_heals(fault: str, served: Served, operator:
     assert tally.answers.total() > 50
     if fault in HARMLESS:
         assert tally.failures == []
-    for column, text in {
-        "Fault": fault,
-        "On": "the whole cluster",
-        "Tried": "1",
-        "Ended well": "1",
-        "Seconds to recover": f"{seconds:.0f}",
-        "Requests lost": f"{len(tally.failures)} of {len(tally.failures) + tally.answers.total()}",
-    }.items():
-        record_property(column, text)
+    record_fault(record_property, fault, f"{len(tally.failures)} of {len(tally.failures) + tally.answers.total()}", seconds)

@@ -13,12 +13,12 @@ import pytest
 from e2e import bad_weights
 from e2e.cluster import PICTURES, WEIGHTS, Cluster, Manifest, Refused, condition
 from e2e.line import SERVER, Line, factory, server_of
-from e2e.load import Load
+from e2e.load import Load, record_fault
 from e2e.operator_process import OperatorProcess
 from e2e.processes import command_of, processes_of
 from e2e.storage import Storage
 from e2e.test_faults import storage_without_endpoints
-from e2e.twenty import size_of, sources
+from e2e.twenty import serve, size_of, sources
 
 MATRIX = pytest.mark.matrix
 SCRIPT = Path(__file__).with_name("detections_of.py")
@@ -194,7 +194,7 @@ def storage_away(line: Line, operator: OperatorProcess) -> None:
     """A model changes meanwhile; what is loaded needs no storage."""
     with storage_without_endpoints(line.cluster):
         line.edit("forklift", triton={"maxBatchSize": 3})
-        time.sleep(15)
+        time.sleep(15)  # the fault itself: the agents try in vain meanwhile
 
 
 HARMLESS = {
@@ -218,7 +218,7 @@ def test_all_models_go_on_and_all_heals(fault: str, line: Line, operator: Operat
         line.ready(name)
     line.server_is("Serving")
     seconds = time.monotonic() - began
-    time.sleep(5)
+    time.sleep(5)  # what is lost late is counted too
     tallies = [load.so_far().since(before[name]) for name, load in line.asked.items()]
     lost, asked = sum(len(each.failures) for each in tallies), sum(each.answers.total() + len(each.failures) for each in tallies)
     assert asked > 100
@@ -227,15 +227,7 @@ def test_all_models_go_on_and_all_heals(fault: str, line: Line, operator: Operat
     assert [failure for name, load in line.asked.items() for failure in load.so_far().since(after[name]).failures] == [], (
         "once the fault is over nothing is lost"
     )
-    for column, text in {
-        "Fault": fault,
-        "On": "the whole cluster",
-        "Tried": "1",
-        "Ended well": "1",
-        "Seconds to recover": f"{seconds:.0f}",
-        "Requests lost": f"{lost} of {asked}",
-    }.items():
-        record_property(column, text)
+    record_fault(record_property, fault, f"{lost} of {asked}", seconds)
 
 
 def detections(cluster: Cluster, namespace: str, weights: str) -> dict[str, int]:
@@ -261,12 +253,7 @@ def test_twenty_models_of_others_in_one_server(
         assert len(twenty) == 20
         line = Line(cluster, namespace, loads)
         cluster.apply(server_of(namespace, memoryBudget="16Gi"))
-        # Each export takes a GB of memory.
-        for some in (twenty[first : first + 4] for first in range(0, len(twenty), 4)):
-            for name, source in some:
-                line.add(name, source)
-            for name, _ in some:
-                line.ready(name, 900)
+        serve(line, twenty, line.add)
         assert line.shown()[2] == "20/20"
         found = detections(cluster, namespace, "goldmine-detect")
         assert found["local"] == found["remote"] == found["shared"] > 5, "the unmodified client finds what the local weights find"
@@ -292,16 +279,13 @@ def test_twenty_models_of_others_in_one_server(
         triton_killed_without_an_operator(line, operator)
         healed = line.counted()
         line.server_is("Serving", 300)
-        time.sleep(10)
+        time.sleep(10)  # what is lost late is counted too
         assert [failure for name, load in line.asked.items() for failure in load.so_far().since(healed[name]).failures] == []
         lost = {name: tally.since(before[name]) for name, tally in line.counted().items()}
     failures, answers = sum(len(each.failures) for each in lost.values()), sum(each.answers.total() for each in lost.values())
     assert failures <= 5 * len(lost), "a pod that is killed leaves the endpoints within seconds, in which each client asks again"
-    for column, text in {
-        "Fault": "20 models in a YoloServer: changed, added, removed, a bad one, both pods evicted; then Triton of a pod killed, and no operator runs",
-        "On": "the whole cluster",
-        "Tried": "1",
-        "Ended well": "1",
-        "Requests lost": f"0 of {sum(each.answers.total() for each in before.values())}; then {failures} of {failures + answers}",
-    }.items():
-        record_property(column, text)
+    record_fault(
+        record_property,
+        "20 models in a YoloServer: changed, added, removed, a bad one, both pods evicted; then Triton of a pod killed, and no operator runs",
+        f"0 of {sum(each.answers.total() for each in before.values())}; then {failures} of {failures + answers}",
+    )

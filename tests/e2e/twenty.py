@@ -1,8 +1,14 @@
 """Twenty models that somebody else has made: weights from elsewhere, and Ultralytics' own architectures, which are served with random ones."""
 
+from collections.abc import Callable
+
 from e2e.architectures import architecture
 from e2e.cluster import WEIGHTS, Cluster
+from e2e.line import Line
 from e2e.storage import Storage
+
+AT_ONCE = 4
+"""Builds, each of which takes a GB of memory."""
 
 ARCHITECTURES = {
     "yolov8n-p6": "v8/yolov8-p6.yaml",
@@ -38,3 +44,12 @@ def sources(cluster: Cluster, storage: Storage, namespace: str) -> dict[str, str
 def size_of(name: str) -> int:
     """Side of a picture that a model takes: classifiers one size alone, the others any multiple of 32."""
     return 224 if name.endswith("-cls") else 64
+
+
+def serve(line: Line, models: list[tuple[str, str]], add: Callable[[str, str], None]) -> None:
+    """Add models by name and URI, a few at once, and wait until they serve."""
+    for some in (models[first : first + AT_ONCE] for first in range(0, len(models), AT_ONCE)):
+        for name, source in some:
+            add(name, source)
+        for name, _ in some:
+            line.ready(name, 1200)
