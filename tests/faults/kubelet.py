@@ -33,7 +33,9 @@ class Kubelet:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._addresses = (f"10.{a}.{b}.{c}" for a, b, c in itertools.product(range(256), range(256), range(1, 255)))
+        free = (f"10.{a}.{b}.{c}" for a, b, c in itertools.product(range(256), range(256), range(1, 255)))
+        self._addresses: dict[str, str] = defaultdict(lambda: next(free))
+        """By the Pods' UIDs: what the watch shows may be older than what has been written."""
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kubelet", daemon=True)
         self.published: dict[str, set[str]] = defaultdict(set)
@@ -94,7 +96,7 @@ class Kubelet:
         if all(pods.condition(pod, kind) for kind in conditions):
             return None
         runs = gen.container_status("triton", state={"running": {}}, ready=True, started=True, restartCount=0, imageID="")
-        address = pod["status"].get("podIP") or next(self._addresses)
+        address = self._addresses[pod["metadata"]["uid"]]
         now = clock.text(datetime.now(UTC))
         return {
             "phase": "Running",
@@ -106,7 +108,7 @@ class Kubelet:
 
     def _sharing(self, pod: Manifest) -> Manifest | None:
         """The status of a YoloServer's pod; None where it is so already."""
-        address = pod["status"].get("podIP") or next(self._addresses)
+        address = self._addresses[pod["metadata"]["uid"]]
         wanted = listed(pod) or WantedModels()
         there = [each for each in wanted.models if each.uri.rpartition("/")[2] in self.published[bucket_path(each.uri.rpartition("/")[0])]]
         self.loaded[address] = {each.name: each.uri for each in there}
