@@ -4,6 +4,7 @@
     cluster.py up | down | status | env
     cluster.py gpus N                       the node offers N of nvidia.com/gpu (no device is behind them)
     cluster.py stop|start|restart COMPONENT kube-apiserver, kubelet, … for fault tests
+    cluster.py node add|off|remove NAME     a node besides, with GPUs and their taint; its power fails; it goes
     cluster.py images [NAME…]               build what changed and load it (images.py)
 
 Where a Docker engine answers and kind is installed, `up` and `down` take kind and kind-config.yaml instead.
@@ -17,16 +18,17 @@ import json
 import os
 import shutil
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import builds
+import cgroups
 import components
 import images
 import kind
 import network
+import nodes
 import pki
 import prerequisites
 import processes
@@ -62,7 +64,7 @@ def up() -> None:
     say("network namespace: ready")
     pki.create()
     components.write_configuration()
-    _create_cgroups()
+    cgroups.create(CGROUP)
     components.start(components.CONTAINERD_COMPONENT)
     if not (STATE / "etcd").exists():
         _remove_containers()  # of a cluster that was not taken down, but lost its state
@@ -103,10 +105,12 @@ def _clean() -> None:
         _remove_containers()
     for component in reversed(components.ALL):
         processes.stop(component.name)
+    for folder in nodes.FOLDER.glob("*"):
+        nodes.stop(folder.name)
     processes.kill_where(str(CONTAINERD_SOCKET), program="containerd-shim")
-    _empty_cgroups()
+    cgroups.kill(CGROUP)
     network.down()
-    _unmount()
+    nodes.unmount(STATE, CONTAINERD)
     _restore_host()
     shutil.rmtree(STATE)
 
@@ -122,69 +126,6 @@ def _remove_containers() -> None:
 
 def _lines(command: list[str | Path]) -> list[str]:
     return output(command).split()
-
-
-def _unmount() -> None:
-    """Everything mounted below the state and containerd's folder, innermost first."""
-    for _ in range(5):
-        points = [line.split()[4].encode().decode("unicode_escape") for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-        ours = [p for p in points if p.startswith((f"{STATE}/", f"{CONTAINERD}/"))]
-        if not ours:
-            return
-        for point in sorted(ours, key=len, reverse=True):
-            quiet("umount", "-l", point)
-    raise ClusterError(f"could not unmount {ours[0]}")
-
-
-def _cgroup_roots() -> list[Path]:
-    """One folder per hierarchy with cgroup v1, the only one with v2."""
-    top = Path("/sys/fs/cgroup")
-    if (top / "cgroup.controllers").exists():
-        return [top]
-    points = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
-    return [Path(point) for _, point, kind_, *_ in points if kind_ in ("cgroup", "cgroup2") and Path(point).is_relative_to(top)]
-
-
-def _create_cgroups() -> None:
-    for root in _cgroup_roots():
-        ours = root / CGROUP
-        ours.mkdir(exist_ok=True)
-        if root.name.startswith("cpuset") and not (ours / "cpuset.cpus").read_text().strip():
-            for name in ("cpuset.cpus", "cpuset.mems"):
-                (ours / name).write_text((root / name).read_text())
-        controllers = root / "cgroup.controllers"
-        if controllers.exists():
-            for controller in controllers.read_text().split():
-                quiet(
-                    "sh",
-                    "-c",
-                    f"echo +{controller} > {root}/cgroup.subtree_control; echo +{controller} > {ours}/cgroup.subtree_control",
-                )
-
-
-def _empty_cgroups() -> None:
-    """Kill what still lives in our cgroups (only pods are there) and remove them, innermost first."""
-    deadline = time.monotonic() + 15
-    left: list[Path] = []
-    while time.monotonic() < deadline:
-        left = []
-        for root in _cgroup_roots():
-            ours = root / CGROUP
-            if not ours.exists():
-                continue
-            for folder in sorted((p for p in [ours, *ours.rglob("*")] if p.is_dir()), key=lambda p: len(p.parts), reverse=True):
-                try:
-                    for pid in (folder / "cgroup.procs").read_text().split():
-                        os.kill(int(pid), 9)
-                    folder.rmdir()
-                except ProcessLookupError:
-                    pass
-                except OSError:
-                    left.append(folder)
-        if not left:
-            return
-        time.sleep(0.2)
-    say(f"warning: could not remove {left[0]}")
 
 
 def _remember_host() -> None:
@@ -244,14 +185,7 @@ def _apply_gpus() -> None:
     remembered = STATE / "gpus"
     if not remembered.exists():
         return
-    count = remembered.read_text()
-    patch = json.dumps({"status": {field: {"nvidia.com/gpu": count} for field in ("capacity", "allocatable")}})
-
-    def offered() -> bool:
-        kubectl("patch", "node", NODE, "--subresource=status", "--type=merge", "-p", patch)
-        return kubectl("get", "node", NODE, "-o", r"jsonpath={.status.allocatable.nvidia\.com/gpu}") == count
-
-    wait_for("the node's GPU count", offered, seconds=20)
+    nodes.offer_gpus(NODE, int(remembered.read_text()))
 
 
 def stop(name: str) -> None:
@@ -266,6 +200,19 @@ def start(name: str) -> None:
     if name == "kubelet":
         _apply_gpus()
     say(f"{name}: ready")
+
+
+def change_node(arguments: argparse.Namespace) -> None:
+    """`node add`, `off` or `remove`."""
+    if kind.usable():
+        raise ClusterError("nodes besides the first are for the cluster without Docker: in kind, add them to kind-config.yaml")
+    match arguments.change:
+        case "add":
+            nodes.add(arguments.name, arguments.labels, arguments.gpus)
+        case "off":
+            nodes.off(arguments.name)
+        case _:
+            nodes.remove(arguments.name)
 
 
 def _component(name: str) -> components.Component:
@@ -296,6 +243,11 @@ def main() -> int:
     commands.add_parser("gpus").add_argument("count", type=int)
     for name in ("stop", "start", "restart"):
         commands.add_parser(name).add_argument("component")
+    node = commands.add_parser("node")
+    node.add_argument("change", choices=("add", "off", "remove"))
+    node.add_argument("name")
+    node.add_argument("--labels", default="", help="of the Node: a=b,c=d")
+    node.add_argument("--gpus", type=int, default=1)
     commands.add_parser("images").add_argument("names", nargs="*")
     arguments = parser.parse_args()
     try:
@@ -320,6 +272,8 @@ def main() -> int:
                 case "restart":
                     stop(arguments.component)
                     start(arguments.component)
+                case "node":
+                    change_node(arguments)
                 case "images":
                     images.build(arguments.names)
     except ClusterError as error:

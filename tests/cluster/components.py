@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,8 +34,36 @@ from steps import quiet, wait_for
 
 PAUSE_IMAGE = "docker.io/yolo-operator/pause:dev"
 CONFIGURATION = STATE / "config"
-KUBELET_ROOT = STATE / "kubelet"
-POD_LOGS = STATE / "pod-logs"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A kubelet and a containerd of its own; all nodes are in the cluster's network namespace, each with an address."""
+
+    name: str
+    address: str
+    folder: Path
+    """Of its state."""
+    containerd: Path
+    """Of its images."""
+    kubelet: str = "kubelet"
+    """The name of its certificate and process."""
+    cgroup: str = CGROUP
+    """Above its pods'."""
+    health_port: int = 10248
+    labels: str = ""
+    taints: Sequence[dict[str, str]] = ()
+
+    @property
+    def socket(self) -> Path:
+        return self.folder / "containerd.sock"
+
+    @property
+    def configuration(self) -> Path:
+        return self.folder / "config"
+
+
+FIRST = Node(NODE, NODE_ADDRESS, STATE, CONTAINERD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +112,6 @@ def write_configuration() -> None:
 }}
 """
     )
-    (CONFIGURATION / "containerd.toml").write_text(_containerd())
     cni = CONFIGURATION / "cni"
     cni.mkdir(exist_ok=True)
     # ptp, not bridge: every packet is routed, so that a Service works between pods of one node without br_netfilter.
@@ -109,15 +136,22 @@ def write_configuration() -> None:
             ],
         },
     )
-    _write_json(CONFIGURATION / "kubelet.json", _kubelet())
+    write_node_configuration(FIRST)
 
 
-def _containerd() -> str:
+def write_node_configuration(node: Node) -> None:
+    """The files of a node's containerd and kubelet."""
+    node.configuration.mkdir(parents=True, exist_ok=True)
+    (node.configuration / "containerd.toml").write_text(_containerd(node))
+    _write_json(node.configuration / "kubelet.json", _kubelet(node))
+
+
+def _containerd(node: Node) -> str:
     return f"""version = 2
-root = "{CONTAINERD}"
-state = "{STATE}/containerd"
+root = "{node.containerd}"
+state = "{node.folder}/containerd"
 [grpc]
-  address = "{CONTAINERD_SOCKET}"
+  address = "{node.socket}"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{PAUSE_IMAGE}"
   restrict_oom_score_adj = true
@@ -133,18 +167,19 @@ state = "{STATE}/containerd"
 """
 
 
-def _kubelet() -> dict[str, object]:
+def _kubelet(node: Node) -> dict[str, object]:
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
-        "address": NODE_ADDRESS,
+        "address": node.address,
+        "healthzPort": node.health_port,
         "authentication": {"anonymous": {"enabled": False}, "webhook": {"enabled": True}, "x509": {"clientCAFile": str(pki.CA)}},
         "authorization": {"mode": "Webhook"},
-        "tlsCertFile": str(pki.certificate("kubelet")),
-        "tlsPrivateKeyFile": str(pki.key("kubelet")),
-        "containerRuntimeEndpoint": f"unix://{CONTAINERD_SOCKET}",
+        "tlsCertFile": str(pki.certificate(node.kubelet)),
+        "tlsPrivateKeyFile": str(pki.key(node.kubelet)),
+        "containerRuntimeEndpoint": f"unix://{node.socket}",
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": f"/{CGROUP}",
+        "cgroupRoot": f"/{node.cgroup}",
         "failCgroupV1": False,
         "failSwapOn": False,
         "oomScoreAdj": 0,
@@ -152,7 +187,7 @@ def _kubelet() -> dict[str, object]:
         "clusterDNS": [DNS_SERVICE_ADDRESS],
         "clusterDomain": "cluster.local",
         "resolvConf": str(CONFIGURATION / "resolv.conf"),
-        "podLogsDir": str(POD_LOGS),
+        "podLogsDir": str(node.folder / "pod-logs"),
         "volumePluginDir": str(STATE / "volume-plugins"),
         # Measured often, so that a pod over its emptyDir's sizeLimit is evicted within seconds and not minutes.
         "volumeStatsAggPeriod": "5s",
@@ -168,6 +203,7 @@ def _kubelet() -> dict[str, object]:
         "syncFrequency": "10s",
         "nodeStatusUpdateFrequency": "5s",
         "registerNode": True,
+        "registerWithTaints": list(node.taints),
         "serializeImagePulls": False,
     }
 
@@ -252,14 +288,15 @@ def _scheduler() -> list[str | Path]:
     ]
 
 
-def _kubelet_command() -> list[str | Path]:
+def _kubelet_command(node: Node) -> list[str | Path]:
     return [
         program("kubelet"),
-        f"--config={CONFIGURATION / 'kubelet.json'}",
-        f"--kubeconfig={pki.kubeconfig('kubelet')}",
-        f"--root-dir={KUBELET_ROOT}",
-        f"--hostname-override={NODE}",
-        f"--node-ip={NODE_ADDRESS}",
+        f"--config={node.configuration / 'kubelet.json'}",
+        f"--kubeconfig={pki.kubeconfig(node.kubelet)}",
+        f"--root-dir={node.folder / 'kubelet'}",
+        f"--hostname-override={node.name}",
+        f"--node-ip={node.address}",
+        f"--node-labels={node.labels}",
     ]
 
 
@@ -299,22 +336,28 @@ def _inside(*command: str) -> Callable[[], bool]:
     return lambda: quiet(*network.INSIDE, *command)
 
 
-def _node_ready() -> bool:
+def _node_ready(node: Node) -> bool:
     # The node's own word first: after a restart the API still shows the Ready of before.
-    healthy = quiet(*network.INSIDE, "bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/10248")
-    return healthy and quiet(KUBECTL, "--kubeconfig", pki.kubeconfig("admin"), "wait", "--for=condition=Ready", f"node/{NODE}", "--timeout=2s")
+    healthy = quiet(*network.INSIDE, "bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{node.health_port}")
+    return healthy and quiet(KUBECTL, "--kubeconfig", pki.kubeconfig("admin"), "wait", "--for=condition=Ready", f"node/{node.name}", "--timeout=2s")
 
 
-def ctr(*arguments: str | Path) -> list[str | Path]:
+def ctr(*arguments: str | Path, socket: Path = CONTAINERD_SOCKET) -> list[str | Path]:
     """A containerd client's command line, in the namespace of the kubelet's images and containers."""
-    return ["ctr", "--address", CONTAINERD_SOCKET, "-n", "k8s.io", *arguments]
+    return ["ctr", "--address", socket, "-n", "k8s.io", *arguments]
 
 
-def _version_answers() -> bool:
-    return quiet(*ctr("version"))
+def containerd(node: Node, name: str = "containerd") -> Component:
+    """What runs a node's containers."""
+    return Component(name, lambda: ["containerd", "--config", node.configuration / "containerd.toml"], lambda: quiet(*ctr("version", socket=node.socket)))
 
 
-CONTAINERD_COMPONENT = Component("containerd", lambda: ["containerd", "--config", CONFIGURATION / "containerd.toml"], _version_answers)
+def kubelet(node: Node) -> Component:
+    """What runs a node's pods; ready with the Node."""
+    return Component(node.kubelet, lambda: _kubelet_command(node), lambda: _node_ready(node), 120)
+
+
+CONTAINERD_COMPONENT = containerd(FIRST)
 CONTROL_PLANE = (
     Component("etcd", _etcd, _inside("bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/2379")),
     Component("kube-apiserver", _apiserver, _api_ready, 90),
@@ -323,7 +366,7 @@ CONTROL_PLANE = (
 )
 NODE_COMPONENTS = (
     Component("coredns", lambda: [program("coredns"), "-conf", CONFIGURATION / "Corefile"], _http(f"http://{NODE_ADDRESS}:8181/ready")),
-    Component("kubelet", _kubelet_command, _node_ready, 120),
+    kubelet(FIRST),
     Component("kube-proxy", _kube_proxy, _inside("bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/10249")),
 )
 ALL = (CONTAINERD_COMPONENT, *CONTROL_PLANE, *NODE_COMPONENTS)

@@ -49,3 +49,20 @@ def down() -> None:
     quiet("ip", "link", "delete", HOST_LINK)
     if exists():
         output(["umount", "-l", str(NAMESPACE)])
+
+
+def add_address(address: str) -> None:
+    """Another one of the namespace's own, for a node."""
+    output([*INSIDE, "ip", "address", "replace", f"{address}/32", "dev", "lo"])
+
+
+def cut_off(address: str) -> None:
+    """No packet reaches a pod any more, and nobody is told: as on a machine without power."""
+    for chain in ("FORWARD", "OUTPUT"):
+        output([*INSIDE, "iptables", "-I", chain, "-d", address, "-j", "DROP"])
+
+
+def let_through(address: str) -> None:
+    """Take `cut_off` back: another pod may get the address."""
+    for chain in ("FORWARD", "OUTPUT"):
+        quiet(*INSIDE, "iptables", "-D", chain, "-d", address, "-j", "DROP")

@@ -74,6 +74,12 @@ def create() -> None:
     done.touch()
 
 
+def create_kubelet(name: str, node: str, address: str) -> None:
+    """The certificate and kubeconfig `name` of another node's kubelet."""
+    _sign(name, f"system:node:{node}", "system:nodes", f"IP:{address},DNS:{node}")
+    _write_kubeconfig(name)
+
+
 def _sign(name: str, user: str, group: str, names: str) -> None:
     request, extensions = PKI / f"{name}.csr", PKI / f"{name}.ext"
     subject = (f"/O={group}" if group else "") + f"/CN={user}"

@@ -74,6 +74,14 @@ def stop(name: str, *, seconds: float = 15) -> None:
     (PIDS / f"{name}.json").unlink(missing_ok=True)
 
 
+def kill(name: str) -> None:
+    """SIGKILL at once; nothing if it does not run."""
+    if pid := running(name):
+        os.kill(pid, signal.SIGKILL)
+        _reap(pid)
+    (PIDS / f"{name}.json").unlink(missing_ok=True)
+
+
 def kill_where(fragment: str, *, program: str) -> int:
     """SIGKILL every process whose program is named `program` and whose command line holds `fragment` (a path of ours)."""
     killed = 0

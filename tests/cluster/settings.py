@@ -20,6 +20,7 @@ CLUSTER = "yolo-operator"
 NODE = "yolo-operator-node"
 HOST_LINK, NODE_LINK = "yolo-host", "yolo-node"
 HOST_ADDRESS, NODE_ADDRESS = "10.99.0.1", "10.99.0.2"
+MORE_NODES = "10.99.1.{}"  # addresses of nodes beside the first, which nothing outside the network namespace asks
 POD_NETWORK, SERVICE_NETWORK = "10.244.0.0/24", "10.96.0.0/16"
 API_SERVICE_ADDRESS, DNS_SERVICE_ADDRESS = "10.96.0.1", "10.96.0.10"
 API_PORT = 6443
