@@ -145,7 +145,8 @@ def pod(
     conditions: Mapping[str, str] | None = None,
     **status: Any,
 ) -> Manifest:
-    """A Pod; `conditions` maps a condition's type to its status."""
+    """A Pod; `conditions` maps a condition's type to its status. Where Ready is not True the kubelet says why: only what takes it back for a silent node does not."""
+    reasons = {"Ready": {"reason": "ReadinessGatesNotReady"}}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -161,12 +162,26 @@ def pod(
         "status": {
             "phase": "Running",
             "podIP": "10.0.0.7",
-            "conditions": [{"type": kind, "status": value} for kind, value in (conditions or {}).items()],
+            "conditions": [{"type": kind, "status": value} | (reasons.get(kind, {}) if value == "False" else {}) for kind, value in (conditions or {}).items()],
             "initContainerStatuses": list(init),
             "containerStatuses": list(containers),
         }
         | status,
     }
+
+
+def silent(pod: Manifest, node: str = "gpu-7") -> Manifest:
+    """A ready Pod's node has stopped reporting: a controller takes Ready back, and gives no reason."""
+    others = [each for each in pod["status"]["conditions"] if each["type"] != "Ready"]
+    pod["status"]["conditions"] = [*others, {"type": "Ready", "status": "False"}]
+    return pod | {"spec": {"nodeName": node}}
+
+
+def moved(pod: Manifest, node: str = "gpu-7", at: datetime = T0) -> Manifest:
+    """Kubernetes has given up a Pod on a silent node, which was to have ended at that time."""
+    pod["metadata"]["deletionTimestamp"] = clock.text(at)
+    pod["status"]["conditions"].append({"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"})
+    return pod | {"spec": {"nodeName": node}}
 
 
 def unschedulable(message: str) -> Manifest:

@@ -359,6 +359,8 @@ class Cluster(Simulation):
             write(live["kind"], live["metadata"]["name"], lambda live=live: self.delete(live))
         for pod in decided.open_gates:
             write("Pod", pod["metadata"]["name"], lambda pod=pod: self.open_gate(pod))
+        for pod in decided.lost:
+            write("Pod", pod["metadata"]["name"], lambda pod=pod: self.fail_pod(pod))
         self.body["metadata"]["finalizers"] = [names.FINALIZER] if decided.finalizer else []
         final = decided.status
         if hit:

@@ -96,6 +96,8 @@ class Simulation:
             self.delete(live)
         for pod in decided.open_gates:
             self.open_gate(pod)
+        for pod in decided.lost:
+            self.fail_pod(pod)
         finalizers = [names.FINALIZER] if decided.finalizer else []
         self.body["metadata"]["finalizers"] = finalizers
         self.body["status"] = decided.status.model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -141,6 +143,12 @@ class Simulation:
         kept["status"]["conditions"].append({"type": names.VERIFIED_GATE, "status": "True"})
         kept["metadata"]["resourceVersion"] = self._count()
         self.opened.append(pod["metadata"]["name"])
+        return kept
+
+    def fail_pod(self, pod: Manifest) -> Manifest:
+        kept = self.objects["Pod"][pod["metadata"]["name"]]
+        kept["status"]["phase"] = "Failed"
+        kept["metadata"]["resourceVersion"] = self._count()
         return kept
 
     def _count(self) -> str:
@@ -384,6 +392,12 @@ class FakeKube:
         if pod["metadata"]["name"] not in self.cluster.objects["Pod"]:
             raise Missing("NotFound", "pod")
         return copied(self.cluster.open_gate(dict(pod)))
+
+    async def fail_pod(self, pod: Mapping[str, Any]) -> Manifest:
+        self._write("gate", pod["metadata"]["name"], POD)
+        if pod["metadata"]["name"] not in self.cluster.objects["Pod"]:
+            raise Missing("NotFound", "pod")
+        return copied(self.cluster.fail_pod(dict(pod)))
 
     async def write_status(self, yolo: Mapping[str, Any], status: Manifest) -> Manifest:
         self._write("status", yolo["metadata"]["name"], YOLO)

@@ -39,6 +39,8 @@ class World:
         self.deployment = None
         self.bad: set[str] = set()
         """Revisions that do not load."""
+        self.silent: set[str] = set()
+        """Pods whose node has stopped reporting."""
         self.size = dict.fromkeys(models, 100 * MIB)
         self.serial = 0
         for name in models:
@@ -93,7 +95,7 @@ class World:
     def agent(self, name: str, *, loads: bool = True) -> None:
         """The agent brings its Triton to what the pod is told, and says whether it has what it is asked for."""
         pod, wanted = self.pods[name], listed(self.pods[name])
-        if loads and wanted is not None:
+        if loads and wanted is not None and name not in self.silent:
             before = self.loaded[name]
             self.loaded[name] = {
                 each.name: each.uri if each.uri not in self.bad else before[each.name]
@@ -105,6 +107,9 @@ class World:
             members &= {each.deployment for each in wanted.models}
         ready = all(model in self.loaded[name] for model in members)
         gate = pods.condition(pod, names.VERIFIED_GATE)
+        if name in self.silent:
+            self.pods[name] = gen.silent(pod)
+            return
         states = {"ContainersReady": ready, names.VERIFIED_GATE: gate, "Ready": ready and gate}
         pod["status"]["conditions"] = [{"type": kind, "status": str(value), "reason": "ReadinessGatesNotReady"} for kind, value in states.items()]
 
@@ -281,6 +286,23 @@ def test_a_pod_whose_triton_was_restarted_is_asked_again_before_it_takes_request
     assert f"{MEMBER}helmet" not in world.pods[first]["metadata"]["labels"]
     world.settle()
     assert set(world.members("helmet")) == {first, second}
+
+
+def test_a_pod_on_a_silent_node_keeps_no_model_from_changing():
+    world = World("helmet")
+    world.settle()
+    (first, second) = world.members("helmet")
+    before = world.loaded[first]["helmet"]
+    world.silent.add(first)
+    world.agent(first)
+    world.rebuild("helmet", "again")
+    world.settle()
+    assert world.members("helmet") == [second]
+    assert world.loaded[second]["helmet"] != before
+    world.silent.clear()
+    world.settle()
+    assert set(world.members("helmet")) == {first, second}
+    assert world.loaded[first] == world.loaded[second], "what its node says again is heard"
 
 
 def test_a_new_pod_counts_as_ready_only_with_all_models_that_are_served():

@@ -207,6 +207,21 @@ def test_pods_that_are_still_there_are_waited_for():
     assert len(cluster.jobs("prune")) == 1
 
 
+def test_a_build_on_a_node_that_does_not_answer_is_waited_for_and_then_given_up():
+    cluster = deleting()
+    cluster.reconcile()
+    build = gen.moved(gen.pod("late", labels={names.COMPONENT: names.BUILD}), at=cluster.now)
+    cluster.objects["Pod"]["late"] = build
+    cluster.later(59)
+    decided = cluster.reconcile()
+    assert (decided.lost, cluster.jobs("prune")) == ([], [])
+    assert decided.requeue_at is not None, "nobody else says when it is time"
+    cluster.later(1)
+    assert [pod["metadata"]["name"] for pod in cluster.reconcile().lost] == ["late"]
+    decided = cluster.reconcile()
+    assert (decided.lost, len(cluster.jobs("prune"))) == ([], 1)
+
+
 def test_a_running_build_ends_before_anything_is_removed():
     cluster = deleting()
     cluster.create(gen.merged(cluster.only_job("build"), {"metadata": {"name": "late"}}))["status"] = {}

@@ -56,6 +56,30 @@ def test_if_the_asked_pod_goes_another_is_asked():
     assert address(cluster.objects["Job"][new]) == second["status"]["podIP"]
 
 
+def test_a_pod_whose_node_has_gone_silent_is_not_asked():
+    cluster = started(replicas=2)
+    first, second = cluster.pods()
+    cluster.objects["Pod"][first["metadata"]["name"]] = gen.silent(first)
+    cluster.reconcile()
+    assert address(cluster.only_job("verify")) == second["status"]["podIP"]
+
+
+def test_after_a_failure_the_next_pod_is_asked():
+    """Of a pod that waits at its gate nobody says that its node has gone."""
+    cluster = started(replicas=2)
+    first, second = cluster.pods()
+    asked = []
+    for _ in range(3):
+        cluster.reconcile()
+        asked.append(address(cluster.only_job("verify")))
+        cluster.end_job("verify", gen.outcome(reason="ModelNotReady", message="no answer"), code=1)
+        cluster.reconcile()
+        cluster.later(600)
+        cluster.reconcile()
+        cluster.objects["Job"] = {name: live for name, live in cluster.objects["Job"].items() if "verify" not in name}
+    assert asked == [pod["status"]["podIP"] for pod in (first, second, first)]
+
+
 def test_no_pod_answers_no_pod_is_asked():
     cluster = started()
     for pod in cluster.pods():

@@ -226,10 +226,16 @@ def triton(last: dict[str, Any] | None = None, state: dict[str, Any] | None = No
             triton(state=gen.waiting("CreateContainerConfigError", 'secret "s3-readonly" not found')), "SecretNotFound", "'s3-readonly'", id="no Secret"
         ),
         pytest.param(
-            gen.pod(conditions={"ContainersReady": "True", "Ready": "False"}) | {"spec": {"nodeName": "gpu-7"}},
+            gen.silent(gen.pod(conditions={"ContainersReady": "True"})),
             "NodeNotReady",
             "Node 'gpu-7' has stopped reporting",
             id="a silent node",
+        ),
+        pytest.param(
+            gen.moved(gen.pod(conditions={"ContainersReady": "True", "Ready": "True"})),
+            "NodeNotReady",
+            "Pod helmet-v1-abc is taken off node 'gpu-7'",
+            id="taken off a silent node",
         ),
     ],
 )
@@ -242,7 +248,6 @@ def test_a_triton_pod_in_trouble(pod, reason, says):
 
 def test_a_pod_at_its_gate_has_no_problem():
     at_gate = gen.pod(conditions={"ContainersReady": "True", "Ready": "False"})
-    at_gate["status"]["conditions"][1]["reason"] = "ReadinessGatesNotReady"
     assert pods.diagnose(at_gate, job=False) is None
 
 
@@ -263,6 +268,18 @@ def test_the_youngest_pods_problem_counts():
     problem = pods.latest_problem([young, old], job=True)
     assert problem is not None
     assert "second" in problem.message
+
+
+def test_a_pod_on_a_silent_node_does_not_answer_whatever_it_said_last():
+    pod = gen.pod(conditions={"ContainersReady": "True", "Ready": "True"})
+    assert pods.answers(pod)
+    assert not pods.answers(gen.silent(pod))
+
+
+def test_a_jobs_pod_on_a_silent_node_is_told():
+    problem = pods.diagnose(gen.moved(job_pod(init=[held("export", "ImagePullBackOff", "what its node said last")])), job=True)
+    assert problem is not None
+    assert problem.reason == "NodeNotReady"
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,23 @@ def test_another_version_makes_room_one_pod_at_a_time_and_never_the_last() -> No
         assert cluster.replicas()["helmet-v1"] == expected
 
 
+@pytest.mark.parametrize("ended", [True, False], ids=["evicted, and its Pod is still there", "on its way out"])
+def test_a_pod_that_has_ended_makes_no_room_and_keeps_none_from_doing_so(*, ended: bool) -> None:
+    cluster = Simulation(replicas=4, versions=[gen.version(1, weight=100)], rollout={"surgeTimeout": "0s"})
+    cluster.run()
+    old = gen.pod("old", labels=cluster.pods(1)[0]["metadata"]["labels"], phase="Failed" if ended else "Running", reason="Evicted" if ended else "")
+    if not ended:
+        old["metadata"]["deletionTimestamp"] = clock.text(cluster.now)
+    cluster.objects["Pod"]["old"] = old
+    cluster.edit(versions=[gen.version(1, weight=1), gen.version(2, weight=3)])
+    cluster.reconcile()
+    cluster.build_succeeds(2)
+    cluster.reconcile()
+    surge_pod(cluster, 2)
+    cluster.reconcile()
+    assert cluster.replicas()["helmet-v1"] == (3 if ended else 4)
+
+
 def test_it_looks_again_when_another_versions_pod_has_waited_long_enough() -> None:
     cluster = Simulation(replicas=2, versions=[gen.version(1, weight=100)])
     cluster.run()

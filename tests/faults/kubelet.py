@@ -123,7 +123,9 @@ class Kubelet:
             "phase": "Running",
             "podIP": address,
             "podIPs": [{"ip": address}],
-            "conditions": [{"type": kind, "status": str(value), "lastTransitionTime": now} for kind, value in states.items()],
+            "conditions": [
+                {"type": kind, "status": str(value), "reason": "" if value else "NotReady", "lastTransitionTime": now} for kind, value in states.items()
+            ],
             "containerStatuses": [gen.container_status(names.SERVER, ready=True, containerID=f"containerd://{pod['metadata']['uid']}", **running)],
             "initContainerStatuses": [gen.container_status(names.AGENT, ready=has_all, **running)],
         }

@@ -33,7 +33,7 @@ and a list by name tells whether it is taken by an object that is not ours.
   verbs: [list, watch]
 - apiGroups: [""]
   resources: [pods/status]
-  verbs: [patch] # the readiness gate; which models a YoloServer's pod is to have, and takes requests for
+  verbs: [patch] # the readiness gate; that a pod has ended whose node is silent; which models a YoloServer's pod is to have, and takes requests for
 - apiGroups: [""]
   resources: [events]
   verbs: [create, list] # its dry run tells whether a namespace is being deleted; why a Job has no Pod only an Event says

@@ -205,6 +205,15 @@ class Kube:
         body = {**self._head(POD, metadata), "status": {"conditions": [condition]}}
         return await self._request("PATCH", POD.path(metadata["namespace"], metadata["name"], "status"), body, content_type=APPLY, **self._as(GATE_MANAGER))
 
+    async def fail_pod(self, pod: Mapping[str, Any]) -> Manifest:
+        """Say in its node's stead that a Pod has ended."""
+        metadata = pod["metadata"]
+        message = "The node does not answer, and the Pod was to have ended long ago"
+        body = {"metadata": {"uid": metadata["uid"]}, "status": {"phase": "Failed", "reason": "NodeLost", "message": message}}
+        return await self._request(
+            "PATCH", POD.path(metadata["namespace"], metadata["name"], "status"), body, content_type=MERGE, fieldManager=names.FIELD_MANAGER
+        )
+
     async def change_pod(self, change: PodChange) -> Manifest:
         """Give a Pod labels and annotations, or take them away. By its status, which it is no more right to than the gate: that changes no spec."""
         metadata = change.pod["metadata"]

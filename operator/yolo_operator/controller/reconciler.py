@@ -102,6 +102,7 @@ class Reconciler:
                 body = await self._record(yolo, body, decided.status, refusals)
                 body = await self._apply(yolo, body, decided, now, refusals)
                 await self._writer.change_pods(decided.change_pods, refusals)
+                await self._writer.fail_pods(decided.lost, refusals)
                 computed = decided.status
         if yolo.deleting and names.FINALIZER not in body["metadata"].get("finalizers", ()):
             return

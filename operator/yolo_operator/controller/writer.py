@@ -72,6 +72,16 @@ class Writer:
                 except Missing:
                     log.debug("pod is gone", extra={"object": pod["metadata"]["name"]})
 
+    async def fail_pods(self, pods: Sequence[Manifest], refusals: Refusals) -> None:
+        """Say of Pods that they have ended."""
+        for pod in pods:
+            with refusals.noted("end", pod):
+                try:
+                    self._cache.put(kinds.POD, await self._kube.fail_pod(pod))
+                    log.info("given up: its node does not answer", extra={"kind": "Pod", "object": pod["metadata"]["name"]})
+                except (Missing, Conflict):
+                    log.debug("pod is gone", extra={"object": pod["metadata"]["name"]})
+
     async def change_pods(self, changes: Sequence[PodChange], refusals: Refusals) -> None:
         """Give Pods of a server their labels and annotations."""
         for change in changes:

@@ -21,7 +21,7 @@ class PodChange:
 
 @dataclass(slots=True, kw_only=True)
 class Plan:
-    """What to write: objects to apply, Jobs to create, objects to delete, pods whose readiness gates to open or labels to change, and the status."""
+    """What to write: objects to apply, Jobs to create, objects to delete, what is changed in pods, and the status."""
 
     status: api.Status
     apply: list[Manifest] = field(default_factory=list)
@@ -31,6 +31,8 @@ class Plan:
     delete: list[Manifest] = field(default_factory=list)
     open_gates: list[Manifest] = field(default_factory=list)
     change_pods: list[PodChange] = field(default_factory=list)
+    lost: list[Manifest] = field(default_factory=list)
+    """Pods that are to count as ended, whose nodes cannot say so."""
     finalizer: bool = False
     """Whether our finalizer is to be on the resource."""
     requeue_at: datetime | None = None

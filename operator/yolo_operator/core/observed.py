@@ -69,16 +69,13 @@ def triton_pods(observed: Observed, version: int) -> list[Manifest]:
     return [
         pod
         for pod in observed.pods
-        if names.label(pod, names.COMPONENT) == names.TRITON
-        and names.label(pod, names.VERSION) == str(version)
-        and pod.get("status", {}).get("phase") not in {"Succeeded", "Failed"}
-        and "deletionTimestamp" not in pod["metadata"]
+        if names.label(pod, names.COMPONENT) == names.TRITON and names.label(pod, names.VERSION) == str(version) and not pods.is_terminating(pod)
     ]
 
 
 def anything_runs(observed: Observed) -> bool:
     """Whether Pods of the resource, of Triton or of Jobs, have not ended; those on their way out hold what they have until then."""
-    return any(pod.get("status", {}).get("phase") not in {"Succeeded", "Failed"} for pod in observed.pods)
+    return not all(map(pods.has_ended, observed.pods))
 
 
 def verified_at_gate(recorded: Iterable[api.VersionStatus], observed: Observed) -> list[Manifest]:

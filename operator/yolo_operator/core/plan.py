@@ -18,6 +18,7 @@ from yolo_operator.core.context import Context, Plan, requeue
 from yolo_operator.core.contract import Artifact, Verification
 from yolo_operator.core.defaults import Defaults
 from yolo_operator.core.ensure_job import ensure, failed, problem_of, told
+from yolo_operator.core.lost_pods import give_up_step
 from yolo_operator.core.names import Manifest
 from yolo_operator.core.observed import Observed, finished, pruning, template_hash, triton_pods, verified_at_gate
 from yolo_operator.core.progress import DRAINING, Progress, is_serving, serving_artifact, status_of, trouble
@@ -40,12 +41,14 @@ def plan(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, now: 
     result = Plan(status=yolo.status, finalizer=yolo.spec.deletion_policy == "Delete")
     if yolo.spec.server_ref is not None:
         context = Context(yolo=model.placed(yolo, observed), observed=observed, defaults=defaults, now=now, result=result)
+        give_up_step(context)
         result.status = model.serve_step(context, build_step(context, context.yolo.spec.versions[0]))
         stop_unwanted_jobs(context)
         return result
     if yolo.spec.suspend:
         yolo = api.scaled_to_zero(yolo)
     context = Context(yolo=yolo, observed=observed, defaults=defaults, now=now, result=result)
+    give_up_step(context)
     network_step(context)
     built = [build_step(context, version) for version in yolo.spec.versions]
     verified = [verify_step(context, each) for each in built]
@@ -146,7 +149,7 @@ def verify_step(context: Context, progress: Progress) -> Progress:
 
 
 def verify_template(context: Context, progress: Progress, artifact: Artifact, candidates: Sequence[Manifest], *, current: bool) -> Progress:
-    """Ask one pod of a template that has not been verified: the one asked before, else the oldest that answers. If it goes, another is asked."""
+    """Ask one pod of a template that has not been verified: the one that is being asked, else the oldest that answers; after a failure the next, as its node may be gone."""
     if not context.yolo.spec.rollout.verify.enabled:
         return progress
     key = verification.key(context.yolo, candidates[0])
@@ -160,7 +163,8 @@ def verify_template(context: Context, progress: Progress, artifact: Artifact, ca
     others = {verification.key(context.yolo, pod) for pod in triton_pods(context.observed, progress.version.version)} - {key}
     taken = not current and recorded is not None and recorded.key in others
     asking = [job.verify(context.yolo, progress.version, artifact, pod, context.defaults) for pod in answering]
-    wanted_job = next((each for each in asking if each["metadata"]["name"] in context.observed.jobs), asking[0])
+    attempts = recorded.attempts if recorded is not None and recorded.key == key else 0
+    wanted_job = next((each for each in asking if each["metadata"]["name"] in context.observed.jobs), asking[attempts % len(asking)])
     found = ensure(context, wanted_job, recorded, key=key, answering=("verify",), result=Verification)
     progress = told(progress, found) if current else progress
     known: dict[str, object] = {} if taken else {"verify_failure": found.failure}

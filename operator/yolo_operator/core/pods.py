@@ -20,6 +20,8 @@ UNTOLERATED = re.compile(r"untolerated taint(?:\(s\))?(?: \{([^:}]+)(?:: ([^}]*)
 UNCLAIMABLE = re.compile(r"cannot allocate all claims|device class \S+ does not exist")
 """What the scheduler says of ResourceClaims that no node can meet."""
 MESSAGE_LIMIT = 1000
+ENDED = frozenset({"Succeeded", "Failed"})
+"""Phases of a Pod that will not run any more."""
 REASON = re.compile("[A-Z][0-9A-Za-z]{0,62}")
 """What a worker's reason looks like; the exporter runs foreign code, which may have written anything."""
 
@@ -39,6 +41,9 @@ def diagnose(pod: Manifest, *, job: bool) -> Problem | None:
     status = pod.get("status", {})
     if status.get("reason") == "Evicted":
         return evicted(status.get("message", ""))
+    silent = node_not_ready(pod)
+    if silent is not None:
+        return silent
     for container in containers(pod):
         problem = waiting(container) or (terminated(container) if job else crashed(container))
         if problem is not None:
@@ -46,7 +51,7 @@ def diagnose(pod: Manifest, *, job: bool) -> Problem | None:
     for condition in status.get("conditions", ()):
         if condition["type"] == "PodScheduled" and condition["status"] == "False" and condition.get("reason") == "Unschedulable":
             return unschedulable(condition.get("message", ""), job=job)
-    return None if job else node_not_ready(pod)
+    return None
 
 
 def latest_problem(pods: Iterable[Manifest], *, job: bool) -> Problem | None:
@@ -95,9 +100,19 @@ def containers(pod: Manifest) -> list[dict[str, Any]]:
     return [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]
 
 
+def has_ended(pod: Manifest) -> bool:
+    """Whether nothing of the Pod runs any more, as far as its node says."""
+    return pod.get("status", {}).get("phase") in ENDED
+
+
+def is_leaving(pod: Manifest) -> bool:
+    """Whether the Pod is on its way out and has not ended."""
+    return "deletionTimestamp" in pod["metadata"] and not has_ended(pod)
+
+
 def is_terminating(pod: Manifest) -> bool:
     """Whether the Pod is on its way out or has ended."""
-    return "deletionTimestamp" in pod["metadata"] or pod.get("status", {}).get("phase") in {"Succeeded", "Failed"}
+    return "deletionTimestamp" in pod["metadata"] or has_ended(pod)
 
 
 def condition(pod: Manifest, kind: str) -> bool:
@@ -111,8 +126,8 @@ def is_ready(pod: Manifest) -> bool:
 
 
 def answers(pod: Manifest) -> bool:
-    """Whether Triton in it has loaded the model, be the gate open or not."""
-    return condition(pod, "ContainersReady") and not is_terminating(pod) and bool(pod.get("status", {}).get("podIP"))
+    """Whether Triton in it has loaded the model, be the gate open or not. What a silent node said last counts for nothing."""
+    return condition(pod, "ContainersReady") and not is_terminating(pod) and not on_silent_node(pod) and bool(pod.get("status", {}).get("podIP"))
 
 
 def gate_is_open(pod: Manifest) -> bool:
@@ -132,12 +147,30 @@ def evicted(message: str) -> Problem:
     return Problem("Evicted", f"The node put the Pod out: {message}")
 
 
+def on_silent_node(pod: Manifest) -> bool:
+    """Whether a ready Pod's node has stopped reporting: a controller takes Ready back, and gives no reason as the kubelet would. Of one that was not ready it says nothing."""
+    conditions = pod.get("status", {}).get("conditions", ())
+    return condition(pod, "ContainersReady") and any(c["type"] == "Ready" and c["status"] == "False" and not c.get("reason") for c in conditions)
+
+
+def is_being_moved(pod: Manifest) -> bool:
+    """Whether Kubernetes has given the Pod up for its node's sake, and the node has not said that it has ended."""
+    conditions = pod.get("status", {}).get("conditions", ())
+    return is_leaving(pod) and any(
+        c["type"] == "DisruptionTarget" and c["status"] == "True" and c.get("reason") == "DeletionByTaintManager" for c in conditions
+    )
+
+
 def node_not_ready(pod: Manifest) -> Problem | None:
-    """A Pod whose node is silent: a controller takes Ready back, and gives no reason as the kubelet would."""
-    taken_back = any(c["type"] == "Ready" and c["status"] == "False" and not c.get("reason") for c in pod.get("status", {}).get("conditions", ()))
-    if not (taken_back and condition(pod, "ContainersReady")):
-        return None
+    """A Pod whose node is silent."""
     node = pod.get("spec", {}).get("nodeName", "")
+    if is_being_moved(pod):
+        name = pod["metadata"]["name"]
+        return Problem(
+            "NodeNotReady", f"Pod {name} is taken off node {node!r}, which has stopped reporting or has a NoExecute taint: see kubectl describe node {node}"
+        )
+    if not on_silent_node(pod):
+        return None
     return Problem(
         "NodeNotReady", f"Node {node!r} has stopped reporting: see kubectl describe node {node}. Kubernetes moves its Pods to other nodes after some minutes."
     )

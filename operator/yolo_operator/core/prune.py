@@ -9,13 +9,12 @@ from yolo_operator.core import api, jobs, names, pods, published, status
 from yolo_operator.core.context import Context, Plan
 from yolo_operator.core.defaults import Defaults, storage_of
 from yolo_operator.core.ensure_job import Ensured, ensure
+from yolo_operator.core.lost_pods import give_up_step
 from yolo_operator.core.names import Manifest
 from yolo_operator.core.observed import Observed, finished
 from yolo_operator.core.progress import Progress
 from yolo_operator.core.published import Place
 from yolo_operator.core.resources import job
-
-ENDED = frozenset({"Succeeded", "Failed"})
 
 
 def prune_step(context: Context, progress: Sequence[Progress], *, serves: bool, served: Set[str] = frozenset()) -> dict[str, object]:
@@ -61,7 +60,7 @@ def in_use(observed: Observed) -> set[str]:
 
 def is_building(pod: Manifest) -> bool:
     """Whether a build's Pod has not ended, be its Job still there or not: it may publish until then."""
-    return names.label(pod, names.COMPONENT) == names.BUILD and pod.get("status", {}).get("phase") not in ENDED
+    return names.label(pod, names.COMPONENT) == names.BUILD and not pods.has_ended(pod)
 
 
 def remove_from(context: Context, place: Place, surplus: list[str]) -> Place:
@@ -103,6 +102,7 @@ def deletion(yolo: api.YoloDeployment, observed: Observed, defaults: Defaults, n
         storage_of(yolo, defaults)  # which says what is missing
     result.finalizer = True
     context = Context(yolo=yolo, observed=observed, defaults=defaults, now=now, result=result)
+    give_up_step(context)
     wanted = [job.prune(yolo, None, place.storage, defaults) for place in places]
     pruning = {made["metadata"]["name"] for made in wanted}
     others = [live for live in observed.jobs.values() if live["metadata"]["name"] not in pruning and not finished(live)]

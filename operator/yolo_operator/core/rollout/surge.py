@@ -70,9 +70,9 @@ def frees_gpu(yolo: api.YoloDeployment, version: int, live: Manifest, others: Se
     if not starved(yolo, others, observed, now):
         return False
     ready, mine = ready_versions(observed), triton_pods(observed, version)
+    # What has ended holds no GPU, be its Pod still there: an evicted one is, until somebody deletes it.
     leaving = any(
-        names.label(pod, names.COMPONENT) == names.TRITON and names.label(pod, names.VERSION) == str(version) and pods.is_terminating(pod)
-        for pod in observed.pods
+        names.label(pod, names.COMPONENT) == names.TRITON and names.label(pod, names.VERSION) == str(version) and pods.is_leaving(pod) for pod in observed.pods
     )
     least = 1 if any(ready.get(number) for number in others) else 2
     return not leaving and len(mine) == live["spec"].get("replicas", 1) >= least and all(map(pods.is_ready, mine))

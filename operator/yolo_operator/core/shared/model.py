@@ -114,7 +114,8 @@ def seen_of(pod: Manifest) -> Seen:
     found = {each["name"]: each for each in pods.containers(pod)}
     triton, agent = found.get(names.SERVER, {}), found.get(names.AGENT, {})
     # Not whether it is ready: that it is with all models that the pod is asked for.
-    answers = bool(triton.get("started") and "running" in triton.get("state", {}) and agent.get("started") and pod.get("status", {}).get("podIP"))
+    runs = triton.get("started") and "running" in triton.get("state", {}) and agent.get("started") and pod.get("status", {}).get("podIP")
+    answers = bool(runs and not pods.on_silent_node(pod))
     return Seen(pod=pod, container=str(triton.get("containerID", ""))[-64:] if answers else "")
 
 
