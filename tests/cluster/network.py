@@ -11,6 +11,7 @@ from steps import ClusterError, output, quiet
 NAMESPACE = STATE / "network-namespace"
 # Not `ip netns exec`: that remounts /sys and hides the cgroups.
 INSIDE = ("nsenter", f"--net={NAMESPACE}", "--")
+_NOWHERE = "nowhere"
 
 
 def exists() -> bool:
@@ -57,12 +58,20 @@ def add_address(address: str) -> None:
 
 
 def cut_off(address: str) -> None:
-    """No packet reaches a pod any more, and nobody is told: as on a machine without power."""
-    for chain in ("FORWARD", "OUTPUT"):
-        output([*INSIDE, "iptables", "-I", chain, "-d", address, "-j", "DROP"])
+    """No packet reaches a pod any more, and nobody is told: as on a machine without power.
+
+    They end in a device and not at a rule of iptables, so that a connection's later packets go the same way: one that a rule drops is not remembered,
+    and its repetition could get another pod of the Service.
+    """
+    quiet(*INSIDE, "ip", "link", "add", _NOWHERE, "type", "veth", "peer", "name", f"{_NOWHERE}-end")
+    for link in (_NOWHERE, f"{_NOWHERE}-end"):
+        output([*INSIDE, "ip", "link", "set", link, "up"])
+    # Nobody has this hardware address: the other end takes every packet for somebody else's.
+    output([*INSIDE, "ip", "neighbour", "replace", address, "lladdr", "02:00:00:00:00:01", "dev", _NOWHERE, "nud", "permanent"])
+    output([*INSIDE, "ip", "route", "replace", address, "dev", _NOWHERE])
 
 
 def let_through(address: str) -> None:
     """Take `cut_off` back: another pod may get the address."""
-    for chain in ("FORWARD", "OUTPUT"):
-        quiet(*INSIDE, "iptables", "-D", chain, "-d", address, "-j", "DROP")
+    quiet(*INSIDE, "ip", "route", "delete", address, "dev", _NOWHERE)
+    quiet(*INSIDE, "ip", "neighbour", "delete", address, "dev", _NOWHERE)

@@ -16,7 +16,7 @@ import network
 import pki
 import processes
 from components import Node
-from settings import CGROUP, KUBECONFIG, KUBECTL, MORE_NODES, STATE
+from settings import CGROUP, CLUSTER, KUBECONFIG, KUBECTL, MORE_NODES, STATE
 from steps import ClusterError, output, quiet, say, wait_for
 
 FOLDER = STATE / "nodes"
@@ -48,10 +48,11 @@ def add(name: str, labels: str, gpus: int) -> None:
 
 def off(name: str) -> None:
     """The machine loses its power: all its processes end at once, and who asks its pods gets no answer at all."""
-    for address in _addresses(name):
-        network.cut_off(address)
+    addresses = _addresses(name)
     with (FOLDER / name / "cut-off").open("a") as file:
-        file.writelines(f"{address}\n" for address in _addresses(name))
+        file.writelines(f"{address}\n" for address in addresses)
+    for address in addresses:
+        network.cut_off(address)
     stop(name)
     say(f"node {name}: off")
 
@@ -72,6 +73,7 @@ def remove(name: str) -> None:
     output([KUBECTL, "--kubeconfig", KUBECONFIG, "delete", "node", name, "--ignore-not-found"])
     for address in (FOLDER / name / "cut-off").read_text().split():
         network.let_through(address)
+        (STATE / "cni" / CLUSTER / address).unlink(missing_ok=True)  # CNI's own note of it, which only a kubelet takes back
     unmount(FOLDER / name)
     shutil.rmtree(FOLDER / name)
     say(f"node {name}: gone")
