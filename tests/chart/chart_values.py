@@ -25,7 +25,12 @@ EVERYTHING: dict[str, Any] = {
         "serverSideEncryption": {"algorithm": "aws:kms", "kmsKeyId": "alias/models"},
         "loader": "InitContainer",
     },
-    "jobs": {"retryMinSeconds": 5, "retryMaxSeconds": 50},
+    "jobs": {
+        "retryMinSeconds": 5,
+        "retryMaxSeconds": 50,
+        "nodeSelector": {"kubernetes.io/arch": "amd64"},
+        "tolerations": [{"key": "batch", "operator": "Exists"}],
+    },
     "assetsUrl": "https://mirror.example/assets",
     "hubUrl": "https://hub.example",
     "proxy": {

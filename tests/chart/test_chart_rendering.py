@@ -176,6 +176,7 @@ def test_every_value_reaches_the_operator(render: Render) -> None:
     assert settings.defaults.assigned_user is True
     assert settings.defaults.ipv6 is True
     assert (settings.defaults.retry_min_seconds, settings.defaults.retry_max_seconds) == (5, 50)
+    assert settings.defaults.jobs.model_dump(by_alias=True).items() <= given["jobs"].items()
     assert (settings.workers, settings.resync_seconds, settings.log_level, settings.log_format) == (8, 60, "DEBUG", "text")
 
 
@@ -185,7 +186,7 @@ def test_values_left_alone_are_the_operators_own_defaults(render: Render) -> Non
     assert ours.defaults.proxy is None
     for name in ("workers", "resync_seconds", "port", "log_format", "log_level", "namespaces"):
         assert getattr(ours, name) == getattr(own, name), name
-    for name in ("triton_image", "max_image_updates", "cluster_name", "assets_url", "hub_url", "retry_min_seconds", "retry_max_seconds"):
+    for name in ("triton_image", "max_image_updates", "cluster_name", "assets_url", "hub_url", "retry_min_seconds", "retry_max_seconds", "jobs"):
         assert getattr(ours.defaults, name) == getattr(own.defaults, name), name
 
 

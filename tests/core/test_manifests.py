@@ -1,5 +1,6 @@
 """The manifests, whole: as goldens to read, and the promises in them that a reader could miss."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ import manifests
 from yolo_operator import cli
 from yolo_operator.commands import worker
 from yolo_operator.core import api, contract, names, revision
-from yolo_operator.core.defaults import storage_of
+from yolo_operator.core.defaults import JobPlacement, storage_of
 from yolo_operator.core.resources import analysis, job, repository, triton
 from yolo_operator.core.triton import releases
 from yolo_operator.core.triton.options import QueuePolicy
@@ -396,6 +397,18 @@ def test_all_jobs_run_where_spec_jobs_says_and_those_that_export_where_the_build
         assert made["nodeSelector"] == {"pool": "batch", "disk": "ssd"}
         assert [each["key"] for each in made["tolerations"]] == ["dedicated", "ssd"]
     assert all((made["affinity"], made["priorityClassName"]) == (affinity, "low") for made in (build, verify, judged, prune))
+
+
+def test_the_administrators_nodes_are_for_all_jobs_and_make_none_anew(monkeypatch):
+    before = [made["metadata"]["name"] for made in jobs_of(jobs=NODES)]
+    placement = JobPlacement(node_selector={"kubernetes.io/arch": "amd64", "pool": "any"}, tolerations=[{"key": "batch"}])
+    monkeypatch.setattr(gen, "DEFAULTS", replace(gen.DEFAULTS, jobs=placement))
+    made = jobs_of(jobs=NODES)
+    assert [each["metadata"]["name"] for each in made] == before
+    for spec in (each["spec"]["template"]["spec"] for each in made):
+        assert spec["nodeSelector"] == {"kubernetes.io/arch": "amd64", "pool": "batch"}
+        assert [each["key"] for each in spec["tolerations"]] == ["dedicated", "batch"]
+    assert all(each["spec"]["template"]["spec"]["nodeSelector"] == placement.node_selector for each in jobs_of())
 
 
 def test_pods_of_jobs_have_labels_and_annotations_of_the_users_and_are_left_alone_by_autoscalers_unless_he_says_otherwise():

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from yolo_operator.core import api
 from yolo_operator.core.contract import ASSETS_URL, HUB_URL
-from yolo_operator.core.defaults import Defaults
+from yolo_operator.core.defaults import Defaults, JobPlacement
 
 PREFIX = "YOLO_OPERATOR_"
 Part = TypeVar("Part", bound=api.Model)
@@ -115,6 +115,7 @@ class Settings:
                 proxy=read.part("PROXY", api.Proxy, "httpProxy, httpsProxy, noProxy and secretRef"),
                 assets_url=read.text("ASSETS_URL", ASSETS_URL),
                 hub_url=read.text("HUB_URL", HUB_URL),
+                jobs=read.part("JOBS", JobPlacement, "nodeSelector and tolerations") or JobPlacement(),
                 assigned_user=read.one_of("ASSIGNED_USER", "false", "true") == "true",
                 ipv6=read.one_of("IPV6", "false", "true") == "true",
                 retry_min_seconds=read.seconds("RETRY_MIN_SECONDS", 60),

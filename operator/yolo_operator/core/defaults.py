@@ -1,11 +1,21 @@
 """What the cluster administrator sets for all resources; the controller reads it from its environment."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import Field
 
 from yolo_operator.core import api
 from yolo_operator.core.contract import ASSETS_URL, HUB_URL
 from yolo_operator.core.errors import InvalidSpec
 from yolo_operator.core.triton import releases
+
+
+class JobPlacement(api.Model):
+    """Nodes that all Jobs may run on, besides what spec.jobs says."""
+
+    node_selector: dict[str, str] = Field(default_factory=dict)
+    tolerations: list[dict[str, Any]] = Field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +40,8 @@ class Defaults:
     """The way out to weights, where a resource names none of its own."""
     assigned_user: bool = False
     """Whether Pods leave user and groups to their namespace."""
+    jobs: JobPlacement = field(default_factory=JobPlacement)
+    """Where the images are made for: a key of spec.jobs.nodeSelector counts before the same one here."""
     ipv6: bool = False
     """Whether Pods' first address is an IPv6 one: Triton's HTTP library listens on one family alone."""
     retry_min_seconds: float = 60

@@ -74,7 +74,7 @@ def build(
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
         {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [contract.PERMANENT_EXIT_CODE]}},
     ]
-    made = job.job(yolo, "", names.ANALYSIS, template, policy, version=canary.version)
+    made = job.job(yolo, "", names.ANALYSIS, template, policy, defaults, version=canary.version)
     return made | {"metadata": names.metadata(yolo, name(yolo, canary, state), names.ANALYSIS, canary.version)}
 
 

@@ -89,7 +89,7 @@ def build(yolo: api.YoloDeployment, version: api.Version, defaults: Defaults) ->
         {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [contract.PERMANENT_EXIT_CODE]}},
         {"action": "FailJob", "onExitCodes": {"containerName": "export", "operator": "NotIn", "values": [0]}},
     ]
-    made = job(yolo, f"{names.versioned(yolo, version.version)}-build", names.BUILD, template, policy, version=version.version)
+    made = job(yolo, f"{names.versioned(yolo, version.version)}-build", names.BUILD, template, policy, defaults, version=version.version)
     made["metadata"]["labels"][names.REVISION] = revision_name
     return made
 
@@ -137,7 +137,7 @@ def verify_job(yolo: api.YoloDeployment, version: api.Version, uri: str, target:
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
         {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [contract.PERMANENT_EXIT_CODE]}},
     ]
-    return job(yolo, f"{names.versioned(yolo, version.version)}-verify", names.VERIFY, template, policy, version=version.version, asked=asked)
+    return job(yolo, f"{names.versioned(yolo, version.version)}-verify", names.VERIFY, template, policy, defaults, version=version.version, asked=asked)
 
 
 def prune(yolo: api.YoloDeployment, remove: Sequence[str] | None, storage: api.Storage, defaults: Defaults) -> Manifest:
@@ -165,7 +165,7 @@ def prune(yolo: api.YoloDeployment, remove: Sequence[str] | None, storage: api.S
         "volumes": [{"name": "tmp-prune", "emptyDir": {}}, *pod.ca_volume(storage)],
     }
     policy: list[Manifest] = [{"action": "FailJob", "onExitCodes": {"operator": "In", "values": [contract.PERMANENT_EXIT_CODE]}}]
-    return job(yolo, f"{yolo.name}-prune", names.PRUNE, template, policy)
+    return job(yolo, f"{yolo.name}-prune", names.PRUNE, template, policy, defaults)
 
 
 def job(
@@ -174,11 +174,12 @@ def job(
     component: str,
     template: Manifest,
     policy: list[Manifest],
+    defaults: Defaults,
     *,
     version: int | None = None,
     asked: object = "",
 ) -> Manifest:
-    """A Job around a pod template, named after the template without its images (and the UID of the pod that is asked)."""
+    """A Job around a pod template, named after what the resource asks for: without the images and nodes that are the administrator's (and with the UID of the pod that is asked)."""
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -187,9 +188,17 @@ def job(
             "backoffLimit": 2,
             "ttlSecondsAfterFinished": TTL_SECONDS,
             "podFailurePolicy": {"rules": policy},
-            "template": template,
+            "template": placed(template, defaults),
         },
     }
+
+
+def placed(template: Manifest, defaults: Defaults) -> Manifest:
+    """A pod template with the nodes that the administrator has for all Jobs."""
+    spec = template["spec"]
+    selector, tolerations = defaults.jobs.node_selector | spec.get("nodeSelector", {}), [*spec.get("tolerations", ()), *defaults.jobs.tolerations]
+    more = {key: value for key, value in (("nodeSelector", selector), ("tolerations", tolerations)) if value}
+    return template | {"spec": spec | more}
 
 
 def pod_template(yolo: api.YoloDeployment, component: str, defaults: Defaults, version: int | None = None) -> Manifest:
