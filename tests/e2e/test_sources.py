@@ -1,6 +1,8 @@
 """Weights from servers that are not ours: a registry, a web server, through a proxy. The servers run beside the cluster."""
 
 import base64
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 import http_proxy
 import http_server
 import oci_registry
-from e2e import bad_weights
+from e2e import bad_weights, squid
 from e2e import storage as s3
 from e2e.cluster import HOST, Cluster, Manifest, condition
 
@@ -75,3 +77,27 @@ def test_weights_come_through_a_proxy_that_alone_knows_their_host(cluster: Clust
         cluster.patch("yolodeployment", namespace, "model", {"spec": {"build": {"proxy": {"secretRef": {"name": "way-out"}}}}})
         cluster.wait_ready(namespace, "model")
     assert [request["host"] for request in site.requests] == ["weights.invalid"]
+
+
+@pytest.mark.matrix
+@pytest.mark.skipif(not squid.PROGRAM.exists(), reason="needs Debian's package squid-openssl")
+def test_weights_come_through_a_squid_that_looks_into_tls(cluster: Cluster, namespace: str, yolo: Callable[..., Manifest], certificate: Path) -> None:
+    site = http_server.Site(content=bad_weights.detector())
+    # Not pytest's folder, which nobody else may enter: Squid gives up being root.
+    with tempfile.TemporaryDirectory(prefix="squid-") as folder, http_server.running(http_server.Server(site, HOST), certificate) as address:
+        trusted = Path(shutil.copy(certificate / "ca.pem", Path(folder) / "trusted.pem"))
+        with squid.running(Path(folder), HOST, "user", s3.SECRET, trusted) as proxy:
+            way = {"httpsProxy": proxy.address, "secretRef": {"name": "way-out"}}
+            login = {"username": "user", "password": s3.SECRET}
+            cluster.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "way-out", "namespace": namespace}, "stringData": login})
+            cluster.apply(yolo(namespace, source=f"{address}/small.onnx", build={"proxy": way}))
+
+            found = cluster.wait_condition(namespace, "model", "Ready", "False", "SourceUnreachable", timeout=120)
+
+            assert "for a proxy that looks into TLS spec.build.proxy.caBundleRef" in condition(found, "Ready")["message"]
+            metadata = {"name": "proxy-ca", "namespace": namespace}
+            cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"ca.crt": proxy.authority}})
+            cluster.patch("yolodeployment", namespace, "model", {"spec": {"build": {"proxy": {"caBundleRef": {"name": "proxy-ca"}}}}})
+            cluster.wait_ready(namespace, "model")
+            assert any("GET https://" in line and " user " in line for line in proxy.seen()), "it has looked into TLS"
+    assert site.requests

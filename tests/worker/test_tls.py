@@ -1,5 +1,6 @@
 """https with a CA of one's own: S3 and http sources."""
 
+import ssl
 import subprocess
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -42,6 +43,7 @@ def test_s3_without_its_ca(endpoint):
         storage.Repository("s3://models/a", storage.StorageOptions(endpoint=endpoint)).read("key", 10)
     assert caught.value.reason == "StorageUnreachable"
     assert "spec.storage.caBundleRef" in caught.value.message
+    assert "self-signed certificate" in caught.value.message, "OpenSSL's own words"
 
 
 def test_s3_with_a_ca_that_is_not_there(endpoint, tmp_path):
@@ -83,3 +85,26 @@ def test_a_source_without_its_ca(tmp_path, endpoint):
         fetched(tmp_path, endpoint, "")
     assert caught.value.reason == "SourceUnreachable"
     assert "caBundleRef" in caught.value.message
+    assert "self-signed certificate" in caught.value.message, "OpenSSL's own words"
+
+
+def test_an_authority_that_does_not_say_what_its_key_is_for(tmp_path):
+    """Many that people made for themselves do not: Triton, curl and the S3 client trust them, and Python 3.13 would not by itself."""
+    ca, leaf = tmp_path / "ca", tmp_path / "leaf"
+    ca.mkdir()
+    leaf.mkdir()
+    plain = ["-config", "/dev/null", "-newkey", "rsa:2048", "-nodes"]
+    openssl("req", "-x509", *plain, "-subj", "/CN=ours", "-addext", "basicConstraints=CA:TRUE", "-keyout", ca / "key.pem", "-out", ca / "ca.pem", "-days", "1")
+    openssl("req", *plain, "-subj", "/CN=127.0.0.1", "-keyout", leaf / "key.pem", "-out", leaf / "request.pem")
+    (leaf / "extensions").write_text("subjectAltName=IP:127.0.0.1\n")
+    authority = ["-CA", ca / "ca.pem", "-CAkey", ca / "key.pem", "-CAcreateserial"]
+    openssl("x509", "-req", "-in", leaf / "request.pem", *authority, "-days", "1", "-extfile", leaf / "extensions", "-out", leaf / "ca.pem")
+    with http_server.running(ThreadingHTTPServer(("127.0.0.1", 0), Handler), leaf) as address:
+        assert fetched(tmp_path, address, str(ca / "ca.pem")).size_bytes == 7
+        with pytest.raises(Unavailable, match="unable to get local issuer certificate"):
+            fetched(tmp_path, address, "")
+    assert not trust.context("").verify_flags & ssl.VERIFY_X509_STRICT
+
+
+def openssl(*arguments):
+    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)

@@ -151,13 +151,13 @@ class CheckedAwsTlsPool(AWSHTTPSConnectionPool):
 
 def pool_manager(ca_bundle: str) -> PoolManager:
     """urllib3 that connects to checked addresses only, through no proxy, and follows no redirect by itself."""
-    return checked(PoolManager(retries=False, ca_certs=trust.merged(ca_bundle) or None))
+    return checked(PoolManager(retries=False, ssl_context=trust.context(trust.merged(ca_bundle))))
 
 
 def proxy_manager(through: str, proxy: Proxy, ca_bundle: str) -> PoolManager:
     """The same through a proxy, whose own address is checked. What it is asked for, `check_behind_proxy` is asked before."""
     login = make_headers(proxy_basic_auth=f"{proxy.username}:{proxy.password}") if proxy.username else {}
-    return checked(ProxyManager(through, proxy_headers=login, retries=False, ca_certs=trust.merged(ca_bundle, proxy.ca_bundle) or None))
+    return checked(ProxyManager(through, proxy_headers=login, retries=False, ssl_context=trust.context(trust.merged(ca_bundle, proxy.ca_bundle))))
 
 
 def checked(manager: PoolManager) -> PoolManager:

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError, ProxyConnectionError
 from urllib3.exceptions import HTTPError, NameResolutionError, ProxyError, SSLError
 
 from yolo_operator.core.errors import InvalidSpec, Unavailable
-from yolo_operator.worker import addresses, storage
+from yolo_operator.worker import addresses, storage, trust
 from yolo_operator.worker.credentials import Credentials
 from yolo_operator.worker.proxy import Proxy
 from yolo_operator.worker.source import S3Source, invalid
@@ -84,7 +84,7 @@ class Web:
         except SSLError as error:
             raise Unavailable(
                 "SourceUnreachable",
-                f"{self.shown}: TLS failed: unknown CA or wrong name; for a private CA set spec.storage.caBundleRef, "
+                f"{self.shown}: TLS failed: {trust.refusal(error)}; for a private CA set spec.storage.caBundleRef, "
                 "for a proxy that looks into TLS spec.build.proxy.caBundleRef",
             ) from error
         except NameResolutionError as error:

@@ -194,7 +194,7 @@ def named_faults(faults: Faults, options: StorageOptions, subject: str) -> Itera
     except SSLError as error:
         raise Unavailable(
             f"{faults.prefix}Unreachable",
-            f"{subject}: TLS with {where(options)} failed (unknown CA or wrong name?): check {faults.endpoint} and {faults.ca_bundle}",
+            f"{subject}: TLS with {where(options)} failed ({trust.refusal(error)}): check {faults.endpoint} and {faults.ca_bundle}",
         ) from error
     except (EndpointConnectionError, ConnectTimeoutError) as error:
         raise Unavailable(

@@ -4,6 +4,8 @@ import ssl
 import tempfile
 from pathlib import Path
 
+from urllib3.util.ssl_ import create_urllib3_context
+
 from yolo_operator.core.errors import Unavailable
 
 SYSTEM_STORE = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -23,6 +25,30 @@ def merged(ca_bundle: str, proxy_bundle: str = "") -> str:
     with tempfile.NamedTemporaryFile(suffix=".crt", delete=False) as file:
         file.write(b"\n".join([system, *own]))
     return file.name
+
+
+def context(bundle: str) -> ssl.SSLContext:
+    """TLS that trusts what is in a file, or where it is "" the system's authorities.
+
+    As OpenSSL, curl and Go do it, and not by the letter of RFC 5280 (VERIFY_X509_STRICT, which urllib3 sets from Python 3.13 on): many an authority that
+    people made for themselves does not say what its key is for, and Triton and the S3 client take it.
+    """
+    made: ssl.SSLContext = create_urllib3_context(verify_flags=ssl.VERIFY_X509_PARTIAL_CHAIN)
+    if bundle:
+        made.load_verify_locations(bundle)
+    else:
+        made.load_default_certs()
+    return made
+
+
+def refusal(error: BaseException) -> str:
+    """Why a certificate is not trusted, in OpenSSL's words where it has any."""
+    cause: object = error
+    while isinstance(cause, BaseException):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return str(cause.verify_message)
+        cause = cause.__cause__ or next((each for each in cause.args if isinstance(each, BaseException)), None) or cause.__context__
+    return "unknown CA or wrong name?"
 
 
 def certificates(path: str, field: str) -> bytes:
