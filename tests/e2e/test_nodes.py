@@ -99,7 +99,9 @@ def test_a_node_loses_its_power(served: Served, nodes: Nodes, record_property: C
     silent = time.monotonic() - began
     assert "pool-a" in message
     time.sleep(45)  # a connection that was begun just before ends by its time limit of 20 s, and gRPC tries as long to make one
-    assert served.load.during(10).failures == []
+    # For two minutes the client's kernel sends a connection that has the port of one that hangs where that one went (conntrack).
+    later = served.load.during(20)
+    assert len(later.failures) <= later.answers.total() / 100, later
     lost = served.load.so_far().since(before)
     print(f"silent after {silent:.0f} s; {lost}")
     nodes.remove("pool-a")

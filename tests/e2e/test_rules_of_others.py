@@ -4,13 +4,14 @@ import base64
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from e2e import admission, bad_weights
-from e2e.cluster import CACHE, Cluster, Manifest, Refused, condition
+from e2e.cluster import CACHE, Cluster, Manifest, Refused, condition, end_of_audit, pod_ready, writes
 from e2e.operator_process import OperatorProcess
 from e2e.storage import Storage
 from http_server import self_signed
@@ -78,6 +79,39 @@ def test_a_limit_range_is_told_with_the_fields_that_meet_it(cluster: Cluster, na
     assert "maximum memory usage per Container is 2Gi, but limit is 3Gi" in message(found)
     cluster.patch("yolodeployment", namespace, "model", {"spec": {"build": {"resources": {"limits": {"memory": "2Gi"}}}}})
     cluster.wait_ready(namespace, "model")
+
+
+@pytest.mark.matrix
+def test_defaults_of_a_limit_range_that_change_restart_nothing(cluster: Cluster, namespace: str, yolo: Callable[..., Manifest], small: str) -> None:
+    """They are written into Pods, and no Pod of ours is compared with what it was made from. The next one has the new ones, and is the same to us."""
+
+    def limit(cpu: str) -> None:
+        limits = [{"type": "Container", "default": {"cpu": cpu}, "defaultRequest": {"cpu": "10m"}}]
+        cluster.apply({"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "team", "namespace": namespace}, "spec": {"limits": limits}})
+
+    def ready_pods() -> list[Manifest]:
+        return [pod for pod in cluster.list("pods", namespace, "app.kubernetes.io/component=triton") if pod_ready(pod)]
+
+    def triton() -> Manifest:
+        (found,) = ready_pods()
+        return found
+
+    limit("1")
+    cluster.apply(yolo(namespace, source=small))
+    cluster.wait_ready(namespace, "model")
+    before, jobs = triton(), len(cluster.list("jobs", namespace))
+    assert before["spec"]["containers"][0]["resources"]["limits"]["cpu"] == "1"
+    since = end_of_audit()
+    limit("2")
+    time.sleep(75)  # a resync is in it
+    assert triton()["metadata"]["uid"] == before["metadata"]["uid"]
+    assert writes(since, namespace) == []
+    cluster.kubectl("delete", "pod", "-n", namespace, before["metadata"]["name"])
+    cluster.wait("another pod", lambda: [pod["metadata"]["uid"] for pod in ready_pods()] not in ([], [before["metadata"]["uid"]]), 120)
+    after = triton()
+    assert after["spec"]["containers"][0]["resources"]["limits"]["cpu"] == "2"
+    cluster.wait_ready(namespace, "model")
+    assert len(cluster.list("jobs", namespace)) == jobs, "its template is verified"
 
 
 @pytest.fixture
