@@ -68,6 +68,8 @@ class Operator:
     def __init__(self, kubeconfig: Path, log: Path) -> None:
         settings = {"PORT": PORT, "ADDRESS": "127.0.0.1", "LOG_FORMAT": "json", "LEASE_NAMESPACE": "default"}
         self._env = os.environ | {"KUBECONFIG": str(kubeconfig)} | {f"YOLO_OPERATOR_{key}": str(value) for key, value in settings.items()}
+        # Compiled once, as in the image, where that is done when it is built.
+        self._env |= {"PYTHONPYCACHEPREFIX": str(log.with_name("bytecode")), "PYTHONDONTWRITEBYTECODE": ""}
         self._log = log.open("ab")
         self._lives = 0
         self.start()
