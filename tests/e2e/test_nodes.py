@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from e2e import bad_weights
-from e2e.cluster import Cluster, Manifest, condition, pod_ready
+from e2e.cluster import CACHE, Cluster, Manifest, condition, pod_ready
 from e2e.conftest import GPU, make_namespace, remove_namespace, yolo_deployment
 from e2e.load import Load, record_fault
 from e2e.nodes import ON_POOL, Nodes, pool
@@ -21,6 +21,8 @@ ONE_GPU: Manifest = {"maxBatchSize": 2, "resources": {"requests": {"cpu": "50m",
 @pytest.fixture
 def nodes(cluster: Cluster) -> Iterator[Nodes]:
     """Two machines with a GPU each."""
+    if not (CACHE / "state" / "network-namespace").exists():
+        pytest.skip("kind has the nodes of kind-config.yaml and no others")
     with pool(cluster) as found:
         found.add("pool-a", "pool-b")
         yield found
