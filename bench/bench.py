@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from e2e import storage as s3
 from e2e.cluster import WEIGHTS, Cluster
-from e2e.conftest import make_namespace, remove_namespace, weed_image
+from e2e.conftest import cluster_with_crds, make_namespace, remove_namespace, weed_image
 from e2e.operator_process import OperatorProcess
 
 Manifest = dict[str, Any]
@@ -30,7 +30,7 @@ EXPORT = f"cd /tmp && yolo export model={WEIGHT} format=onnx dynamic=True simpli
 
 def main() -> None:
     """Measure and print a Markdown table."""
-    cluster = Cluster()
+    cluster = cluster_with_crds()
     storage = s3.Storage(cluster, weed_image())
     storage.put("weights", WEIGHT, WEIGHTS / WEIGHT)
     namespace = make_namespace(cluster, "bench")

@@ -20,7 +20,7 @@ from wire import start_client
 from e2e import storage as s3
 from e2e.architectures import architecture
 from e2e.cluster import HOST, Cluster
-from e2e.conftest import make_namespace, remove_namespace, weed_image
+from e2e.conftest import cluster_with_crds, make_namespace, remove_namespace, weed_image
 from e2e.operator_process import OperatorProcess
 from e2e.wire import Wire
 from yolo_operator.core import names
@@ -42,7 +42,7 @@ class Paced(Wire):
 
 def main() -> None:
     """Measure and print a Markdown table."""
-    cluster = Cluster()
+    cluster = cluster_with_crds()
     storage = s3.Storage(cluster, weed_image())
     namespace = make_namespace(cluster, "load")
     proxy = Paced((cluster.service_ip(s3.NAMESPACE, "s3"), urlsplit(s3.ENDPOINT).port or 0), HOST)

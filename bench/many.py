@@ -17,8 +17,8 @@ from bench import PORT
 from wire import start_client
 
 from e2e import storage as s3
-from e2e.cluster import Cluster, condition
-from e2e.conftest import make_namespace, remove_namespace, weed_image, yolo_deployment
+from e2e.cluster import condition
+from e2e.conftest import cluster_with_crds, make_namespace, remove_namespace, weed_image, yolo_deployment
 from e2e.line import Line, server_of
 from e2e.load import Load
 from e2e.operator_process import OperatorProcess
@@ -31,7 +31,7 @@ DEADLINE = 1200.0
 
 def main() -> None:
     """Measure and print a Markdown table."""
-    cluster = Cluster()
+    cluster = cluster_with_crds()
     storage = s3.Storage(cluster, weed_image())
     namespace = make_namespace(cluster, "many")
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as loads:

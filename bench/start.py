@@ -20,7 +20,7 @@ from wire import exec_command, start_client
 
 from e2e import storage as s3
 from e2e.cluster import TRITON, WEIGHTS, Cluster
-from e2e.conftest import make_namespace, remove_namespace, weed_image
+from e2e.conftest import cluster_with_crds, make_namespace, remove_namespace, weed_image
 from e2e.operator_process import OperatorProcess
 
 Manifest = dict[str, Any]
@@ -63,7 +63,7 @@ class Client:
 
 def main() -> None:
     """Measure and print a Markdown table."""
-    cluster = Cluster()
+    cluster = cluster_with_crds()
     storage = s3.Storage(cluster, weed_image())
     storage.put("weights", WEIGHT, WEIGHTS / WEIGHT)
     namespace = make_namespace(cluster, "start")

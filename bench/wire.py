@@ -27,7 +27,7 @@ from bench import PORT, resource
 from e2e import storage as s3
 from e2e.architectures import architecture
 from e2e.cluster import CACHE, KUBECONFIG, KUBECTL, WEIGHTS, Cluster
-from e2e.conftest import make_namespace, remove_namespace, weed_image
+from e2e.conftest import cluster_with_crds, make_namespace, remove_namespace, weed_image
 from e2e.operator_process import OperatorProcess
 
 NETWORK = ("nsenter", f"--net={CACHE / 'state' / 'network-namespace'}", "--")
@@ -58,7 +58,7 @@ DEADLINE = 240.0
 
 def main() -> None:
     """Measure and print a Markdown table."""
-    cluster = Cluster()
+    cluster = cluster_with_crds()
     storage = s3.Storage(cluster, weed_image())
     namespace = make_namespace(cluster, "wire")
     with tempfile.TemporaryDirectory() as folder:

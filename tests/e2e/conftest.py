@@ -27,6 +27,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def cluster() -> Cluster:
+    return cluster_with_crds()
+
+
+def cluster_with_crds() -> Cluster:
     """The running cluster, with the CRDs of this checkout."""
     found = Cluster()
     files = [argument for crd in sorted((ROOT / "crds").glob("*.yaml")) for argument in ("-f", str(crd))]
