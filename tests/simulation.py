@@ -394,7 +394,7 @@ class FakeKube:
         return copied(self.cluster.open_gate(dict(pod)))
 
     async def fail_pod(self, pod: Mapping[str, Any]) -> Manifest:
-        self._write("gate", pod["metadata"]["name"], POD)
+        self._write("fail", pod["metadata"]["name"], POD)
         if pod["metadata"]["name"] not in self.cluster.objects["Pod"]:
             raise Missing("NotFound", "pod")
         return copied(self.cluster.fail_pod(dict(pod)))

@@ -33,7 +33,7 @@ import pki
 import prerequisites
 import processes
 from settings import AUDIT_LOG, CACHE, CGROUP, CLUSTER, CONTAINERD, CONTAINERD_SOCKET, HERE, KUBECONFIG, KUBECTL, NODE, STATE
-from steps import ClusterError, output, quiet, say, wait_for
+from steps import ClusterError, kubectl, output, quiet, say, wait_for
 
 # kubelet sets these on the host (protectKernelDefaults is for hosts prepared beforehand); `down` puts them back.
 _SYSCTLS = (
@@ -162,7 +162,7 @@ def status() -> int:
         worst |= 0 if pid else 1
         print(f"{component.name:25} {f'pid {pid}' if pid else 'not running'}")
     if processes.running("kube-apiserver"):
-        print(output([KUBECTL, "--kubeconfig", KUBECONFIG, "get", "nodes", "-o", "wide"]), end="")
+        print(kubectl("get", "nodes", "-o", "wide"), end="")
     return worst
 
 
@@ -220,10 +220,6 @@ def _component(name: str) -> components.Component:
         if component.name == name:
             return component
     raise ClusterError(f"no component {name}; there are {', '.join(c.name for c in components.ALL)}")
-
-
-def kubectl(*arguments: str) -> str:
-    return output([KUBECTL, "--kubeconfig", KUBECONFIG, *arguments])
 
 
 @contextmanager

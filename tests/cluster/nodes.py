@@ -16,8 +16,8 @@ import network
 import pki
 import processes
 from components import Node
-from settings import CGROUP, CLUSTER, KUBECONFIG, KUBECTL, MORE_NODES, STATE
-from steps import ClusterError, output, quiet, say, wait_for
+from settings import CGROUP, CLUSTER, MORE_NODES, STATE
+from steps import ClusterError, kubectl, quiet, say, wait_for
 
 FOLDER = STATE / "nodes"
 _IMAGES = (components.PAUSE_IMAGE, "docker.io/yolo-operator/operator:dev", "docker.io/yolo-operator/tritonserver-cpu:24.10")
@@ -27,7 +27,7 @@ _TAINT = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
 
 
 def add(name: str, labels: str, gpus: int) -> None:
-    """A node that is Ready and has the images of Triton's pods; nothing where it is there."""
+    """A node that is Ready and has the images of Triton's pods. Raises ClusterError where there is one of that name."""
     if (FOLDER / name).exists():
         raise ClusterError(f"node {name} is there already: `cluster.py nodes remove {name}` first")
     number = 1 + max((int((folder / "number").read_text()) for folder in FOLDER.glob("*")), default=0)
@@ -70,7 +70,7 @@ def remove(name: str) -> None:
     if not (FOLDER / name).exists():
         return
     off(name)
-    output([KUBECTL, "--kubeconfig", KUBECONFIG, "delete", "node", name, "--ignore-not-found"])
+    kubectl("delete", "node", name, "--ignore-not-found")
     for address in (FOLDER / name / "cut-off").read_text().split():
         network.let_through(address)
         (STATE / "cni" / CLUSTER / address).unlink(missing_ok=True)  # CNI's own note of it, which only a kubelet takes back
@@ -82,11 +82,10 @@ def remove(name: str) -> None:
 def offer_gpus(name: str, count: int) -> None:
     """Let a node offer so many of nvidia.com/gpu; no device is behind them."""
     patch = json.dumps({"status": {field: {"nvidia.com/gpu": str(count)} for field in ("capacity", "allocatable")}})
-    kubectl = [KUBECTL, "--kubeconfig", KUBECONFIG]
 
     def offered() -> bool:
-        output([*kubectl, "patch", "node", name, "--subresource=status", "--type=merge", "-p", patch])
-        return output([*kubectl, "get", "node", name, "-o", r"jsonpath={.status.allocatable.nvidia\.com/gpu}"]) == str(count)
+        kubectl("patch", "node", name, "--subresource=status", "--type=merge", "-p", patch)
+        return kubectl("get", "node", name, "-o", r"jsonpath={.status.allocatable.nvidia\.com/gpu}") == str(count)
 
     wait_for(f"the GPU count of node {name}", offered, seconds=20)
 
@@ -135,5 +134,4 @@ def _copy(image: str, node: Node) -> None:
 
 def _addresses(name: str) -> list[str]:
     """Of the pods that the API has on a node."""
-    fields = ["get", "pods", "-A", f"--field-selector=spec.nodeName={name}", "-o", "jsonpath={.items[*].status.podIP}"]
-    return output([KUBECTL, "--kubeconfig", KUBECONFIG, *fields]).split()
+    return kubectl("get", "pods", "-A", f"--field-selector=spec.nodeName={name}", "-o", "jsonpath={.items[*].status.podIP}").split()

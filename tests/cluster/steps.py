@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from settings import LOGS
+from settings import KUBECONFIG, KUBECTL, LOGS
 
 _STARTED = time.monotonic()
 
@@ -53,6 +53,11 @@ def output(command: Sequence[str | Path]) -> str:
     if done.returncode:
         raise ClusterError(f"{Path(command[0]).name} {command[1]} failed: {(done.stderr or done.stdout).strip()[-400:]}")
     return done.stdout
+
+
+def kubectl(*arguments: str) -> str:
+    """What kubectl prints of the running cluster; raises as `output` does."""
+    return output([KUBECTL, "--kubeconfig", KUBECONFIG, *arguments])
 
 
 def quiet(*command: str | Path) -> bool:

@@ -130,14 +130,19 @@ def test_a_template_for_which_old_pods_have_gone_is_given_up_for_the_verified_on
     assert cluster.condition("Stalled") == ("True", "TritonCrashed")
 
 
-def test_another_version_makes_room_one_pod_at_a_time_and_never_the_last() -> None:
-    cluster = Simulation(replicas=4, versions=[gen.version(1, weight=100)], rollout={"surgeTimeout": "0s"})
-    cluster.run()
-    cluster.edit(versions=[gen.version(1, weight=1), gen.version(2, weight=3)])
+def second_version_waits(cluster: Simulation, *, weight: int) -> None:
+    """Version 2 comes, with so many times the share of version 1, and its first pod finds no GPU."""
+    cluster.edit(versions=[gen.version(1, weight=1), gen.version(2, weight=weight)])
     cluster.reconcile()
     cluster.build_succeeds(2)
     cluster.reconcile()
     surge_pod(cluster, 2)
+
+
+def test_another_version_makes_room_one_pod_at_a_time_and_never_the_last() -> None:
+    cluster = Simulation(replicas=4, versions=[gen.version(1, weight=100)], rollout={"surgeTimeout": "0s"})
+    cluster.run()
+    second_version_waits(cluster, weight=3)
     cluster.reconcile()
     assert cluster.replicas() == {"helmet-v1": 3, "helmet-v2": 3}
     cluster.reconcile()
@@ -158,11 +163,7 @@ def test_a_pod_that_has_ended_makes_no_room_and_keeps_none_from_doing_so(*, ende
     if not ended:
         old["metadata"]["deletionTimestamp"] = clock.text(cluster.now)
     cluster.objects["Pod"]["old"] = old
-    cluster.edit(versions=[gen.version(1, weight=1), gen.version(2, weight=3)])
-    cluster.reconcile()
-    cluster.build_succeeds(2)
-    cluster.reconcile()
-    surge_pod(cluster, 2)
+    second_version_waits(cluster, weight=3)
     cluster.reconcile()
     assert cluster.replicas()["helmet-v1"] == (3 if ended else 4)
 
@@ -170,11 +171,7 @@ def test_a_pod_that_has_ended_makes_no_room_and_keeps_none_from_doing_so(*, ende
 def test_it_looks_again_when_another_versions_pod_has_waited_long_enough() -> None:
     cluster = Simulation(replicas=2, versions=[gen.version(1, weight=100)])
     cluster.run()
-    cluster.edit(versions=[gen.version(1, weight=1), gen.version(2, weight=1)])
-    cluster.reconcile()
-    cluster.build_succeeds(2)
-    cluster.reconcile()
-    surge_pod(cluster, 2)
+    second_version_waits(cluster, weight=1)
     assert cluster.reconcile().requeue_at == cluster.now + cluster.yolo.spec.rollout.surge_timeout
     assert cluster.replicas()["helmet-v1"] == 2
     cluster.later(10 * MINUTE)

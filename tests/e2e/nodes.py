@@ -40,10 +40,6 @@ class Nodes:
         """The machine is given back, and its Node is gone."""
         change("remove", name)
 
-    def of(self, pods: list[Manifest]) -> set[str]:
-        """The nodes that pods run on."""
-        return {pod["spec"]["nodeName"] for pod in pods}
-
 
 def change(*arguments: str) -> None:
     """Run `cluster.py node`."""

@@ -207,18 +207,18 @@ class Kube:
 
     async def fail_pod(self, pod: Mapping[str, Any]) -> Manifest:
         """Say in its node's stead that a Pod has ended."""
-        metadata = pod["metadata"]
         message = "The node does not answer, and the Pod was to have ended long ago"
-        body = {"metadata": {"uid": metadata["uid"]}, "status": {"phase": "Failed", "reason": "NodeLost", "message": message}}
-        return await self._request(
-            "PATCH", POD.path(metadata["namespace"], metadata["name"], "status"), body, content_type=MERGE, fieldManager=names.FIELD_MANAGER
-        )
+        return await self._merge_pod(pod, {"status": {"phase": "Failed", "reason": "NodeLost", "message": message}})
 
     async def change_pod(self, change: PodChange) -> Manifest:
         """Give a Pod labels and annotations, or take them away. By its status, which it is no more right to than the gate: that changes no spec."""
-        metadata = change.pod["metadata"]
         changed = {field: dict(values) for field, values in (("labels", change.labels), ("annotations", change.annotations)) if values}
-        body = {"metadata": {"uid": metadata["uid"], **changed}}
+        return await self._merge_pod(change.pod, {"metadata": changed})
+
+    async def _merge_pod(self, pod: Mapping[str, Any], change: Manifest) -> Manifest:
+        """Lay a change over this very Pod, by its status."""
+        metadata = pod["metadata"]
+        body = change | {"metadata": {"uid": metadata["uid"], **change.get("metadata", {})}}
         return await self._request(
             "PATCH", POD.path(metadata["namespace"], metadata["name"], "status"), body, content_type=MERGE, fieldManager=names.FIELD_MANAGER
         )
